@@ -1,0 +1,94 @@
+"""The message bus: the contract, the topics, and nothing of Redis.
+
+Durable topics are at least once: a handler may see a message again and must do nothing the second time.
+A message is acknowledged after its handler returned. A handler that raises sees the message again; after
+three failures it goes to the dead letters, with the error, and the next message follows.
+Live topics carry only what is newest; a consumer starts with the next message and may miss some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+import msgspec
+
+from engine.core.decisions import Decision, Wakeup
+from engine.core.orders import Fill, Order, OrderIntent
+from engine.core.signals import MarketSnapshot, Signal
+
+T = TypeVar("T")
+MAX_DELIVERIES: Final = 3
+
+
+class Topic(msgspec.Struct, Generic[T], frozen=True):
+    """A named stream of one message type. `max_len` bounds a live topic."""
+
+    name: str
+    type: type[T]
+    durable: bool = True
+    max_len: int = 1000
+
+
+class Message(msgspec.Struct, Generic[T], frozen=True):
+    """What a handler gets. `id` is unique in the topic; `deliveries` counts from 1."""
+
+    id: str
+    body: T
+    trace_id: str
+    ts_published: int
+    deliveries: int = 1
+
+
+class OrderUpdate(msgspec.Struct, frozen=True, kw_only=True):
+    """An order after a change that is already in the journal, with the fill that made it, if any."""
+
+    order: Order
+    fill: Fill | None = None
+
+
+class FundingBooked(msgspec.Struct, frozen=True, kw_only=True):
+    """A funding charge of the venue account, to be split among the traders; journalled by bill id."""
+
+    bill_id: str
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """An operator's order to the engine: pause, resume, flatten (a trader), halt, resume_all."""
+
+    command_id: str
+    name: str
+    trader_id: str = ""
+    reason: str = ""
+
+
+SIGNALS: Final = Topic("signals", Signal)
+WAKEUPS: Final = Topic("wakeups", Wakeup)
+DECISIONS: Final = Topic("decisions", Decision)
+INTENTS: Final = Topic("intents", OrderIntent)
+ORDERS: Final = Topic("orders", OrderUpdate)
+COMMANDS: Final = Topic("commands", Command)
+SNAPSHOTS: Final = Topic("snapshots", MarketSnapshot, durable=False, max_len=400)
+TOPICS: Final = (SIGNALS, WAKEUPS, DECISIONS, INTENTS, ORDERS, COMMANDS, SNAPSHOTS)
+
+Handler = Callable[[Message[T]], Awaitable[None]]
+
+
+class Bus(Protocol):
+    """Publish and consume. Raises BusUnavailable only from `publish`; `consume` waits for the bus."""
+
+    async def publish(self, topic: Topic[T], body: T, *, trace_id: str = "") -> str:
+        """Add a message; returns its id once the bus has it. Raises BusUnavailable."""
+        ...
+
+    async def publish_many(self, topic: Topic[T], bodies: Sequence[T], *, trace_id: str = "") -> None:
+        """Add messages in order, in one round trip. Raises BusUnavailable."""
+        ...
+
+    async def consume(self, topic: Topic[T], group: str, handler: Handler[T], *, consumer: str = "0") -> None:
+        """Hand every message of `topic` to `handler`, one at a time, until cancelled.
+
+        Durable: first what this consumer had not acknowledged, then what dead consumers left, then new
+        ones. Live: `group` is ignored, the newest message onwards.
+        """
+        ...

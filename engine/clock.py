@@ -1,0 +1,157 @@
+"""Time as data. Nothing else in edgewise reads a clock or sleeps.
+
+Two kinds of time exist. *Engine time* (`now_ns`, `sleep`, `sleep_until`) is what candles, cycles,
+cooldowns and funding follow; ScaledClock runs it faster, SimClock by hand. *Real time* (`real`) is what
+sockets, keep-alives and timeouts follow, always at one second a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from engine.core.times import NS_PER_S
+
+_LONGEST_NAP_S: Final = 3600.0
+
+
+class Clock(Protocol):
+    """The only source of time."""
+
+    def now_ns(self) -> int:
+        """Engine time, UTC nanoseconds; never goes back within a process."""
+        ...
+
+    def real_s(self) -> float:
+        """Monotonic real seconds, for timeouts, ages of sockets and measured latencies."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for `seconds` of engine time."""
+        ...
+
+    async def sleep_real(self, seconds: float) -> None:
+        """Wait for `seconds` of real time (back-off, keep-alive)."""
+        ...
+
+    async def sleep_until(self, ts_ns: int) -> None:
+        """Wait until engine time reaches `ts_ns`; returns at once when it has passed."""
+        ...
+
+
+class ScaledClock:
+    """Engine time that runs `speed` times faster than the wall, from a shared epoch.
+
+    Processes that are given the same `epoch_ns` (engine time at `wall_epoch_ns` of wall time) and speed
+    agree on engine time. Speed 1 with equal epochs is wall time.
+    """
+
+    def __init__(self, speed: float = 1.0, epoch_ns: int = 0, wall_epoch_ns: int = 0) -> None:
+        if speed <= 0:
+            raise ValueError("speed must be above 0")
+        self.speed = speed
+        self._epoch_ns = epoch_ns
+        # The wall is read once; from there the monotonic clock carries on, so that a step of the wall
+        # clock (NTP, an operator) cannot move engine time back.
+        start_wall = time.time_ns()  # noqa: TID251 - the one place that reads the wall
+        self._start_real = time.monotonic_ns()
+        self._lead_ns = start_wall - wall_epoch_ns
+
+    def now_ns(self) -> int:
+        elapsed = self._lead_ns + time.monotonic_ns() - self._start_real
+        return self._epoch_ns + (elapsed if self.speed == 1.0 else int(elapsed * self.speed))
+
+    def real_s(self) -> float:
+        return time.monotonic()  # noqa: TID251 - the one place that reads it
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds) / self.speed)  # noqa: TID251 - the one place that sleeps
+
+    async def sleep_real(self, seconds: float) -> None:
+        await asyncio.sleep(max(0.0, seconds))  # noqa: TID251
+
+    async def sleep_until(self, ts_ns: int) -> None:
+        # Long waits are cut into naps: a loop timer drifts from the wall over days.
+        while (left_s := (ts_ns - self.now_ns()) / NS_PER_S) > 0:
+            await self.sleep(min(left_s, _LONGEST_NAP_S))
+
+
+class SystemClock(ScaledClock):
+    """Wall time at one second a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class SimClock:
+    """Time moved by hand: `advance_to` wakes sleepers in order, each at its exact time.
+
+    Deterministic: sleepers due at the same time wake in the order in which they went to sleep. Real time
+    follows simulated time, so that timeouts of simulated work are simulated too.
+    """
+
+    def __init__(self, start_ns: int = 0) -> None:
+        self._now_ns = start_ns
+        self._count = 0
+        self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+
+    def now_ns(self) -> int:
+        return self._now_ns
+
+    def real_s(self) -> float:
+        return self._now_ns / NS_PER_S
+
+    async def sleep(self, seconds: float) -> None:
+        await self.sleep_until(self._now_ns + int(max(0.0, seconds) * NS_PER_S))
+
+    async def sleep_real(self, seconds: float) -> None:
+        await self.sleep(seconds)
+
+    async def sleep_until(self, ts_ns: int) -> None:
+        if ts_ns <= self._now_ns:
+            await asyncio.sleep(0)  # noqa: TID251 - yields, takes no time
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._count += 1
+        heapq.heappush(self._sleepers, (ts_ns, self._count, future))
+        await future
+
+    def set(self, ts_ns: int) -> None:
+        """Move to `ts_ns` without waking anybody; for a loop that owns time alone (backtest)."""
+        if ts_ns < self._now_ns:
+            raise ValueError("time does not go back")
+        self._now_ns = ts_ns
+
+    async def advance_to(self, ts_ns: int) -> None:
+        """Move to `ts_ns`, waking every sleeper due on the way and letting it run until it waits again."""
+        await settle()
+        while self._sleepers and self._sleepers[0][0] <= ts_ns:
+            due_ns, _, future = heapq.heappop(self._sleepers)
+            self._now_ns = max(self._now_ns, due_ns)
+            if not future.done():
+                future.set_result(None)
+            await settle()
+        self._now_ns = max(self._now_ns, ts_ns)
+
+    async def advance(self, seconds: float) -> None:
+        """Move on by `seconds`."""
+        await self.advance_to(self._now_ns + int(seconds * NS_PER_S))
+
+
+async def settle(rounds: int = 20) -> None:
+    """Let ready tasks run: a fixed number of loop turns, so that it is the same every time."""
+    for _ in range(rounds):
+        await asyncio.sleep(0)  # noqa: TID251 - yields, takes no time
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and wait until it has ended."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+__all__ = ["Clock", "ScaledClock", "SimClock", "SystemClock", "cancelled", "settle"]

@@ -1,0 +1,189 @@
+"""A wakeup carries all that a decider may know; a decision says what it wants. Code decides the rest."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+
+import msgspec
+
+from engine.core.orders import PositionSide
+from engine.core.signals import MarketSnapshot, Signal
+
+
+class WakeKind(StrEnum):
+    START = "start"  # first look after the engine started
+    LONG_TIMER = "long_timer"
+    SHORT_TIMER = "short_timer"
+    SIGNAL = "signal"
+    OPERATOR = "operator"
+
+
+class CycleMode(StrEnum):
+    LONG = "long"
+    SHORT = "short"
+
+
+class WakeReason(msgspec.Struct, frozen=True):
+    kind: WakeKind
+    ts: int
+    signal: Signal | None = None
+
+
+class PositionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One virtual position of a trader, marked at `mark_price`. Contracts and coins are positive."""
+
+    symbol: str
+    side: PositionSide
+    contracts: Decimal
+    coins: Decimal
+    entry_price: Decimal
+    mark_price: Decimal | None
+    notional: Decimal | None
+    leverage: Decimal
+    margin: Decimal
+    unrealised: Decimal | None
+    realised: Decimal  # of the part already closed, before fees
+    fees: Decimal
+    funding: Decimal
+    liquidation_price: Decimal | None
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+    confidence: Decimal | None
+    risk_usd: Decimal | None
+    invalidation: str
+    ts_opened: int
+    entry_client_order_id: str
+
+
+class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+    """A trader's virtual account at `ts`. `equity` is None while a position has no price."""
+
+    trader_id: str
+    ts: int
+    capital: Decimal  # what was put in, net of what was taken out
+    cash: Decimal
+    equity: Decimal | None
+    available: Decimal  # free for new margin
+    margin_used: Decimal
+    realised: Decimal  # closed profit and loss before fees and funding
+    unrealised: Decimal | None
+    fees: Decimal  # negative was charged
+    funding: Decimal
+    positions: tuple[PositionView, ...] = ()
+
+    def position(self, symbol: str) -> PositionView | None:
+        """The position in `symbol`, None when flat."""
+        return next((view for view in self.positions if view.symbol == symbol), None)
+
+
+class Wakeup(msgspec.Struct, frozen=True, kw_only=True):
+    """Asks one trader to decide, with everything it may look at: a cycle can be replayed from it alone."""
+
+    cycle_id: str
+    trader_id: str
+    ts: int
+    mode: CycleMode
+    reasons: tuple[WakeReason, ...]
+    account: AccountView
+    market: tuple[MarketSnapshot, ...]
+    deadline_ns: int  # engine time after which an answer is stale
+
+    def snapshot(self, symbol: str) -> MarketSnapshot | None:
+        """What is known of `symbol`, None when nothing is."""
+        return next((view for view in self.market if view.symbol == symbol), None)
+
+
+class Act(StrEnum):
+    """Signals of the nof0 wire schema, and two of our own."""
+
+    BUY_TO_ENTER = "buy_to_enter"
+    SELL_TO_ENTER = "sell_to_enter"
+    HOLD = "hold"
+    CLOSE = "close_position"
+    REDUCE = "reduce_position"
+    MOVE_STOP = "move_stop"
+
+    @property
+    def enters(self) -> bool:
+        return self in {Act.BUY_TO_ENTER, Act.SELL_TO_ENTER}
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """What a decider wants with one symbol. Sizes are dollars of notional; risk and code set contracts."""
+
+    symbol: str  # venue id
+    act: Act
+    notional_usd: Decimal | None = None
+    leverage: Decimal = Decimal(1)
+    entry_price: Decimal | None = None  # a limit price; None takes the market
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+    risk_usd: Decimal | None = None
+    confidence: Decimal = Decimal(0)  # 0..1
+    close_fraction: Decimal = Decimal(1)
+    invalidation: str = ""
+    justification: str = ""
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a wakeup. `prices` are the marks that were shown, to tell whether it is stale."""
+
+    cycle_id: str
+    trader_id: str
+    decider: str  # strategy name or model alias
+    actions: tuple[Action, ...]
+    prices: dict[str, float]
+    ts_decided: int
+    refusal: str = ""  # why it became «hold»: reason code of DecisionRefused, or timeout, unavailable
+
+
+class CycleStatus(StrEnum):
+    PENDING = "pending"
+    DECIDED = "decided"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    ABANDONED = "abandoned"  # the engine died while it was thinking
+
+
+class CycleRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is kept of one decision cycle beside its wakeup."""
+
+    decision: Decision
+    status: CycleStatus
+    model: str = ""  # the name the endpoint was asked for
+    prompt_version: str = ""
+    prompt_digest: str = ""  # sha256 of system and user prompt
+    system_prompt: str = ""
+    user_prompt: str = ""
+    answer: str = ""
+    reasoning: str = ""
+    error: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    cost_usd: Decimal = Decimal(0)
+    latency_ms: int = 0
+    ts_started: int = 0
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One line of the risk gate: what was asked, with its numbers."""
+
+    name: str
+    passed: bool
+    detail: str = ""
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What risk said of one action. `reason` is "" when approved, else the code of the first refusal."""
+
+    cycle_id: str
+    trader_id: str
+    symbol: str
+    act: Act
+    approved: bool
+    reason: str
+    checks: tuple[Check, ...]
+    ts: int

@@ -1,0 +1,132 @@
+"""Market events as they leave the codec. Prices are float here: this path feeds indicators, never money.
+
+Sizes are contracts. `ts_event` is the venue's time, `ts_recv` ours, both UTC nanoseconds. `ts_recv` 0
+means that the event was made, not received (backtest, backfill).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Side(StrEnum):
+    BUY = "buy"
+    SELL = "sell"
+
+    @property
+    def sign(self) -> int:
+        """+1 for a buy, -1 for a sell."""
+        return 1 if self is Side.BUY else -1
+
+    @property
+    def opposite(self) -> Side:
+        return Side.SELL if self is Side.BUY else Side.BUY
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False, tag="trade"):
+    symbol: str
+    price: float
+    size: float
+    side: Side  # of the taker
+    trade_id: str
+    ts_event: int
+    ts_recv: int = 0
+
+
+class Ticker(msgspec.Struct, frozen=True, gc=False, tag="ticker"):
+    """Last trade and best quotes. `volume_24h` in coins. Quotes are None on an empty side."""
+
+    symbol: str
+    last: float
+    bid: float | None
+    ask: float | None
+    bid_size: float | None
+    ask_size: float | None
+    volume_24h: float | None
+    open_24h: float | None
+    ts_event: int
+    ts_recv: int = 0
+
+
+class Candle(msgspec.Struct, frozen=True, gc=False, tag="candle"):
+    """One bar, stamped at its open. Only a `closed` one is final; `volume` is in coins."""
+
+    symbol: str
+    timeframe: str
+    ts_open: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    closed: bool
+    ts_event: int
+    ts_recv: int = 0
+
+
+class BookTop(msgspec.Struct, frozen=True, gc=False, tag="book"):
+    """Best levels of a valid book, best first, as (price, contracts)."""
+
+    symbol: str
+    bids: tuple[tuple[float, float], ...]
+    asks: tuple[tuple[float, float], ...]
+    ts_event: int
+    ts_recv: int = 0
+
+
+class MarkPrice(msgspec.Struct, frozen=True, gc=False, tag="mark"):
+    symbol: str
+    price: float
+    ts_event: int
+    ts_recv: int = 0
+
+
+class IndexPrice(msgspec.Struct, frozen=True, gc=False, tag="index"):
+    """Index of the swap's underlying; `symbol` is the swap's id."""
+
+    symbol: str
+    price: float
+    ts_event: int
+    ts_recv: int = 0
+
+
+class FundingRate(msgspec.Struct, frozen=True, gc=False, tag="funding"):
+    """Rate that is charged at `ts_funding`, as a fraction of notional (longs pay a positive rate)."""
+
+    symbol: str
+    rate: float
+    ts_funding: int
+    ts_event: int
+    ts_recv: int = 0
+
+
+class OpenInterest(msgspec.Struct, frozen=True, gc=False, tag="oi"):
+    """Open contracts and their value in coins."""
+
+    symbol: str
+    contracts: float
+    coins: float | None
+    ts_event: int
+    ts_recv: int = 0
+
+
+class ChannelState(StrEnum):
+    LIVE = "live"
+    STALE = "stale"
+
+
+class FeedStatus(msgspec.Struct, frozen=True, gc=False, tag="feed"):
+    """A channel of a symbol came alive or went silent. A disconnect is an event in the stream, not a flag."""
+
+    symbol: str
+    channel: str
+    state: ChannelState
+    ts_event: int
+    ts_recv: int = 0
+
+
+MarketEvent = (
+    Trade | Ticker | Candle | BookTop | MarkPrice | IndexPrice | FundingRate | OpenInterest | FeedStatus
+)

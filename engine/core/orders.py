@@ -1,0 +1,244 @@
+"""Orders: what is wanted, what the venue said, and the one function that joins them."""
+
+from __future__ import annotations
+
+import hashlib
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from engine.core.market import Side
+
+ZERO: Final = Decimal(0)
+UNATTRIBUTED: Final = "unattributed"  # the trader id under which unexplained fills are booked
+
+
+class PositionSide(StrEnum):
+    """Side of a virtual position. Always explicit here, whatever position mode the venue account has."""
+
+    LONG = "long"
+    SHORT = "short"
+
+    @property
+    def sign(self) -> int:
+        return 1 if self is PositionSide.LONG else -1
+
+    @property
+    def entry_side(self) -> Side:
+        return Side.BUY if self is PositionSide.LONG else Side.SELL
+
+    @property
+    def exit_side(self) -> Side:
+        return self.entry_side.opposite
+
+
+class Purpose(StrEnum):
+    ENTRY = "entry"
+    EXIT = "exit"  # a decision, a breaker or an operator closes
+    STOP = "stop"
+    TARGET = "target"
+    LIQUIDATION = "liquidation"
+    EXTERNAL = "external"  # made at the venue by somebody else
+
+    @property
+    def reduces(self) -> bool:
+        """True for all that can only make a position smaller."""
+        return self not in {Purpose.ENTRY, Purpose.EXTERNAL}
+
+
+class OrderType(StrEnum):
+    MARKET = "market"
+    LIMIT = "limit"
+    POST_ONLY = "post_only"
+    IOC = "ioc"
+    FOK = "fok"
+
+
+class OrderState(StrEnum):
+    """FIX order states. PENDING_NEW also stands for «outcome unknown»."""
+
+    PENDING_NEW = "PENDING_NEW"
+    NEW = "NEW"
+    PARTIALLY_FILLED = "PARTIALLY_FILLED"
+    FILLED = "FILLED"
+    CANCELED = "CANCELED"
+    REJECTED = "REJECTED"
+    EXPIRED = "EXPIRED"
+
+    @property
+    def done(self) -> bool:
+        return self in _DONE
+
+
+_DONE: Final = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED})
+
+
+def client_order_id(intent_id: str) -> str:
+    """The venue-side name of an intent: 26 letters and digits, the same for the same intent, for ever.
+
+    OKX takes at most 32 case-sensitive alphanumerics. «ew» marks it as ours.
+    """
+    return "ew" + hashlib.sha256(intent_id.encode()).hexdigest()[:24]
+
+
+def stop_client_id(order_client_id: str, purpose: Purpose) -> str:
+    """Client id of the protection of an entry: its own id and a letter, so the owner can be read back."""
+    return order_client_id + {Purpose.STOP: "s", Purpose.TARGET: "t"}[purpose]
+
+
+class OrderIntent(msgspec.Struct, frozen=True, kw_only=True):
+    """An order that risk has approved. Sizes in contracts, prices in quote currency.
+
+    `ts_expires`: not to be sent after it (entries go stale; exits do not: 0).
+    """
+
+    intent_id: str
+    cycle_id: str  # the decision it comes from; "" when a breaker, protection or operator asked
+    trader_id: str
+    account_id: str
+    symbol: str
+    side: Side
+    position_side: PositionSide
+    purpose: Purpose
+    order_type: OrderType
+    contracts: Decimal
+    price: Decimal | None = None
+    leverage: Decimal = Decimal(1)
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+    decision_price: Decimal | None = None  # mark when the decision was made, for slippage
+    confidence: Decimal | None = None
+    risk_usd: Decimal | None = None
+    invalidation: str = ""
+    ts_created: int
+    ts_expires: int = 0
+
+    @property
+    def client_order_id(self) -> str:
+        return client_order_id(self.intent_id)
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """An order of ours, or one of the venue's that belongs to a trader (a stop that fired)."""
+
+    client_order_id: str
+    intent: OrderIntent
+    state: OrderState = OrderState.PENDING_NEW
+    venue_order_id: str = ""
+    filled: Decimal = ZERO
+    average_price: Decimal | None = None
+    fees: Decimal = ZERO  # venue's sign: negative was charged
+    reason: str = ""  # why it was rejected or cancelled
+    ts_sent: int = 0
+    ts_acked: int = 0
+    ts_updated: int = 0
+
+    @property
+    def open_contracts(self) -> Decimal:
+        """What may still fill: full size while the outcome is unknown."""
+        return ZERO if self.state.done else self.intent.contracts - self.filled
+
+
+class Fill(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution, booked once by `fill_id` (`symbol:venue order:venue trade`)."""
+
+    fill_id: str
+    client_order_id: str
+    venue_order_id: str
+    trader_id: str
+    account_id: str
+    symbol: str
+    side: Side
+    position_side: PositionSide
+    purpose: Purpose
+    contracts: Decimal
+    price: Decimal
+    contract_value: Decimal
+    fee: Decimal  # in the settle currency, venue's sign: negative was charged
+    maker: bool
+    ts_event: int
+    ts_recv: int = 0
+
+    @property
+    def notional(self) -> Decimal:
+        return self.contracts * self.contract_value * self.price
+
+
+class VenueFill(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution as the venue reports it, not yet given to a trader. `contracts` is positive."""
+
+    trade_id: str
+    contracts: Decimal
+    price: Decimal
+    fee: Decimal
+    maker: bool
+    ts_event: int
+
+
+class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What the venue said of one order, by any path (ack, push, query). Newer ones may come first.
+
+    `client_order_id` is ours; for an order that a stop of ours triggered it is the stop's client id
+    (see stop_client_id), and it is "" for somebody else's order. `position_side` is None when the
+    account nets. `filled` is cumulative.
+    """
+
+    client_order_id: str
+    venue_order_id: str
+    symbol: str
+    side: Side
+    position_side: PositionSide | None
+    state: OrderState
+    contracts: Decimal
+    filled: Decimal = ZERO
+    average_price: Decimal | None = None
+    fill: VenueFill | None = None
+    reason: str = ""
+    reason_code: str = ""
+    category: Purpose | None = None  # LIQUIDATION for liquidation and ADL, STOP / TARGET when triggered
+    ts_event: int = 0
+    ts_recv: int = 0
+
+
+_RANK: Final = {
+    OrderState.PENDING_NEW: 0,
+    OrderState.NEW: 1,
+    OrderState.PARTIALLY_FILLED: 2,
+    OrderState.FILLED: 3,
+    OrderState.CANCELED: 3,
+    OrderState.REJECTED: 3,
+    OrderState.EXPIRED: 3,
+}
+
+
+def apply(order: Order, report: ExecutionReport, fees: Decimal = ZERO) -> Order:
+    """The order after the report; the same object when the report says nothing new.
+
+    Monotone: `filled` never shrinks, a final state never changes, and an older report cannot undo a newer
+    one. A cancel that arrives after a complete fill leaves FILLED. `fees` are those of the report's fill,
+    already known not to be a duplicate.
+    """
+    filled = max(order.filled, report.filled)
+    newer = _RANK[report.state] > _RANK[order.state] or report.filled > order.filled
+    state = report.state if _RANK[report.state] > _RANK[order.state] else order.state
+    if filled >= order.intent.contracts > 0:
+        state = OrderState.FILLED
+    elif filled > 0 and not state.done:
+        state = OrderState.PARTIALLY_FILLED
+    if order.state.done:
+        state = order.state
+    if not newer and not fees and (order.venue_order_id or not report.venue_order_id):
+        return order
+    return msgspec.structs.replace(
+        order,
+        state=state,
+        venue_order_id=order.venue_order_id or report.venue_order_id,
+        filled=filled,
+        average_price=report.average_price if report.filled >= order.filled else order.average_price,
+        fees=order.fees + fees,
+        reason=order.reason or report.reason,
+        ts_acked=order.ts_acked or report.ts_event,
+        ts_updated=max(order.ts_updated, report.ts_event),
+    )

@@ -1,0 +1,86 @@
+"""What the market part says to the rest: edges, and what it knows about a symbol at a moment."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+class Edge(StrEnum):
+    UP = "UP"  # left the band through the upper threshold
+    DOWN = "DOWN"  # left the band through the lower threshold
+    SPIKE = "SPIKE"  # moved too fast, whatever the level
+    RECOVERED = "RECOVERED"  # came back inside the band
+
+
+class Signal(msgspec.Struct, frozen=True, kw_only=True):
+    """One crossing of one detector. Made once; an edge is never repeated while it lasts.
+
+    `signal_id` is the same for the same crossing in any replay. `score` is the salience, 0..1.
+    `price` is the last price at the crossing. `timeframe` is empty for features of the live stream.
+    """
+
+    signal_id: str
+    symbol: str
+    detector: str
+    feature: str
+    timeframe: str
+    edge: Edge
+    value: float
+    threshold: float  # that was crossed
+    release: float  # that ends the excursion
+    score: float
+    price: float | None
+    ts_event: int
+    ts_recv: int = 0
+
+
+def signal_id(symbol: str, detector: str, edge: Edge, ts_event: int) -> str:
+    """Stable id of a crossing: the same input makes the same id."""
+    return f"{symbol}:{detector}:{edge}:{ts_event}"
+
+
+class TimeframeView(msgspec.Struct, frozen=True, kw_only=True):
+    """Indicators of the newest closed candle of a timeframe; None where the warm-up is not over."""
+
+    timeframe: str
+    ts_close: int  # end of the newest closed candle
+    closes: tuple[float, ...]  # newest last, at most 20
+    features: dict[str, float | None]  # rsi_14, ema_12, macd, atr_14 …
+
+
+class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What may be known about a symbol at `ts`. Unknown is None, never 0.
+
+    `ts_price` is when the newest price was received, so `ts - ts_price` is its age. `stale` names the
+    channels that are silent; a symbol with any is not to be entered.
+    """
+
+    symbol: str
+    ts: int
+    last: float | None = None
+    bid: float | None = None
+    ask: float | None = None
+    mark: float | None = None
+    index: float | None = None
+    funding_rate: float | None = None
+    ts_funding: int | None = None
+    open_interest: float | None = None
+    volume_24h: float | None = None
+    change_24h_pct: float | None = None
+    ts_price: int = 0
+    ts_mark: int = 0
+    ts_funding_seen: int = 0
+    ts_open_interest: int = 0
+    live: dict[str, float | None] = {}  # features of the live stream: spread_bps, imbalance …
+    timeframes: tuple[TimeframeView, ...] = ()
+    stale: tuple[str, ...] = ()
+
+    def view(self, timeframe: str) -> TimeframeView | None:
+        """The view of one timeframe, None when it is not kept."""
+        return next((view for view in self.timeframes if view.timeframe == timeframe), None)
+
+    def price(self) -> float | None:
+        """Mark price if known, else the last trade."""
+        return self.mark if self.mark is not None else self.last

@@ -1,0 +1,174 @@
+"""What the order path asks of a venue. OKX, the paper venue and any later one implement it.
+
+Errors of every request: Rejected (final), Unavailable (surely not taken), OutcomeUnknown (ask, never
+send again); see engine.core.errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from engine.core.instruments import Instrument
+from engine.core.market import Candle, MarketEvent
+from engine.core.orders import ExecutionReport, Order, PositionSide
+
+
+class PositionMode(StrEnum):
+    NET = "net"
+    LONG_SHORT = "long_short"
+
+
+class VenuePosition(msgspec.Struct, frozen=True, kw_only=True):
+    """An open position at the venue. `contracts` is signed (short is negative), whatever the mode.
+
+    `position_side` is None in net mode.
+    """
+
+    symbol: str
+    position_side: PositionSide | None
+    contracts: Decimal
+    average_price: Decimal
+    mark_price: Decimal | None
+    unrealised: Decimal | None
+    leverage: Decimal | None = None
+    liquidation_price: Decimal | None = None
+    margin: Decimal | None = None
+    ts_event: int = 0
+
+
+class VenueBalance(msgspec.Struct, frozen=True, kw_only=True):
+    """Settlement currency of the account. `cash` excludes unrealised profit, `equity` includes it."""
+
+    currency: str
+    cash: Decimal
+    equity: Decimal
+    available: Decimal
+    ts_event: int = 0
+
+
+class VenueFunding(msgspec.Struct, frozen=True, kw_only=True):
+    """One funding charge of the account. `amount` negative was paid. `position_side` None in net mode."""
+
+    bill_id: str
+    symbol: str
+    position_side: PositionSide | None
+    amount: Decimal
+    contracts: Decimal  # of the position it was charged on, positive
+    mark_price: Decimal | None
+    ts_event: int
+
+
+class StreamStatus(msgspec.Struct, frozen=True):
+    """The private stream came up (synchronised) or went down; what happened meanwhile must be asked for."""
+
+    connected: bool
+    ts: int
+
+
+class Protection(msgspec.Struct, frozen=True, kw_only=True):
+    """A stop, or stop and target, resting at the venue for one entry. Ids as in stop_client_id."""
+
+    client_id: str  # of the stop (or of the pair)
+    venue_id: str
+    symbol: str
+    position_side: PositionSide | None
+    contracts: Decimal
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+
+
+class ProtectionRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A standalone stop (and target) to place for a position that has none."""
+
+    client_id: str
+    symbol: str
+    position_side: PositionSide
+    contracts: Decimal
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+
+
+VenueEvent = ExecutionReport | VenuePosition | VenueBalance | VenueFunding | StreamStatus
+
+
+class Venue(Protocol):
+    """One account at one venue, for money: everything here is Decimal.
+
+    `run` owns the sockets and ends only with an error; `events` gives what they bring, in order, from a
+    bounded queue (a full queue drops the connection, and a StreamStatus tells that there was a gap).
+    """
+
+    account_id: str
+
+    async def run(self) -> None: ...
+
+    def events(self) -> AsyncIterator[VenueEvent]: ...
+
+    async def check_account(self) -> None:
+        """Refuse what cannot work: wrong key, environment, permissions, position mode, clock.
+
+        Raises VenueMisconfigured with the remedy, Unavailable when the venue is away.
+        """
+        ...
+
+    async def instruments(self) -> tuple[Instrument, ...]: ...
+
+    async def balance(self) -> VenueBalance: ...
+
+    async def positions(self) -> tuple[VenuePosition, ...]: ...
+
+    async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
+        """Both sides of `symbol`, cross margin. Equal leverage is success."""
+        ...
+
+    async def submit(self, order: Order) -> ExecutionReport:
+        """Send a journalled order with its stop and target attached; return the acknowledgement."""
+        ...
+
+    async def cancel(self, order: Order) -> None: ...
+
+    async def query(self, order: Order) -> ExecutionReport | None:
+        """What the venue knows of the order by client id, its history included. None: it never had it."""
+        ...
+
+    async def open_orders(self) -> tuple[ExecutionReport, ...]: ...
+
+    async def executions_since(self, ts_ns: int) -> tuple[ExecutionReport, ...]:
+        """One report with its fill for each execution since `ts_ns`, oldest first."""
+        ...
+
+    async def funding_since(self, ts_ns: int) -> tuple[VenueFunding, ...]: ...
+
+    async def protections(self) -> tuple[Protection, ...]:
+        """All stops and targets that rest for the account."""
+        ...
+
+    async def protect(self, request: ProtectionRequest) -> Protection: ...
+
+    async def cancel_protection(self, protection: Protection) -> bool:
+        """True when it was cancelled, False when it is gone already (fired, or never there)."""
+        ...
+
+
+class MarketFeed(Protocol):
+    """Public market data of a venue."""
+
+    async def run(self) -> None: ...
+
+    def events(self) -> AsyncIterator[MarketEvent]:
+        """Everything that was subscribed, in arrival order, from a bounded queue.
+
+        Full: the oldest tick-like events are dropped and counted, never a closed candle or a FeedStatus.
+        """
+        ...
+
+    async def instruments(self) -> tuple[Instrument, ...]: ...
+
+    async def candles(self, symbol: str, timeframe: str, limit: int) -> tuple[Candle, ...]:
+        """The newest `limit` closed candles, oldest first."""
+        ...

@@ -1,0 +1,140 @@
+"""What the parts write down and read back. PostgresJournal is the truth; MemoryJournal serves backtests.
+
+Every method is one transaction, idempotent by the ids in its arguments: writing the same thing twice
+leaves it there once. Raises StoreUnavailable when the store does not answer within its timeout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from engine.core.decisions import AccountView, CycleRecord, Verdict, Wakeup
+from engine.core.instruments import Instrument
+from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
+from engine.core.market import Candle
+from engine.core.orders import Fill, Order, OrderIntent
+from engine.core.signals import Signal
+
+
+class TraderRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A trader as configured: `config` is its JSON without secrets, `kind` its decider."""
+
+    trader_id: str
+    name: str
+    kind: str
+    model: str
+    account_id: str
+    config: bytes
+    ts: int
+
+
+class RiskEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A breaker, an alarm, a refusal that is not about one decision. `trader_id` "" is the whole account."""
+
+    event_id: str
+    trader_id: str
+    symbol: str
+    kind: str
+    detail: str
+    ts: int
+
+
+class AccountCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """One comparison of the traders' books with the venue's (invariant I8); `difference` is 0 if it holds."""
+
+    account_id: str
+    ts: int
+    balanced: bool
+    venue_equity: Decimal
+    traders_equity: Decimal
+    reserve: Decimal  # cash of the account that no trader has
+    difference: Decimal
+    detail: str
+
+
+class Bookings(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a ledger is folded from, each kind oldest first."""
+
+    cash_flows: tuple[CashFlow, ...]
+    fills: tuple[Fill, ...]
+    funding: tuple[FundingPayment, ...]
+
+
+class KeepState(StrEnum):
+    """Which of a trader's states is kept: see Journal.save_state."""
+
+    SCHEDULER = "scheduler"
+    BREAKER = "breaker"
+
+
+class Journal(Protocol):
+    """Writes in the order of a cycle's life, then what recovery reads."""
+
+    # -- market
+    async def record_instruments(self, instruments: Sequence[Instrument], ts: int) -> None: ...
+    async def record_candles(self, candles: Sequence[Candle]) -> None: ...
+    async def record_signals(self, signals: Sequence[Signal]) -> None: ...
+
+    # -- deciding
+    async def record_traders(self, traders: Sequence[TraderRecord]) -> None: ...
+    async def record_wakeup(self, wakeup: Wakeup) -> None:
+        """A decision cycle is open (status PENDING), linked to the signals that woke it."""
+        ...
+
+    async def record_cycle(self, record: CycleRecord) -> bool:
+        """Close the cycle with its answer. False when it was closed before: then do not act on it."""
+        ...
+
+    async def record_verdicts(self, verdicts: Sequence[Verdict]) -> None: ...
+    async def record_intents(self, intents: Sequence[OrderIntent]) -> None: ...
+
+    # -- orders: insert_order is committed before a byte goes to the venue (I1)
+    async def insert_order(self, order: Order) -> bool:
+        """False when the order was there already: then it must be recovered, not sent."""
+        ...
+
+    async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
+        """The order's new state, an order event, and its fill. False when `fill` was booked before.
+
+        For an order the journal does not have (a stop that fired, an unattributed one) the row is made.
+        """
+        ...
+
+    # -- books
+    async def record_cash_flow(self, flow: CashFlow) -> bool: ...
+    async def record_funding(self, payments: Sequence[FundingPayment]) -> None: ...
+    async def record_position(self, view: AccountView, trades: Sequence[ClosedTrade]) -> None:
+        """The trader's open positions replace the former ones; closed trades are added."""
+        ...
+
+    async def record_performance(self, views: Sequence[AccountView]) -> None: ...
+    async def record_check(self, check: AccountCheck) -> None: ...
+    async def record_risk_event(self, event: RiskEvent) -> None: ...
+
+    # -- states of parts, exact across a crash
+    async def save_state(self, kind: KeepState, trader_id: str, state: bytes, ts: int) -> None: ...
+    async def load_states(self, kind: KeepState) -> dict[str, bytes]: ...
+
+    # -- recovery
+    async def open_orders(self, account_id: str) -> tuple[Order, ...]: ...
+    async def order(self, client_order_id: str) -> Order | None: ...
+    async def pending_intents(self, account_id: str, since_ns: int) -> tuple[OrderIntent, ...]:
+        """Intents without an order row, not older than `since_ns`."""
+        ...
+
+    async def bookings(self, account_id: str) -> Bookings: ...
+    async def newest_fill_ns(self, account_id: str) -> int: ...
+    async def open_cycles(self) -> tuple[str, ...]:
+        """Ids of the cycles that nobody closed."""
+        ...
+
+    async def recent_cycles(self, trader_id: str, limit: int) -> tuple[CycleRecord, ...]:
+        """Newest first, prompts and answers left out."""
+        ...
+
+    async def recent_trades(self, trader_id: str, limit: int) -> tuple[ClosedTrade, ...]: ...
