@@ -38,6 +38,18 @@ class CashFlow(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
+class VenueFunding(msgspec.Struct, frozen=True, kw_only=True):
+    """One funding charge of the account. `amount` negative was paid. `position_side` None in net mode."""
+
+    bill_id: str
+    symbol: str
+    position_side: PositionSide | None
+    amount: Decimal
+    contracts: Decimal  # of the position it was charged on, positive
+    mark_price: Decimal | None
+    ts_event: int
+
+
 class FundingPayment(msgspec.Struct, frozen=True, kw_only=True):
     """A trader's part of one funding charge; negative was paid."""
 

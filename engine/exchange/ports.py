@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from engine.core.instruments import Instrument
+from engine.core.ledger import VenueFunding
 from engine.core.market import Candle, MarketEvent
 from engine.core.orders import ExecutionReport, Order, PositionSide
 
@@ -49,18 +50,6 @@ class VenueBalance(msgspec.Struct, frozen=True, kw_only=True):
     equity: Decimal
     available: Decimal
     ts_event: int = 0
-
-
-class VenueFunding(msgspec.Struct, frozen=True, kw_only=True):
-    """One funding charge of the account. `amount` negative was paid. `position_side` None in net mode."""
-
-    bill_id: str
-    symbol: str
-    position_side: PositionSide | None
-    amount: Decimal
-    contracts: Decimal  # of the position it was charged on, positive
-    mark_price: Decimal | None
-    ts_event: int
 
 
 class StreamStatus(msgspec.Struct, frozen=True):
@@ -149,6 +138,13 @@ class Venue(Protocol):
         ...
 
     async def protect(self, request: ProtectionRequest) -> Protection: ...
+
+    async def amend_protection(self, protection: Protection, request: ProtectionRequest) -> None:
+        """Change size and trigger prices of a resting protection in place: it is never away.
+
+        The request's client_id is ignored. Rejected when it has fired or is gone.
+        """
+        ...
 
     async def cancel_protection(self, protection: Protection) -> bool:
         """True when it was cancelled, False when it is gone already (fired, or never there)."""

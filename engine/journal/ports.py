@@ -58,10 +58,11 @@ class AccountCheck(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bookings(msgspec.Struct, frozen=True, kw_only=True):
-    """All that a ledger is folded from, each kind oldest first."""
+    """All that a ledger is folded from, each kind oldest first; `entries` are the intents of entry fills."""
 
     cash_flows: tuple[CashFlow, ...]
     fills: tuple[Fill, ...]
+    entries: tuple[OrderIntent, ...]
     funding: tuple[FundingPayment, ...]
 
 

@@ -1,0 +1,253 @@
+"""The books of one venue account: whose is what the venue holds, to the last decimal (invariant I8).
+
+Single writer: the exchange part applies bookings that the journal has; everybody else reads. Folding the
+same bookings again, in the same order, gives the same books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment, Held, VenueFunding, VirtualAccount
+from engine.core.orders import UNATTRIBUTED, ZERO, Fill, OrderIntent, PositionSide, Purpose
+
+RESERVE: Final = "reserve"  # cash of the venue account that no trader has
+
+
+class Lot(msgspec.Struct):
+    """Signed contracts of a side that no trader explains, and their signed cost."""
+
+    contracts: Decimal = ZERO
+    cost: Decimal = ZERO
+    contract_value: Decimal = ZERO
+
+
+class Remainder:
+    """What happened at the venue and belongs to no trader. Any open lot stops entries in its symbol."""
+
+    def __init__(self) -> None:
+        self.cash = ZERO
+        self.lots: dict[tuple[str, PositionSide], Lot] = {}
+
+    def apply_fill(self, fill: Fill) -> None:
+        """Book a fill, or the part of one, that no trader can own."""
+        key = (fill.symbol, fill.position_side)
+        lot = self.lots.setdefault(key, Lot(contract_value=fill.contract_value))
+        lot.contracts += fill.side.sign * fill.contracts
+        lot.cost += fill.side.sign * fill.notional
+        self.cash += fill.fee
+        if not lot.contracts:
+            self.cash -= lot.cost
+            del self.lots[key]
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        return frozenset(symbol for symbol, _ in self.lots)
+
+    @property
+    def cost(self) -> Decimal:
+        return sum((lot.cost for lot in self.lots.values()), ZERO)
+
+
+class VenueHolding(msgspec.Struct, frozen=True):
+    """A venue position for the comparison: signed contracts, None side when the account nets."""
+
+    symbol: str
+    position_side: PositionSide | None
+    contracts: Decimal
+    cost: Decimal  # signed: mark value minus the venue's unrealised profit
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """Books against venue. `cash_difference` is venue minus books, free of any price."""
+
+    positions: tuple[str, ...]  # one sentence for each holding that differs
+    cash_difference: Decimal
+
+
+class Booked(msgspec.Struct, frozen=True):
+    """What one fill did: the traders it touched and the trades it closed."""
+
+    traders: tuple[str, ...]
+    trades: tuple[ClosedTrade, ...]
+
+
+class Books:
+    """All virtual accounts of one venue account, and the remainder."""
+
+    def __init__(self, account_id: str, traders: Iterable[str]) -> None:
+        self.account_id = account_id
+        self.accounts = {name: VirtualAccount(name, account_id) for name in (*traders, RESERVE)}
+        self.remainder = Remainder()
+        self._remainder_seen: dict[str, None] = {}
+
+    def account(self, trader_id: str) -> VirtualAccount:
+        """The trader's account; one that is no longer configured is kept as long as it holds anything."""
+        if trader_id not in self.accounts:
+            self.accounts[trader_id] = VirtualAccount(trader_id, self.account_id)
+        return self.accounts[trader_id]
+
+    def traders(self) -> tuple[VirtualAccount, ...]:
+        """Every account but the reserve."""
+        return tuple(account for name, account in self.accounts.items() if name != RESERVE)
+
+    def apply_cash(self, flow: CashFlow) -> bool:
+        """Book a cash flow; False when it was booked before."""
+        return self.account(flow.trader_id).apply_cash(flow)
+
+    def apply_funding(self, payment: FundingPayment) -> bool:
+        """Book one trader's part of a funding charge; False when it was booked before."""
+        if payment.trader_id != UNATTRIBUTED:
+            return self.account(payment.trader_id).apply_funding(payment)
+        if self._seen(payment.payment_id):
+            return False
+        self.remainder.cash += payment.amount
+        return True
+
+    def apply_fill(self, fill: Fill, intent: OrderIntent | None = None) -> Booked:
+        """Book a fill once. What its trader does not hold goes to the remainder; a liquidation is shared.
+
+        `intent` is that of an entry, for the exit plan.
+        """
+        if fill.trader_id == UNATTRIBUTED:
+            return self._apply_foreign(fill)
+        account = self.account(fill.trader_id)
+        excess = account.excess(fill)
+        trades: list[ClosedTrade] = []
+        if excess < fill.contracts:
+            own = fill if not excess else _part(fill, fill.contracts - excess, fill.trader_id, "")
+            new, trade = account.apply_fill(own, intent)
+            if not new:
+                return Booked((), ())
+            trades += [trade] if trade else []
+        if excess:
+            self._apply_remainder(_part(fill, excess, UNATTRIBUTED, ":rest"))
+        return Booked((fill.trader_id,), tuple(trades))
+
+    def _apply_foreign(self, fill: Fill) -> Booked:
+        """A fill of the venue's own making: a reducing one is shared among the holders, pro rata."""
+        if fill.purpose is not Purpose.LIQUIDATION or self._seen(fill.fill_id + ":shared"):
+            self._apply_remainder(fill)
+            return Booked((), ())
+        holders = self._holders(fill.symbol, fill.position_side)
+        total = sum((held.contracts for _, held in holders), ZERO)
+        left, touched, trades = fill.contracts, [], []
+        for account, held in holders:
+            share = min(left, held.contracts, fill.contracts * held.contracts / total)
+            if account is holders[-1][0]:
+                share = min(left, held.contracts)
+            if share:
+                _, trade = account.apply_fill(_part(fill, share, account.trader_id, f":{account.trader_id}"))
+                touched.append(account.trader_id)
+                trades += [trade] if trade else []
+                left -= share
+        if left:
+            self._apply_remainder(_part(fill, left, UNATTRIBUTED, ":rest"))
+        return Booked(tuple(touched), tuple(trades))
+
+    def _apply_remainder(self, fill: Fill) -> None:
+        if not self._seen(fill.fill_id):
+            self.remainder.apply_fill(fill)
+
+    def _seen(self, booking_id: str) -> bool:
+        if booking_id in self._remainder_seen:
+            return True
+        self._remainder_seen[booking_id] = None
+        return False
+
+    def _holders(self, symbol: str, side: PositionSide) -> list[tuple[VirtualAccount, Held]]:
+        found = [(account, account.positions.get((symbol, side))) for account in self.accounts.values()]
+        return [(account, held) for account, held in found if held is not None]
+
+    def split_funding(self, charge: VenueFunding) -> tuple[FundingPayment, ...]:
+        """A charge of the venue account, divided by virtual contracts; the parts add up exactly.
+
+        In net mode a long pays what a short receives: shares are signed. What the traders' positions do
+        not explain goes to the remainder.
+        """
+        shares: list[tuple[str, PositionSide, Decimal]] = []
+        for side in (charge.position_side,) if charge.position_side else tuple(PositionSide):
+            sign = 1 if charge.position_side else side.sign
+            shares += [(a.trader_id, side, sign * h.contracts) for a, h in self._holders(charge.symbol, side)]
+        held = sum((share for _, _, share in shares), ZERO)
+        whole = charge.contracts.copy_sign(held) if held else charge.contracts
+        parts = [(who, side, charge.amount * share / whole, abs(share)) for who, side, share in shares]
+        rest = charge.amount - sum((part[2] for part in parts), ZERO)
+        if rest and parts and held == whole:  # only what the divisions rounded: the largest part takes it
+            i = max(range(len(parts)), key=lambda n: parts[n][3])
+            parts[i] = (*parts[i][:2], parts[i][2] + rest, parts[i][3])
+        elif rest:
+            parts.append((UNATTRIBUTED, charge.position_side or PositionSide.LONG, rest, ZERO))
+        return tuple(
+            FundingPayment(
+                payment_id=f"{charge.bill_id}:{who}:{side}",
+                bill_id=charge.bill_id,
+                trader_id=who,
+                account_id=self.account_id,
+                symbol=charge.symbol,
+                position_side=side,
+                amount=amount,
+                contracts=contracts,
+                ts_event=charge.ts_event,
+            )
+            for who, side, amount, contracts in parts
+        )
+
+    # -- what the venue should hold
+
+    def holdings(self, netting: bool) -> dict[tuple[str, PositionSide | None], Decimal]:
+        """Signed contracts that the venue must have, by (symbol, side), side None when the account nets."""
+        total: dict[tuple[str, PositionSide | None], Decimal] = {}
+        for account in self.accounts.values():
+            for (symbol, side), held in account.positions.items():
+                key = (symbol, None if netting else side)
+                total[key] = total.get(key, ZERO) + side.sign * held.contracts
+        for (symbol, side), lot in self.remainder.lots.items():
+            key = (symbol, None if netting else side)
+            total[key] = total.get(key, ZERO) + lot.contracts
+        return {key: contracts for key, contracts in total.items() if contracts}
+
+    @property
+    def priceless_cash(self) -> Decimal:
+        """Cash minus cost of everything: what equity would be if every price were zero."""
+        traders = sum((account.cash - account.cost for account in self.accounts.values()), ZERO)
+        return traders + self.remainder.cash - self.remainder.cost
+
+    def compare(self, holdings: Iterable[VenueHolding], cash: Decimal, *, netting: bool) -> Comparison:
+        """Books against what the venue says it holds and its cash balance (unrealised excluded)."""
+        ours = self.holdings(netting)
+        venue = {(h.symbol, h.position_side): h for h in holdings if h.contracts}
+        differences = [
+            f"{symbol} {side or 'net'}: venue {theirs}, books {mine}"
+            for symbol, side in sorted({*ours, *venue}, key=str)
+            if (mine := ours.get((symbol, side), ZERO))
+            != (theirs := venue[symbol, side].contracts if (symbol, side) in venue else ZERO)
+        ]
+        venue_priceless = cash - sum((h.cost for h in venue.values()), ZERO)
+        return Comparison(tuple(differences), venue_priceless - self.priceless_cash)
+
+    def equity(self, marks: Mapping[str, Decimal]) -> Decimal | None:
+        """Equity of all accounts, reserve and remainder included; None while a held symbol has no mark."""
+        total = self.remainder.cash
+        for (symbol, _), lot in self.remainder.lots.items():
+            if symbol not in marks:
+                return None
+            total += lot.contracts * lot.contract_value * marks[symbol] - lot.cost
+        for account in self.accounts.values():
+            equity = account.equity(marks)
+            if equity is None:
+                return None
+            total += equity
+        return total
+
+
+def _part(fill: Fill, contracts: Decimal, trader_id: str, suffix: str) -> Fill:
+    """A share of a fill with its share of the fee, under an id of its own."""
+    fee = fill.fee if contracts == fill.contracts else fill.fee * contracts / fill.contracts
+    return msgspec.structs.replace(
+        fill, fill_id=fill.fill_id + suffix, trader_id=trader_id, contracts=contracts, fee=fee
+    )
