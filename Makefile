@@ -1,0 +1,70 @@
+# Every target sets up what it needs. A fresh machine needs Python 3.11 or newer and a package index.
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+WORKERS ?= 2
+
+# pip byte-compiles all that it installs; what is used gets compiled on first import anyway.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev demo test lint format bench clean lock
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+install: $(VENV)/.installed ## the program, in .venv/bin/edgewise
+
+install-dev: $(VENV)/.installed-dev
+
+demo: $(VENV)/.installed ## servers, simulated venue, engine and API on this machine: make demo ARGS="--speed 20"
+	@$(BIN)/edgewise demo $(ARGS)
+
+test: $(VENV)/.installed-dev ## all tests, against real servers: make test ARGS="-k ledger"
+	PYTHONASYNCIODEBUG=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+lint: $(VENV)/.installed-dev ## style, types, and the rule that imports go down only
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(VENV)/.installed-dev ## rewrite the source in the house style
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+bench: $(VENV)/.installed-dev ## measure the hot paths
+	$(BIN)/python -m bench $(ARGS)
+
+clean: ## remove what was built; accounts and history in .edgewise stay
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --no-annotate: the origins of a constraint would be paths of this machine.
+LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+lock: $(VENV)/.installed-dev ## resolve the dependencies anew (the only target that needs uv)
+	$(PIP) uv
+	$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) --extra stack --group build -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) --extra stack --extra dev --group build \
+		-c requirements.lock -o requirements-dev.lock
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "edgewise needs Python 3.11 or newer on the PATH" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "edgewise needs Python 3.11 or newer; $(PYTHON) is older" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamp is written last: an install that was broken off is done again.
+$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing edgewise into $(VENV) (some 20 s)"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@echo "Installing the tools for tests and lint"
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
