@@ -29,6 +29,10 @@ class Clock(Protocol):
         """Monotonic real seconds, for timeouts, ages of sockets and measured latencies."""
         ...
 
+    def engine_ns(self, real_seconds: float) -> int:
+        """Engine nanoseconds that pass while `real_seconds` pass outside: for ages and lives of messages."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Wait for `seconds` of engine time."""
         ...
@@ -67,6 +71,9 @@ class ScaledClock:
     def real_s(self) -> float:
         return time.monotonic()  # noqa: TID251 - the one place that reads it
 
+    def engine_ns(self, real_seconds: float) -> int:
+        return int(real_seconds * self.speed * NS_PER_S)
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds) / self.speed)  # noqa: TID251 - the one place that sleeps
 
@@ -103,6 +110,9 @@ class SimClock:
 
     def real_s(self) -> float:
         return self._now_ns / NS_PER_S
+
+    def engine_ns(self, real_seconds: float) -> int:
+        return int(real_seconds * NS_PER_S)
 
     async def sleep(self, seconds: float) -> None:
         await self.sleep_until(self._now_ns + int(max(0.0, seconds) * NS_PER_S))

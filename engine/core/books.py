@@ -6,15 +6,17 @@ same bookings again, in the same order, gives the same books.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment, Held, VenueFunding, VirtualAccount
 from engine.core.orders import UNATTRIBUTED, ZERO, Fill, OrderIntent, PositionSide, Purpose
 
+_REMEMBERED: Final = 10_000
 RESERVE: Final = "reserve"  # cash of the venue account that no trader has
 
 
@@ -69,6 +71,16 @@ class Comparison(msgspec.Struct, frozen=True):
     cash_difference: Decimal
 
 
+class Change(NamedTuple):
+    """A position grew or shrank; lets the past be told: who held what when funding was charged."""
+
+    ts_event: int
+    trader_id: str
+    symbol: str
+    side: PositionSide
+    contracts: Decimal  # signed by growth, not by side
+
+
 class Booked(msgspec.Struct, frozen=True):
     """What one fill did: the traders it touched and the trades it closed."""
 
@@ -83,6 +95,7 @@ class Books:
         self.account_id = account_id
         self.accounts = {name: VirtualAccount(name, account_id) for name in (*traders, RESERVE)}
         self.remainder = Remainder()
+        self._changes: deque[Change] = deque(maxlen=_REMEMBERED)
         self._remainder_seen: dict[str, None] = {}
 
     def account(self, trader_id: str) -> VirtualAccount:
@@ -123,6 +136,7 @@ class Books:
             new, trade = account.apply_fill(own, intent)
             if not new:
                 return Booked((), ())
+            self._note(own)
             trades += [trade] if trade else []
         if excess:
             self._apply_remainder(_part(fill, excess, UNATTRIBUTED, ":rest"))
@@ -141,7 +155,9 @@ class Books:
             if account is holders[-1][0]:
                 share = min(left, held.contracts)
             if share:
-                _, trade = account.apply_fill(_part(fill, share, account.trader_id, f":{account.trader_id}"))
+                part = _part(fill, share, account.trader_id, f":{account.trader_id}")
+                _, trade = account.apply_fill(part)
+                self._note(part)
                 touched.append(account.trader_id)
                 trades += [trade] if trade else []
                 left -= share
@@ -159,6 +175,18 @@ class Books:
         self._remainder_seen[booking_id] = None
         return False
 
+    def _note(self, fill: Fill) -> None:
+        grew = fill.contracts if fill.side is fill.position_side.entry_side else -fill.contracts
+        self._changes.append(Change(fill.ts_event, fill.trader_id, fill.symbol, fill.position_side, grew))
+
+    def held_at(self, symbol: str, side: PositionSide, ts_ns: int) -> dict[str, Decimal]:
+        """Contracts by trader just before `ts_ns`: what is held now, less what has happened since."""
+        held = {account.trader_id: h.contracts for account, h in self._holders(symbol, side)}
+        for change in self._changes:
+            if change.ts_event >= ts_ns and (change.symbol, change.side) == (symbol, side):
+                held[change.trader_id] = held.get(change.trader_id, ZERO) - change.contracts
+        return {trader_id: contracts for trader_id, contracts in held.items() if contracts > 0}
+
     def _holders(self, symbol: str, side: PositionSide) -> list[tuple[VirtualAccount, Held]]:
         found = [(account, account.positions.get((symbol, side))) for account in self.accounts.values()]
         return [(account, held) for account, held in found if held is not None]
@@ -172,7 +200,8 @@ class Books:
         shares: list[tuple[str, PositionSide, Decimal]] = []
         for side in (charge.position_side,) if charge.position_side else tuple(PositionSide):
             sign = 1 if charge.position_side else side.sign
-            shares += [(a.trader_id, side, sign * h.contracts) for a, h in self._holders(charge.symbol, side)]
+            holders = self.held_at(charge.symbol, side, charge.ts_event)
+            shares += [(who, side, sign * contracts) for who, contracts in holders.items()]
         held = sum((share for _, _, share in shares), ZERO)
         whole = charge.contracts.copy_sign(held) if held else charge.contracts
         parts = [(who, side, charge.amount * share / whole, abs(share)) for who, side, share in shares]

@@ -12,6 +12,8 @@ import msgspec
 from engine.core.market import Side
 
 ZERO: Final = Decimal(0)
+_PREFIX: Final = "ew"
+_ID_LENGTH: Final = 26
 UNATTRIBUTED: Final = "unattributed"  # the trader id under which unexplained fills are booked
 
 
@@ -80,12 +82,22 @@ def client_order_id(intent_id: str) -> str:
 
     OKX takes at most 32 case-sensitive alphanumerics. «ew» marks it as ours.
     """
-    return "ew" + hashlib.sha256(intent_id.encode()).hexdigest()[:24]
+    return _PREFIX + hashlib.sha256(intent_id.encode()).hexdigest()[: _ID_LENGTH - len(_PREFIX)]
 
 
-def stop_client_id(order_client_id: str, purpose: Purpose) -> str:
-    """Client id of the protection of an entry: its own id and a letter, so the owner can be read back."""
-    return order_client_id + {Purpose.STOP: "s", Purpose.TARGET: "t"}[purpose]
+def stop_client_id(entry_id: str, attempt: int = 0) -> str:
+    """Client id of the protection (stop and target in one) of an entry: the owner can be read back.
+
+    `attempt` counts the standalone replacements of an attached protection: `…s`, `…s1`, `…s2`.
+    """
+    return f"{entry_id}s{attempt or ''}"
+
+
+def entry_of(client_id: str) -> str | None:
+    """Client order id of the entry that a protection's id belongs to; None when it is no such id."""
+    owner, letter, attempt = client_id[:_ID_LENGTH], client_id[_ID_LENGTH:][:1], client_id[_ID_LENGTH + 1 :]
+    ours = len(owner) == _ID_LENGTH and owner.startswith(_PREFIX)
+    return owner if ours and letter == "s" and (not attempt or attempt.isdigit()) else None
 
 
 class OrderIntent(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,8 +138,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     client_order_id: str
     intent: OrderIntent
     state: OrderState = OrderState.PENDING_NEW
+    venue_state: OrderState = OrderState.PENDING_NEW  # what the venue last claimed; never ahead of it
     venue_order_id: str = ""
-    filled: Decimal = ZERO
+    filled: Decimal = ZERO  # sum of the booked fills
+    claimed: Decimal = ZERO  # cumulative fill as the venue says; more than `filled`: fills are missing
     average_price: Decimal | None = None
     fees: Decimal = ZERO  # venue's sign: negative was charged
     reason: str = ""  # why it was rejected or cancelled
@@ -213,32 +227,45 @@ _RANK: Final = {
 }
 
 
-def apply(order: Order, report: ExecutionReport, fees: Decimal = ZERO) -> Order:
-    """The order after the report; the same object when the report says nothing new.
+def apply(order: Order, report: ExecutionReport, fill: Fill | None = None) -> Order:
+    """The order after the report; equal to `order` when the report says nothing new.
 
-    Monotone: `filled` never shrinks, a final state never changes, and an older report cannot undo a newer
-    one. A cancel that arrives after a complete fill leaves FILLED. `fees` are those of the report's fill,
-    already known not to be a duplicate.
+    `fill` is the report's execution when it was not booked before. Only fills move `filled`: when the
+    venue claims more than was booked, the order stays open (its exposure counts) until the missing fills
+    are in. Monotone: a final state never changes, older reports undo nothing, and a cancel that crosses a
+    complete fill ends as FILLED.
     """
-    filled = max(order.filled, report.filled)
-    newer = _RANK[report.state] > _RANK[order.state] or report.filled > order.filled
-    state = report.state if _RANK[report.state] > _RANK[order.state] else order.state
-    if filled >= order.intent.contracts > 0:
-        state = OrderState.FILLED
-    elif filled > 0 and not state.done:
-        state = OrderState.PARTIALLY_FILLED
-    if order.state.done:
-        state = order.state
-    if not newer and not fees and (order.venue_order_id or not report.venue_order_id):
-        return order
+    venue_state = report.state if _RANK[report.state] > _RANK[order.venue_state] else order.venue_state
+    filled, average = order.filled, order.average_price
+    if fill is not None:
+        filled += fill.contracts
+        average = ((average or ZERO) * order.filled + fill.price * fill.contracts) / filled
+    claimed = max(order.claimed, report.filled, filled)
+    state = order.state
+    if not state.done:
+        state = _state(order.intent.contracts, filled, claimed, venue_state)
     return msgspec.structs.replace(
         order,
-        state=state,
+        state=order.state
+        if order.state.done
+        else _state(order.intent.contracts, filled, claimed, venue_state),
+        venue_state=venue_state,
         venue_order_id=order.venue_order_id or report.venue_order_id,
         filled=filled,
-        average_price=report.average_price if report.filled >= order.filled else order.average_price,
-        fees=order.fees + fees,
+        claimed=claimed,
+        average_price=average,
+        fees=order.fees + (fill.fee if fill else ZERO),
         reason=order.reason or report.reason,
         ts_acked=order.ts_acked or report.ts_event,
         ts_updated=max(order.ts_updated, report.ts_event),
     )
+
+
+def _state(contracts: Decimal, filled: Decimal, claimed: Decimal, venue_state: OrderState) -> OrderState:
+    if filled >= contracts:
+        return OrderState.FILLED
+    if venue_state.done and venue_state is not OrderState.FILLED and filled >= claimed:
+        return venue_state
+    if filled:
+        return OrderState.PARTIALLY_FILLED
+    return OrderState.PENDING_NEW if venue_state is OrderState.PENDING_NEW else OrderState.NEW

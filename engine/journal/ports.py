@@ -100,15 +100,21 @@ class Journal(Protocol):
         ...
 
     async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
-        """The order's new state, an order event, and its fill. False when `fill` was booked before.
+        """The order's new state, an order event, and its fill, in one transaction.
 
-        For an order the journal does not have (a stop that fired, an unattributed one) the row is made.
+        False, and nothing is written, when `fill` was booked before. For an order that the journal does
+        not have (a stop that fired, somebody else's) the row is made.
         """
         ...
 
+    async def fill_booked(self, account_id: str, fill_id: str) -> bool: ...
+
     # -- books
     async def record_cash_flow(self, flow: CashFlow) -> bool: ...
-    async def record_funding(self, payments: Sequence[FundingPayment]) -> None: ...
+    async def record_funding(self, payments: Sequence[FundingPayment]) -> bool:
+        """The parts of one charge. False, and nothing is written, when its bill was booked before."""
+        ...
+
     async def record_position(self, view: AccountView, trades: Sequence[ClosedTrade]) -> None:
         """The trader's open positions replace the former ones; closed trades are added."""
         ...

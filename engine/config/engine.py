@@ -1,0 +1,69 @@
+"""`engine.yaml`: where the servers are, which files describe the rest, and what the process exposes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from engine.config.loader import Duration
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Paths of the other files, relative to this one."""
+
+    market: str = "market.yaml"
+    exchange: str = "exchange.yaml"
+    executor: str = "executor.yaml"
+    manager: str = "manager.yaml"
+    llm: str = "llm.yaml"
+
+
+class ServersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Postgres and Redis. Empty: the embedded servers below `home` are used."""
+
+    postgres_dsn: str = ""
+    redis_url: str = ""
+    home: str = ".edgewise"
+
+
+class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where Prometheus finds the engine. Port 0 takes a free one; loopback unless said otherwise."""
+
+    host: str = "127.0.0.1"
+    port: Port = 9464
+
+
+class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The read-only HTTP service. Its database and Redis users cannot write (but its own cache keys)."""
+
+    host: str = "127.0.0.1"
+    port: Port = 8642
+    postgres_dsn: str = ""  # empty: as the engine's
+    redis_url: str = ""
+    cors_origins: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()  # empty: no token is asked for
+
+
+class ClockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Engine time. A speed other than 1 is refused unless the venue is the local simulator or paper."""
+
+    speed: Annotated[float, Meta(gt=0, le=1000)] = 1.0
+    epoch_ns: int = 0
+    wall_epoch_ns: int = 0
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    name: str = "edgewise"
+    env: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,24}$")] = "dev"  # names streams and keys
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    files: FilesConfig = FilesConfig()
+    servers: ServersConfig = ServersConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    api: ApiConfig = ApiConfig()
+    clock: ClockConfig = ClockConfig()

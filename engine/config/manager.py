@@ -1,0 +1,106 @@
+"""`manager.yaml`: the traders, their capital and their limits. Keys of nof0 keep their names and meaning."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from engine.config.loader import Duration
+from engine.config.scheduler import RhythmConfig
+
+Percent = Annotated[Decimal, Meta(ge=0, le=100)]
+Positive = Annotated[Decimal, Meta(gt=0)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,48}$")]
+
+
+class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of one trader. The gate checks them on venue quantities, in the order of engine.manager.risk."""
+
+    max_positions: Annotated[int, Meta(ge=1)] = 3
+    max_position_size_usd: Positive = Decimal(10_000)  # notional of one position
+    max_margin_usage_pct: Percent = Decimal(60)  # of equity
+    major_coin_leverage: Positive = Decimal(20)
+    altcoin_leverage: Positive = Decimal(10)
+    min_risk_reward_ratio: Annotated[Decimal, Meta(ge=0)] = Decimal(0)
+    min_confidence: Percent = Decimal(0)
+    stop_loss_enabled: bool = True  # an entry without a stop is refused
+    take_profit_enabled: bool = False  # an entry without a target is refused
+    max_stop_distance_pct: Percent = Decimal(20)
+    risk_per_trade_pct: Percent = Decimal(2)  # of equity, from entry to stop
+    max_spread_bps: Positive = Decimal(20)
+    max_price_age: Duration = Duration(10)
+    max_price_move_bps: Positive = Decimal(50)  # since the prompt: the answer is stale beyond it
+    min_edge_fees: Annotated[Decimal, Meta(ge=0)] = Decimal(2)  # target distance in round-trip fees
+    cooldown_after_close: Duration = Duration(60)
+    cooldown_after_stop: Duration = Duration(300)
+    max_entries_per_hour: Annotated[int, Meta(ge=1)] = 12
+    max_daily_loss_pct: Percent = Decimal(10)
+    max_drawdown_pct: Percent = Decimal(30)
+    cool_off: Duration = Duration(14_400)
+
+
+class StrategyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A decider without a model: its name and its numbers."""
+
+    name: Name
+    params: dict[str, Decimal | str | bool] = {}
+
+
+class TraderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One trader: who decides, on what, how often, with how much, within which limits."""
+
+    id: Name
+    name: str = ""
+    exchange_provider: str = ""
+    market_provider: str = ""
+    order_style: Literal["market", "market_ioc", "limit"] = "market"
+    market_ioc_slippage_bps: Annotated[Decimal, Meta(ge=0, le=1000)] = Decimal(75)
+    prompt_template: str = ""
+    executor_prompt_template: str = ""
+    model: str = ""
+    strategy: StrategyConfig | None = None
+    decision_interval: Duration | None = None  # the long cycle; overrides rhythm.long_cycle
+    allocation_pct: Percent
+    auto_start: bool = True
+    symbols: tuple[str, ...] = ()  # empty: all of market.yaml
+    rhythm: RhythmConfig = RhythmConfig()
+    risk_params: RiskConfig = RiskConfig()
+
+
+class CapitalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of the venue account is traded, and how it is divided."""
+
+    total_equity_usd: Positive = Decimal(10_000)
+    reserve_equity_pct: Percent = Decimal(10)
+    allocation_strategy: Literal["fixed", "equal", "performance_based"] = "fixed"
+    rebalance_interval: Duration = Duration(3600)
+    state_storage_backend: Literal["file", "postgres"] = "postgres"
+    state_storage_path: str = ""
+    max_gross_exposure_pct: Annotated[Decimal, Meta(gt=0, le=10_000)] = Decimal(400)  # of account equity
+    max_symbol_exposure_pct: Annotated[Decimal, Meta(gt=0, le=10_000)] = Decimal(200)
+    major_coins: tuple[str, ...] = ("BTC", "ETH")
+    limit_order_timeout: Duration = Duration(120)
+
+
+class MonitoringConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    update_interval: Duration = Duration(15)
+    alert_webhook: str = ""
+    metrics_exporter: Literal["prometheus"] = "prometheus"
+
+
+class ManagerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    manager: CapitalConfig = CapitalConfig()
+    traders: Annotated[tuple[TraderConfig, ...], Meta(min_length=1)]
+    monitoring: MonitoringConfig = MonitoringConfig()
+
+    def capital(self, trader: TraderConfig) -> Decimal:
+        """Start capital: the trader's percentage of what is not reserved; equal parts if so configured."""
+        traded = self.manager.total_equity_usd * (100 - self.manager.reserve_equity_pct) / 100
+        if self.manager.allocation_strategy == "equal":
+            return traded / len(self.traders)
+        return traded * trader.allocation_pct / 100

@@ -1,0 +1,314 @@
+"""The life of orders: journalled, then sent; every answer applied once, in one place.
+
+All that the venue says (acknowledgements, pushes, answers to queries) goes through one queue and one
+task, `OrderDesk.run`, so that no two reports of an order can overtake each other between reading and
+writing. Requests are jobs; nobody waits for the venue while handling a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+import structlog
+
+from engine.bus import ORDERS, OrderUpdate
+from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
+from engine.core.ledger import ClosedTrade
+from engine.core.market import Side
+from engine.core.orders import (
+    UNATTRIBUTED,
+    ExecutionReport,
+    Fill,
+    Order,
+    OrderIntent,
+    OrderState,
+    OrderType,
+    PositionSide,
+    Purpose,
+    apply,
+    entry_of,
+)
+from engine.exchange.context import ExchangeContext
+from engine.journal.ports import RiskEvent
+from engine.retry import patiently
+
+log = structlog.get_logger()
+
+_REPORTS_LIMIT: Final = 10_000
+_OUTBOX_LIMIT: Final = 10_000
+_RECENT_DONE: Final = 2_000
+
+
+class OrderDesk:
+    """Owns every open order of one venue account."""
+
+    def __init__(self, context: ExchangeContext) -> None:
+        self._venue, self._journal, self._bus = context.venue, context.journal, context.bus
+        self._clock, self._jobs, self._books = context.clock, context.jobs, context.books
+        self._accounts, self._contracts = context.accounts, context.contracts
+        self._reports: asyncio.Queue[ExecutionReport] = asyncio.Queue(_REPORTS_LIMIT)
+        self._outbox: deque[OrderUpdate] = deque(maxlen=_OUTBOX_LIMIT)
+        self._outbox_filled = asyncio.Event()
+        self._done: deque[str] = deque(maxlen=_RECENT_DONE)
+        self.open: dict[str, Order] = {}
+        self.outbox_dropped = 0
+        self.fills = 0  # booked in this life
+        self.rejects: dict[str, int] = {}  # venue code → count
+        self.release: Callable[[OrderIntent], Awaitable[bool]] = _keep_stops
+        self.booked = asyncio.Event()  # set after every fill: protection looks then
+
+    # -- intents in
+
+    async def accept(self, intent: OrderIntent) -> None:
+        """Journal an order for an approved intent and start sending it. Safe to call again."""
+        if intent.client_order_id in self.open or intent.client_order_id in self._done:
+            return
+        order = Order(client_order_id=intent.client_order_id, intent=self._clamped(intent))
+        if not await patiently(lambda: self._journal.insert_order(order)):
+            return  # it was journalled by an earlier life: recovery owns it
+        self.open[order.client_order_id] = order
+        if intent.ts_expires and self._clock.now_ns() > intent.ts_expires:
+            await self._close(order, OrderState.EXPIRED, "expired before it was sent")
+            return
+        self._jobs.start(f"submit:{order.client_order_id}", lambda: self._submit(order))
+
+    def _clamped(self, intent: OrderIntent) -> OrderIntent:
+        """A close takes at most what its trader holds now: it can never flip the position."""
+        if intent.purpose is not Purpose.EXIT:
+            return intent
+        held = self._books.account(intent.trader_id).positions.get((intent.symbol, intent.position_side))
+        most = held.contracts if held else intent.contracts  # flat: refused when its stops are released
+        return msgspec.structs.replace(intent, contracts=min(intent.contracts, most))
+
+    async def _submit(self, order: Order) -> None:
+        """Send once. Only an answer that proves non-acceptance closes the order."""
+        sent = msgspec.structs.replace(order, ts_sent=self._clock.now_ns())
+        self.open[order.client_order_id] = sent
+        if order.intent.purpose is Purpose.EXIT and not await self.release(order.intent):
+            await self._close(sent, OrderState.REJECTED, "nothing left to close: the stop was faster")
+            return
+        try:
+            report = await self._venue.submit(sent)
+        except Rejected as error:
+            self.rejects[error.code] = self.rejects.get(error.code, 0) + 1
+            await self._close(sent, OrderState.REJECTED, str(error))
+        except Unavailable as error:
+            await self._close(sent, OrderState.REJECTED, f"not taken: {error}")
+        except OutcomeUnknown as error:
+            log.warning("order outcome unknown", order=order.client_order_id, error=str(error))
+        else:
+            await self._reports.put(report)
+
+    async def cancel(self, order: Order) -> None:
+        """Ask the venue to cancel; the order changes when the venue says so."""
+        try:
+            await self._venue.cancel(order)
+        except (Rejected, Unavailable, OutcomeUnknown) as error:
+            log.warning("cancel not confirmed", order=order.client_order_id, error=str(error))
+            await self.ask(order)
+
+    async def ask(self, order: Order) -> ExecutionReport | None:
+        """Query the venue for an order and queue the answer. None: the venue never had it."""
+        report = await self._venue.query(order)
+        if report is not None:
+            await self._reports.put(report)
+        return report
+
+    async def never_taken(self, order: Order) -> None:
+        """The venue, its history included, does not know the order: it was never sent."""
+        current = self.open.get(order.client_order_id)
+        if current is not None and current.venue_state is OrderState.PENDING_NEW:
+            await self._close(current, OrderState.REJECTED, "never sent: the venue does not know it")
+
+    async def _close(self, order: Order, state: OrderState, reason: str) -> None:
+        report = ExecutionReport(
+            client_order_id=order.client_order_id,
+            venue_order_id=order.venue_order_id,
+            symbol=order.intent.symbol,
+            side=order.intent.side,
+            position_side=order.intent.position_side,
+            state=state,
+            contracts=order.intent.contracts,
+            reason=reason,
+            ts_event=self._clock.now_ns(),
+        )
+        await self._reports.put(report)
+
+    # -- reports in
+
+    async def report(self, report: ExecutionReport) -> None:
+        """Queue what the venue said; a full queue holds its stream back."""
+        await self._reports.put(report)
+
+    async def run(self) -> None:
+        """Apply reports one after the other, for ever."""
+        while True:
+            report = await self._reports.get()
+            await self._apply(report)
+            self._reports.task_done()
+
+    async def drained(self) -> None:
+        """Wait until every queued report has been applied."""
+        await self._reports.join()
+
+    async def _apply(self, report: ExecutionReport) -> None:
+        order = await self._find(report)
+        fill = self._fill_of(order, report)
+        if fill is not None and order.filled + fill.contracts > order.intent.contracts:
+            await self._alarm(
+                "overfill", fill.symbol, f"{fill.fill_id} exceeds order {order.client_order_id}"
+            )
+            return
+        changed = apply(order, report, fill)
+        if changed == order:
+            return
+        if not await patiently(lambda: self._journal.record_execution(changed, fill)):
+            changed, fill = apply(order, report), None  # the fill was booked before
+            if changed == order:
+                return
+            await patiently(lambda: self._journal.record_execution(changed, None))
+        self._remember(changed)
+        if fill is not None:
+            await self._book(changed, fill)
+        if changed.state is not order.state:
+            log.info(
+                "order changed",
+                order=changed.client_order_id,
+                trader=changed.intent.trader_id,
+                symbol=changed.intent.symbol,
+                purpose=changed.intent.purpose,
+                state=changed.state,
+                filled=str(changed.filled),
+                reason=changed.reason,
+            )
+        self._publish(OrderUpdate(order=changed, fill=fill))
+
+    async def _overfills(self, order: Order, fill: Fill) -> bool:
+        """A new fill beyond the order's size is refused and alarmed; a known one is only a duplicate."""
+        if order.filled + fill.contracts <= order.intent.contracts:
+            return False
+        if await patiently(lambda: self._journal.fill_booked(fill.account_id, fill.fill_id)):
+            return False
+        await self._alarm("overfill", fill.symbol, f"{fill.fill_id} exceeds order {order.client_order_id}")
+        return True
+
+    async def _book(self, order: Order, fill: Fill) -> None:
+        booked = self._books.apply_fill(fill, order.intent if order.intent.purpose is Purpose.ENTRY else None)
+        for trader_id in booked.traders:
+            await self._write(trader_id, [trade for trade in booked.trades if trade.trader_id == trader_id])
+        if fill.symbol in self._books.remainder.symbols:
+            await self._alarm("unattributed", fill.symbol, f"fill {fill.fill_id} belongs to no trader")
+        self.fills += 1
+        self.booked.set()
+
+    async def _write(self, trader_id: str, trades: list[ClosedTrade]) -> None:
+        view = self._accounts.view(trader_id)
+        await patiently(lambda: self._journal.record_position(view, trades))
+
+    def _remember(self, order: Order) -> None:
+        if order.state.done:
+            self.open.pop(order.client_order_id, None)
+            self._done.append(order.client_order_id)
+        else:
+            self.open[order.client_order_id] = order
+
+    async def _find(self, report: ExecutionReport) -> Order:
+        """The order a report is about; made when it is the venue's own (a fired stop, a liquidation)."""
+        client_id = report.client_order_id or f"x{report.venue_order_id}"
+        known = await self._known(client_id)
+        if known is not None:
+            return known
+        owner_id = entry_of(client_id)
+        owner = await self._known(owner_id) if owner_id else None
+        return Order(client_order_id=client_id, intent=self._venue_made(client_id, report, owner))
+
+    async def _known(self, client_id: str) -> Order | None:
+        return self.open.get(client_id) or await patiently(lambda: self._journal.order(client_id))
+
+    def _venue_made(self, client_id: str, report: ExecutionReport, owner: Order | None) -> OrderIntent:
+        side = report.position_side or _reduced_side(report.side)
+        purpose = report.category or (Purpose.STOP if owner else Purpose.EXTERNAL)
+        if owner is not None and purpose is not Purpose.LIQUIDATION:
+            side = owner.intent.position_side
+        return OrderIntent(
+            intent_id=client_id,
+            cycle_id=owner.intent.cycle_id if owner else "",
+            trader_id=owner.intent.trader_id if owner else UNATTRIBUTED,
+            account_id=self._books.account_id,
+            symbol=report.symbol,
+            side=report.side,
+            position_side=side,
+            purpose=purpose,
+            order_type=OrderType.MARKET,
+            contracts=report.contracts,
+            ts_created=report.ts_event,
+        )
+
+    def _fill_of(self, order: Order, report: ExecutionReport) -> Fill | None:
+        execution = report.fill
+        if execution is None:
+            return None
+        venue_order_id = report.venue_order_id or order.venue_order_id
+        return Fill(
+            fill_id=f"{report.symbol}:{venue_order_id}:{execution.trade_id}",
+            client_order_id=order.client_order_id,
+            venue_order_id=venue_order_id,
+            trader_id=order.intent.trader_id,
+            account_id=self._books.account_id,
+            symbol=report.symbol,
+            side=report.side,
+            position_side=order.intent.position_side,
+            purpose=order.intent.purpose,
+            contracts=execution.contracts,
+            price=execution.price,
+            contract_value=self._contracts.contract_value(report.symbol),
+            fee=execution.fee,
+            maker=execution.maker,
+            ts_event=execution.ts_event,
+            ts_recv=report.ts_recv,
+        )
+
+    # -- updates out
+
+    async def _alarm(self, kind: str, symbol: str, detail: str) -> None:
+        log.error("books need a person", kind=kind, symbol=symbol, detail=detail)
+        event = RiskEvent(
+            event_id=f"{kind}:{detail}",
+            trader_id="",
+            symbol=symbol,
+            kind=kind,
+            detail=detail,
+            ts=self._clock.now_ns(),
+        )
+        await patiently(lambda: self._journal.record_risk_event(event))
+
+    def _publish(self, update: OrderUpdate) -> None:
+        """Hand to the publisher. Full: the oldest is dropped and counted; the journal has it."""
+        self.outbox_dropped += len(self._outbox) == self._outbox.maxlen
+        self._outbox.append(update)
+        self._outbox_filled.set()
+
+    async def publish(self) -> None:
+        """Put changes on the bus in order, for ever; an outage of the bus holds up nothing else."""
+        while True:
+            await self._outbox_filled.wait()
+            while self._outbox:
+                update = self._outbox.popleft()
+                await self._put(update)
+            self._outbox_filled.clear()
+
+    async def _put(self, update: OrderUpdate) -> None:
+        await patiently(lambda: self._bus.publish(ORDERS, update))
+
+
+async def _keep_stops(_: OrderIntent) -> bool:
+    return True
+
+
+def _reduced_side(side: Side) -> PositionSide:
+    """In net mode an order of the venue's own that sells takes from the longs."""
+    return PositionSide.LONG if side is Side.SELL else PositionSide.SHORT

@@ -1,0 +1,169 @@
+"""Every filled entry has a live stop of its size at the venue, or is closed at market (I7)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final
+
+import structlog
+
+from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
+from engine.core.ledger import Held
+from engine.core.orders import OrderIntent, OrderType, Purpose, entry_of, stop_client_id
+from engine.exchange.context import ExchangeContext
+from engine.exchange.orders import OrderDesk
+from engine.exchange.ports import Protection, ProtectionRequest
+
+log = structlog.get_logger()
+
+_APPEARS_S: Final = 0.4  # an attached stop shows at the venue this soon after the fill
+_PATROL_S: Final = 15.0
+_ATTEMPTS: Final = 5  # an id may have been used by an earlier life, so a refusal tries the next
+
+
+class Guard:
+    """Compares positions with the stops that rest at the venue, and mends what differs."""
+
+    def __init__(self, context: ExchangeContext, desk: OrderDesk) -> None:
+        self._context = context
+        self._desk = desk
+        self.unprotected = 0  # positions without a stop at the last look
+
+    async def run(self) -> None:
+        """Look after every fill, and every 15 s, for ever. Real time."""
+        clock = self._context.clock
+        while True:
+            try:
+                async with asyncio.timeout(_PATROL_S):
+                    await self._desk.booked.wait()
+            except TimeoutError:
+                pass
+            self._desk.booked.clear()
+            await clock.sleep_real(_APPEARS_S)
+            try:
+                await self.check()
+            except (Unavailable, OutcomeUnknown) as error:
+                log.warning("stops not checked", error=str(error))
+                self._desk.booked.set()  # look again at once: the venue may be back
+
+    async def check(self) -> None:
+        """One look: missing stops are placed, wrong sizes amended, orphans cancelled."""
+        resting: dict[str, list[Protection]] = {}
+        for protection in await self._context.venue.protections():
+            if owner := entry_of(protection.client_id):
+                resting.setdefault(owner, []).append(protection)
+        self.unprotected = 0
+        for trader_id, held in self._positions():
+            found = resting.pop(held.entry_client_order_id, [])
+            if not self._closing(trader_id, held):
+                await self._mend(trader_id, held, found)
+        for owner, orphans in resting.items():
+            if owner not in self._desk.open:
+                await self._cancel(orphans)
+
+    async def release(self, intent: OrderIntent) -> bool:
+        """Cancel the stops of a position that is about to be closed. False: one has fired, do not close.
+
+        A venue that does not answer blocks no close: what is left behind is an orphan, cancelled later.
+        """
+        account = self._context.books.account(intent.trader_id)
+        held = account.positions.get((intent.symbol, intent.position_side))
+        if held is None:
+            return False
+        if held.contracts > intent.contracts:
+            return True  # a part stays: its stop is resized after the fill
+        try:
+            protections = await self._context.venue.protections()
+            mine = [p for p in protections if entry_of(p.client_id) == held.entry_client_order_id]
+            return await self._cancel(mine)
+        except (Rejected, Unavailable, OutcomeUnknown) as error:
+            log.warning("stops not cancelled before a close", trader=intent.trader_id, error=str(error))
+            return True
+
+    def _positions(self) -> list[tuple[str, Held]]:
+        """Every position whose entry named a stop."""
+        return [
+            (account.trader_id, held)
+            for account in self._context.books.traders()
+            for held in account.positions.values()
+            if held.intent is not None and held.intent.stop_loss is not None
+        ]
+
+    def _closing(self, trader_id: str, held: Held) -> bool:
+        return any(
+            order.intent.purpose.reduces
+            and (order.intent.trader_id, order.intent.symbol) == (trader_id, held.symbol)
+            for order in self._desk.open.values()
+        )
+
+    async def _mend(self, trader_id: str, held: Held, found: list[Protection]) -> None:
+        request = self._request(held, len(found))
+        if request is None:
+            return
+        if not found:
+            self.unprotected += 1
+            await self._place(trader_id, held)
+            return
+        keep, *extra = found
+        await self._cancel(extra)
+        if keep.contracts != held.contracts:
+            try:
+                await self._context.venue.amend_protection(keep, request)
+                log.info("stop resized", trader=trader_id, symbol=held.symbol, contracts=str(held.contracts))
+            except Rejected as error:
+                log.warning("stop not resized", trader=trader_id, symbol=held.symbol, error=str(error))
+                await self._cancel([keep])
+                await self._place(trader_id, held)
+
+    async def _place(self, trader_id: str, held: Held) -> None:
+        """A standalone stop; where the venue refuses it, the position is closed at market."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            request = self._request(held, attempt)
+            if request is None:
+                return
+            try:
+                await self._context.venue.protect(request)
+            except Rejected as error:
+                log.warning("stop refused", trader=trader_id, symbol=held.symbol, error=str(error))
+            else:
+                log.info("stop placed", trader=trader_id, symbol=held.symbol, stop=str(request.stop_loss))
+                self.unprotected -= 1
+                return
+        await self._close(trader_id, held)
+
+    async def _close(self, trader_id: str, held: Held) -> None:
+        log.error("unprotected position closed at market", trader=trader_id, symbol=held.symbol)
+        entry = held.entry_client_order_id
+        await self._desk.accept(
+            OrderIntent(
+                intent_id=f"{entry}:unprotected:{held.contracts}",
+                cycle_id="",
+                trader_id=trader_id,
+                account_id=self._context.books.account_id,
+                symbol=held.symbol,
+                side=held.side.exit_side,
+                position_side=held.side,
+                purpose=Purpose.EXIT,
+                order_type=OrderType.MARKET,
+                contracts=held.contracts,
+                ts_created=self._context.clock.now_ns(),
+            )
+        )
+
+    def _request(self, held: Held, attempt: int) -> ProtectionRequest | None:
+        if held.intent is None or held.intent.stop_loss is None:
+            return None
+        return ProtectionRequest(
+            client_id=stop_client_id(held.entry_client_order_id, attempt),
+            symbol=held.symbol,
+            position_side=held.side,
+            contracts=held.contracts,
+            stop_loss=held.intent.stop_loss,
+            take_profit=held.intent.take_profit,
+        )
+
+    async def _cancel(self, protections: Iterable[Protection]) -> bool:
+        """True when every one was still there to be cancelled."""
+        cancelled = [await self._context.venue.cancel_protection(protection) for protection in protections]
+        return all(cancelled)

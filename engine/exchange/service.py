@@ -1,0 +1,162 @@
+"""The exchange part of one venue account: start by recovery, then carry intents out until stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Final
+
+import structlog
+
+from engine.bus import INTENTS, Message
+from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
+from engine.core.orders import ExecutionReport, OrderIntent, OrderType, Purpose
+from engine.core.times import NS_PER_HOUR, NS_PER_S
+from engine.exchange.audit import Auditor, fund
+from engine.exchange.context import ExchangeContext
+from engine.exchange.orders import OrderDesk
+from engine.exchange.ports import StreamStatus, VenueBalance, VenueEvent
+from engine.exchange.protection import Guard
+from engine.exchange.recovery import Recovery
+
+log = structlog.get_logger()
+
+_FUNDING_EVERY_S: Final = 5.0
+_START_WAIT_S: Final = 1.0
+
+
+class ExchangeService:
+    """One venue account. `refusal` says why entries must wait; closes are taken whenever there is a way."""
+
+    def __init__(
+        self,
+        context: ExchangeContext,
+        capital: dict[str, Decimal],
+        leverage: dict[str, Decimal],
+        limit_timeout_s: float,
+        audit_every_s: float,
+    ) -> None:
+        self._context = context
+        self._capital, self._leverage = capital, leverage
+        self._limit_timeout_ns = int(limit_timeout_s * NS_PER_S)
+        self.desk = OrderDesk(context)
+        self.recovery = Recovery(context, self.desk)
+        self.guard = Guard(context, self.desk)
+        self.auditor = Auditor(context, self.desk, audit_every_s)
+        self.desk.release = self.guard.release
+        self.ready = False
+        self.stream_up = False
+        self.balance: VenueBalance | None = None
+
+    def refusal(self, symbol: str) -> str:
+        """Why an entry in `symbol` must not be sent now; "" when it may."""
+        if not self.ready:
+            return "recovering"
+        if not self.stream_up:
+            return "private_stream_down"
+        if symbol in self._context.books.remainder.symbols:
+            return "unattributed_position"
+        if self.auditor.suspicious & {symbol, "*"}:
+            return "books_do_not_balance"
+        return ""
+
+    async def start(self) -> None:
+        """Load the journal, check the account, reconcile, hand out capital; trade only after it (I5).
+
+        Waits for a venue that is away. Raises VenueMisconfigured when it must not start.
+        """
+        await self.recovery.load()
+        async with asyncio.TaskGroup() as tasks:
+            applying = tasks.create_task(self.desk.run(), name="desk while recovering")
+            while True:
+                try:
+                    await self._synchronise()
+                    break
+                except (Unavailable, OutcomeUnknown) as error:
+                    log.warning("venue is away, waiting", error=str(error))
+                    await self._context.clock.sleep_real(_START_WAIT_S)
+            applying.cancel()
+        self.ready = True
+
+    async def _synchronise(self) -> None:
+        await self._context.venue.check_account()
+        await self.recovery.reconcile()
+        await fund(self._context, self._capital)
+        for symbol, leverage in self._leverage.items():
+            await self._context.venue.set_leverage(symbol, leverage)
+        await self.recovery.resume_intents()
+
+    async def run(self) -> None:
+        """Everything that goes on beside each other; ends only with an error."""
+        async with asyncio.TaskGroup() as tasks:
+            for name, work in (
+                ("venue", self._context.venue.run()),
+                ("venue events", self._listen()),
+                ("order desk", self.desk.run()),
+                ("order updates", self.desk.publish()),
+                ("stops", self.guard.run()),
+                ("in flight", self.recovery.watch_in_flight()),
+                ("audit", self.auditor.run()),
+                ("funding", self._funding()),
+                ("resting orders", self._cancel_stale()),
+                ("intents", self._context.bus.consume(INTENTS, "exchange", self._on_intent)),
+            ):
+                tasks.create_task(work, name=name)
+
+    async def _on_intent(self, message: Message[OrderIntent]) -> None:
+        intent = message.body
+        if intent.account_id == self._context.books.account_id:
+            await self.desk.accept(intent)
+
+    async def _listen(self) -> None:
+        async for event in self._context.venue.events():
+            await self._on_event(event)
+
+    async def _on_event(self, event: VenueEvent) -> None:
+        if isinstance(event, ExecutionReport):
+            await self.desk.report(event)
+        elif isinstance(event, VenueBalance):
+            self.balance = event
+        elif isinstance(event, StreamStatus):
+            self.stream_up = event.connected
+            log.info("private stream changed", connected=event.connected)
+            if event.connected and self.ready:
+                self._context.jobs.start("reconcile", self._reconcile)
+        # Positions are fetched by the audit at quiet moments, funding comes with its bill.
+
+    async def _reconcile(self) -> None:
+        """Catch up on what the private stream did not say while it was down."""
+        self.ready = False
+        while not self.ready:
+            try:
+                await self.recovery.reconcile()
+                self.ready = True
+            except (Unavailable, OutcomeUnknown, Rejected) as error:
+                log.warning("venue not reconciled, waiting", error=str(error))
+                await self._context.clock.sleep_real(_START_WAIT_S)
+
+    async def _funding(self) -> None:
+        """Ask for funding bills; the venue pushes balances, not whose they are."""
+        clock, since = self._context.clock, self._context.clock.now_ns()
+        while True:
+            await clock.sleep_real(_FUNDING_EVERY_S)
+            now = clock.now_ns()
+            try:
+                await self.recovery.book_funding(since - NS_PER_HOUR)
+                since = now
+            except (Unavailable, OutcomeUnknown, Rejected) as error:
+                log.warning("funding not asked for", error=str(error))
+
+    async def _cancel_stale(self) -> None:
+        """Cancel entries that rest for longer than they may."""
+        clock = self._context.clock
+        while True:
+            await clock.sleep_real(1.0)
+            for order in list(self.desk.open.values()):
+                resting = order.intent.purpose is Purpose.ENTRY and order.intent.order_type in {
+                    OrderType.LIMIT,
+                    OrderType.POST_ONLY,
+                }
+                if resting and clock.now_ns() - order.intent.ts_created > self._limit_timeout_ns:
+                    name = f"cancel:{order.client_order_id}"
+                    self._context.jobs.start(name, lambda order=order: self.desk.cancel(order))

@@ -1,0 +1,281 @@
+"""The manager: wakes traders when it is worth it, and turns their decisions into approved intents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+import structlog
+
+from engine.bus import (
+    COMMANDS,
+    DECISIONS,
+    INTENTS,
+    ORDERS,
+    SIGNALS,
+    SNAPSHOTS,
+    WAKEUPS,
+    Bus,
+    Command,
+    Message,
+    OrderUpdate,
+)
+from engine.clock import Clock
+from engine.config.manager import ManagerConfig
+from engine.core.books import Books
+from engine.core.decisions import Decision, Wakeup
+from engine.core.instruments import Instrument
+from engine.core.orders import ZERO, OrderIntent
+from engine.core.signals import MarketSnapshot, Signal
+from engine.journal.ports import Journal, KeepState, RiskEvent
+from engine.manager.accounts import TraderAccounts
+from engine.manager.scheduler import Due, Scheduler
+from engine.manager.sizing import Room
+from engine.manager.traders import Trader
+from engine.manager.translate import ExchangeView, Translator
+from engine.retry import patiently
+
+log = structlog.get_logger()
+
+_POLL_S: Final = 0.1
+
+
+@dataclass(slots=True)
+class MarketView:
+    """Newest snapshot by symbol, and the venue's instruments."""
+
+    snapshots: dict[str, MarketSnapshot]
+    instruments: Mapping[str, Instrument]
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerContext:
+    """The parts around the manager of one venue account; it reads the books and never writes them."""
+
+    config: ManagerConfig
+    books: Books
+    accounts: TraderAccounts
+    market: MarketView
+    exchange: ExchangeView
+    scheduler: Scheduler
+    bus: Bus
+    journal: Journal
+    clock: Clock
+
+
+class ManagerService:
+    """Scheduler, gate and trader states of one venue account."""
+
+    def __init__(self, context: ManagerContext, traders: Mapping[str, Trader]) -> None:
+        self._context = context
+        self.traders = traders
+        self._changed = asyncio.Event()
+        self._translator = Translator(
+            context.books.account_id,
+            context.config.manager,
+            context.market,
+            context.exchange,
+            self._room,
+            context.clock,
+        )
+        self.refusals: dict[str, int] = {}  # reason code → count
+        self.wakeups = 0
+
+    async def start(self) -> None:
+        """Take up what the former life left: scheduler and breaker states, cycles that nobody closed."""
+        context = self._context
+        for trader_id, state in (
+            await patiently(lambda: context.journal.load_states(KeepState.SCHEDULER))
+        ).items():
+            if trader_id in self.traders:
+                context.scheduler.restore(trader_id, state)
+
+    async def run(self) -> None:
+        """Everything that goes on beside each other; ends only with an error."""
+        bus = self._context.bus
+        async with asyncio.TaskGroup() as tasks:
+            for name, work in (
+                ("snapshots", bus.consume(SNAPSHOTS, "manager", self._on_snapshot)),
+                ("signals", bus.consume(SIGNALS, "manager", self._on_signal)),
+                ("decisions", bus.consume(DECISIONS, "manager", self._on_decision)),
+                ("orders", bus.consume(ORDERS, "manager", self._on_order)),
+                ("commands", bus.consume(COMMANDS, "manager", self._on_command)),
+                ("wakeups", self._wake_when_due()),
+                ("performance", self._measure()),
+            ):
+                tasks.create_task(work, name=name)
+
+    # -- market in
+
+    async def _on_snapshot(self, message: Message[MarketSnapshot]) -> None:
+        snapshot = message.body
+        self._context.market.snapshots[snapshot.symbol] = snapshot
+        if (price := snapshot.price()) is not None:
+            self._context.accounts.marks[snapshot.symbol] = Decimal(str(price))
+
+    async def _on_signal(self, message: Message[Signal]) -> None:
+        touched = self._context.scheduler.on_signal(message.body, self._context.clock.now_ns())
+        await self._keep_schedule(touched)
+
+    # -- wakeups out
+
+    async def _wake_when_due(self) -> None:
+        while True:
+            for due in self._context.scheduler.poll(self._context.clock.now_ns()):
+                await self._wake(due)
+            await self._context.clock.sleep_real(_POLL_S)
+
+    async def _wake(self, due: Due) -> None:
+        """Journal the wakeup with all that its trader may see, then publish it."""
+        context, trader = self._context, self.traders[due.trader_id]
+        snapshots = context.market.snapshots
+        wakeup = Wakeup(
+            cycle_id=due.cycle_id,
+            trader_id=due.trader_id,
+            ts=context.clock.now_ns(),
+            mode=due.mode,
+            reasons=due.reasons,
+            account=context.accounts.view(due.trader_id),
+            market=tuple(snapshots[symbol] for symbol in trader.symbols if symbol in snapshots),
+            deadline_ns=due.deadline_ns,
+        )
+        await patiently(lambda: context.journal.record_wakeup(wakeup))
+        await patiently(lambda: context.bus.publish(WAKEUPS, wakeup, trace_id=wakeup.cycle_id))
+        await self._keep_schedule((due.trader_id,))
+        self.wakeups += 1
+        log.info("trader woken", trader=due.trader_id, cycle=due.cycle_id, reasons=len(due.reasons))
+
+    async def _keep_schedule(self, trader_ids: tuple[str, ...]) -> None:
+        for trader_id in trader_ids:
+            await self._keep(KeepState.SCHEDULER, trader_id, self._context.scheduler.state(trader_id))
+
+    async def _keep(self, kind: KeepState, trader_id: str, state: bytes) -> None:
+        now = self._context.clock.now_ns()
+        await patiently(lambda: self._context.journal.save_state(kind, trader_id, state, now))
+
+    # -- decisions in, intents out
+
+    async def _on_decision(self, message: Message[Decision]) -> None:
+        context, decision = self._context, message.body
+        trader = self.traders.get(decision.trader_id)
+        if trader is None:
+            return
+        context.scheduler.on_closed(decision.cycle_id, decision.trader_id, context.clock.now_ns())
+        await self._keep_schedule((decision.trader_id,))
+        verdicts, intents = self._translator.translate(
+            decision, trader, lambda: context.accounts.view(trader.trader_id)
+        )
+        for verdict in verdicts:
+            if not verdict.approved:
+                self.refusals[verdict.reason] = self.refusals.get(verdict.reason, 0) + 1
+                log.info(
+                    "action refused",
+                    trader=verdict.trader_id,
+                    symbol=verdict.symbol,
+                    act=verdict.act,
+                    reason=verdict.reason,
+                    detail=verdict.checks[-1].detail if verdict.checks else "",
+                )
+        await patiently(lambda: context.journal.record_verdicts(verdicts))
+        await self._send(intents)
+
+    async def _send(self, intents: list[OrderIntent]) -> None:
+        """Journal first, then publish; an intent that is published again is the same order."""
+        if not intents:
+            return
+        await patiently(lambda: self._context.journal.record_intents(intents))
+        for intent in intents:
+            await self._publish(intent)
+
+    async def _publish(self, intent: OrderIntent) -> None:
+        await patiently(lambda: self._context.bus.publish(INTENTS, intent, trace_id=intent.cycle_id))
+
+    def _room(self, symbol: str) -> Room:
+        """Notional that account-wide caps leave, entries under way counted in full (R5)."""
+        context, caps = self._context, self._context.config.manager
+        marks = context.accounts.marks
+        equity = context.books.equity(marks) or ZERO
+        values = {name: each.contract_value for name, each in context.market.instruments.items()}
+        used: dict[str, Decimal] = {}
+        for account in context.books.traders():
+            for held in account.positions.values():
+                value = held.coins * marks.get(held.symbol, held.entry_price)
+                used[held.symbol] = used.get(held.symbol, ZERO) + value
+        for trader in self.traders.values():
+            for name, notional in trader.exposure(marks, values).items():
+                used[name] = used.get(name, ZERO) + notional
+        gross = sum(used.values(), ZERO)
+        return Room(
+            symbol_usd=equity * caps.max_symbol_exposure_pct / 100 - used.get(symbol, ZERO),
+            gross_usd=equity * caps.max_gross_exposure_pct / 100 - gross,
+        )
+
+    # -- what became of them
+
+    async def _on_order(self, message: Message[OrderUpdate]) -> None:
+        order = message.body.order
+        trader = self.traders.get(order.intent.trader_id)
+        if trader is not None:
+            trader.on_order(order)
+
+    async def _measure(self) -> None:
+        """Performance rows and breakers, every update_interval of engine time, at most once a second."""
+        context = self._context
+        while True:
+            await context.clock.sleep_real(1.0)
+            await context.clock.sleep(max(0.0, context.config.monitoring.update_interval - 1.0))
+            views = context.accounts.views()
+            await patiently(lambda views=views: context.journal.record_performance(views))  # type: ignore[misc]
+            for view in views:
+                trader = self.traders.get(view.trader_id)
+                if trader is not None and view.equity is not None and view.capital:
+                    await self._watch(trader, view.equity)
+
+    async def _watch(self, trader: Trader, equity: Decimal) -> None:
+        now = self._context.clock.now_ns()
+        before = trader.breaker.state()
+        tripped = trader.breaker.on_equity(equity, now)
+        if trader.breaker.state() != before:
+            await self._keep(KeepState.BREAKER, trader.trader_id, trader.breaker.state())
+        if tripped is None:
+            return
+        log.warning("breaker tripped", trader=trader.trader_id, reason=tripped.reason, detail=tripped.detail)
+        event = RiskEvent(
+            event_id=f"breaker:{trader.trader_id}:{now}",
+            trader_id=trader.trader_id,
+            symbol="",
+            kind=tripped.reason,
+            detail=tripped.detail,
+            ts=now,
+        )
+        await patiently(lambda: self._context.journal.record_risk_event(event))
+
+    # -- operators
+
+    async def _on_command(self, message: Message[Command]) -> None:
+        """pause, resume, flatten: one trader, or all when none is named. Closing works in every state."""
+        command = message.body
+        chosen = [t for t in self.traders.values() if command.trader_id in {"", t.trader_id}]
+        for trader in chosen:
+            if command.name == "resume":
+                trader.breaker.resume()
+            else:  # flatten also stops new entries, or the trader would be in again at once
+                trader.breaker.halt(command.reason or f"{command.name} by operator")
+            await self._keep(KeepState.BREAKER, trader.trader_id, trader.breaker.state())
+            if command.name == "flatten":
+                await self._flatten(trader, command.command_id)
+        log.info("command carried out", name=command.name, traders=[t.trader_id for t in chosen])
+
+    async def _flatten(self, trader: Trader, command_id: str) -> None:
+        account = self._context.accounts.view(trader.trader_id)
+        await self._send(
+            [
+                self._translator.exit_intent(
+                    f"{command_id}:{trader.trader_id}:{view.symbol}", trader.trader_id, view, view.contracts
+                )
+                for view in account.positions
+            ]
+        )

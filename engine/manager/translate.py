@@ -1,0 +1,251 @@
+"""From a decision to intents: what was wanted, sized, checked, rounded to what the venue takes. Sans I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Final, Protocol
+
+import msgspec
+
+from engine.clock import Clock
+from engine.config.manager import CapitalConfig
+from engine.core.decisions import AccountView, Act, Action, Check, Decision, PositionView, Verdict
+from engine.core.instruments import Instrument
+from engine.core.orders import OrderIntent, OrderType, PositionSide, Purpose
+from engine.core.signals import MarketSnapshot
+from engine.manager.risk import Entry, evaluate
+from engine.manager.sizing import Room, Sized, size_entry
+from engine.manager.traders import Trader
+
+_ENTRY_LIVES_S: Final = 15.0  # real time from approval to the venue
+_BPS: Final = Decimal(10_000)
+_NOTHING: Final = Sized(contracts=Decimal(0), limited_by="no_price", detail="no price to size by")
+
+
+class ExchangeView(Protocol):
+    """What the manager may know of the exchange part."""
+
+    def refusal(self, symbol: str) -> str:
+        """Why an entry must wait; "" when it may go."""
+        ...
+
+
+class Market(Protocol):
+    """Newest snapshots and the venue's instruments."""
+
+    snapshots: Mapping[str, MarketSnapshot]
+    instruments: Mapping[str, Instrument]
+
+
+class Translator:
+    """Turns decisions into verdicts and intents for one venue account."""
+
+    def __init__(
+        self,
+        account_id: str,
+        capital: CapitalConfig,
+        market: Market,
+        exchange: ExchangeView,
+        room: Callable[[str], Room],
+        clock: Clock,
+    ) -> None:
+        self._account_id = account_id
+        self._capital = capital
+        self._market = market
+        self._exchange = exchange
+        self._room = room
+        self._clock = clock
+
+    def translate(
+        self, decision: Decision, trader: Trader, account: Callable[[], AccountView]
+    ) -> tuple[list[Verdict], list[OrderIntent]]:
+        """Verdicts and approved intents, in the order of the actions; each sees those before it."""
+        verdicts: list[Verdict] = []
+        intents: list[OrderIntent] = []
+        for action in decision.actions:
+            if action.act is Act.HOLD:
+                continue
+            if action.act.enters:
+                verdict, intent = self._enter(decision, action, trader, account())
+            else:
+                verdict, intent = self._reduce(decision, action, trader, account())
+            verdicts.append(verdict)
+            if intent is not None:
+                intents.append(intent)
+                trader.on_intent(intent)
+        return verdicts, intents
+
+    # -- entries
+
+    def _enter(
+        self, decision: Decision, action: Action, trader: Trader, account: AccountView
+    ) -> tuple[Verdict, OrderIntent | None]:
+        instrument = self._market.instruments.get(action.symbol)
+        if instrument is None:
+            return self._verdict(decision, action, "symbol_unknown", ()), None
+        snapshot = self._market.snapshots.get(action.symbol)
+        price = self._entry_price(action, snapshot, instrument, trader)
+        action = _on_tick(action, instrument)
+        sized = _NOTHING
+        if price is not None:
+            sized = size_entry(action, account, instrument, price, trader.limits, self._room(action.symbol))
+        now = self._clock.now_ns()
+        state, why = trader.breaker.trading_state(now)
+        shown = decision.prices.get(action.symbol)
+        reason, checks = evaluate(
+            Entry(
+                action=action,
+                account=account,
+                snapshot=snapshot,
+                instrument=instrument,
+                limits=trader.limits,
+                sized=sized,
+                price=price,
+                shown_price=None if shown is None else Decimal(str(shown)),
+                trading_state=state,
+                state_reason=why,
+                venue_refusal=self._exchange.refusal(action.symbol),
+                allowed=frozenset(trader.symbols),
+                major_coins=frozenset(self._capital.major_coins),
+                pending_symbols=frozenset(intent.symbol for intent in trader.under_way.values()),
+                cooldown_until=trader.cooldown_until.get(action.symbol, 0),
+                entries_last_hour=trader.entries_since(now),
+                price_age_s=(now - (snapshot.ts_price if snapshot else 0)) / self._clock.engine_ns(1.0),
+                now_ns=now,
+            )
+        )
+        verdict = self._verdict(decision, action, reason, checks)
+        if reason or price is None or snapshot is None:
+            return verdict, None
+        return verdict, self._entry_intent(decision, action, trader, sized, price)
+
+    def _entry_price(
+        self, action: Action, snapshot: MarketSnapshot | None, instrument: Instrument, trader: Trader
+    ) -> Decimal | None:
+        """Where the entry would fill: its limit, or the far side of the book."""
+        if action.entry_price is not None and trader.config.order_style == "limit":
+            return instrument.round_price(action.entry_price)
+        if snapshot is None:
+            return None
+        quote = snapshot.ask if action.act is Act.BUY_TO_ENTER else snapshot.bid
+        quote = quote if quote is not None else snapshot.price()
+        return None if quote is None else instrument.round_price(Decimal(str(quote)))
+
+    def _entry_intent(
+        self, decision: Decision, action: Action, trader: Trader, sized: Sized, price: Decimal
+    ) -> OrderIntent:
+        side = PositionSide.LONG if action.act is Act.BUY_TO_ENTER else PositionSide.SHORT
+        instrument = self._market.instruments[action.symbol]
+        order_type, limit = self._style(trader, action, instrument, price, side)
+        risk = None
+        if action.stop_loss is not None:
+            risk = instrument.coins(sized.contracts) * abs(price - action.stop_loss)
+        now = self._clock.now_ns()
+        return OrderIntent(
+            intent_id=f"{decision.cycle_id}:{action.symbol}:{action.act}",
+            cycle_id=decision.cycle_id,
+            trader_id=trader.trader_id,
+            account_id=self._account_id,
+            symbol=action.symbol,
+            side=side.entry_side,
+            position_side=side,
+            purpose=Purpose.ENTRY,
+            order_type=order_type,
+            contracts=sized.contracts,
+            price=limit,
+            leverage=action.leverage,
+            stop_loss=action.stop_loss,
+            take_profit=action.take_profit,
+            decision_price=_decimal(decision.prices.get(action.symbol)),
+            confidence=action.confidence,
+            risk_usd=risk,
+            invalidation=action.invalidation,
+            ts_created=now,
+            ts_expires=now + self._clock.engine_ns(_ENTRY_LIVES_S),
+        )
+
+    @staticmethod
+    def _style(
+        trader: Trader, action: Action, instrument: Instrument, price: Decimal, side: PositionSide
+    ) -> tuple[OrderType, Decimal | None]:
+        """Order type and price; `market_ioc` is a marketable limit with the configured slippage bound."""
+        style = trader.config.order_style
+        if style == "limit" and action.entry_price is not None:
+            return OrderType.LIMIT, price
+        if style == "market_ioc":
+            bound = price * (1 + side.sign * trader.config.market_ioc_slippage_bps / _BPS)
+            to_tick = instrument.price_below if side is PositionSide.LONG else instrument.price_above
+            return OrderType.IOC, to_tick(bound)
+        return OrderType.MARKET, None
+
+    # -- reducing
+
+    def _reduce(
+        self, decision: Decision, action: Action, trader: Trader, account: AccountView
+    ) -> tuple[Verdict, OrderIntent | None]:
+        held = account.position(action.symbol)
+        if held is None:
+            return self._verdict(decision, action, "nothing_to_close", ()), None
+        if action.act is Act.MOVE_STOP:
+            return self._verdict(decision, action, "move_stop_not_supported", ()), None
+        instrument = self._market.instruments[action.symbol]
+        contracts = held.contracts
+        if action.act is Act.REDUCE:
+            contracts = instrument.floor_size(held.contracts * action.close_fraction)
+        check = Check("reduces", passed=True, detail=f"{contracts} of {held.contracts}")
+        if contracts < instrument.min_size:
+            return self._verdict(decision, action, "too_small", (check,)), None
+        intent_id = f"{decision.cycle_id}:{action.symbol}:{action.act}"
+        shown = decision.prices.get(action.symbol)
+        intent = self.exit_intent(intent_id, trader.trader_id, held, contracts)
+        intent = msgspec.structs.replace(intent, cycle_id=decision.cycle_id, decision_price=_decimal(shown))
+        return self._verdict(decision, action, "", (check,)), intent
+
+    def exit_intent(
+        self, intent_id: str, trader_id: str, held: PositionView, contracts: Decimal
+    ) -> OrderIntent:
+        """A market order that closes (a part of) one's own position; it never expires."""
+        return OrderIntent(
+            intent_id=intent_id,
+            cycle_id="",
+            trader_id=trader_id,
+            account_id=self._account_id,
+            symbol=held.symbol,
+            side=held.side.exit_side,
+            position_side=held.side,
+            purpose=Purpose.EXIT,
+            order_type=OrderType.MARKET,
+            contracts=contracts,
+            leverage=held.leverage,
+            ts_created=self._clock.now_ns(),
+        )
+
+    def _verdict(self, decision: Decision, action: Action, reason: str, checks: tuple[Check, ...]) -> Verdict:
+        return Verdict(
+            cycle_id=decision.cycle_id,
+            trader_id=decision.trader_id,
+            symbol=action.symbol,
+            act=action.act,
+            approved=not reason,
+            reason=reason,
+            checks=checks,
+            ts=self._clock.now_ns(),
+        )
+
+
+def _decimal(value: float | None) -> Decimal | None:
+    return None if value is None else Decimal(str(value))
+
+
+def _on_tick(action: Action, instrument: Instrument) -> Action:
+    """Stop and target on the tick, rounded toward less risk: the stop nearer, the target nearer."""
+    long = action.act is Act.BUY_TO_ENTER
+    stop, target = action.stop_loss, action.take_profit
+    nearer_stop = instrument.price_above if long else instrument.price_below
+    nearer_target = instrument.price_below if long else instrument.price_above
+    return msgspec.structs.replace(
+        action,
+        stop_loss=None if stop is None else nearer_stop(stop),
+        take_profit=None if target is None else nearer_target(target),
+    )
