@@ -13,7 +13,15 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment, Held, VenueFunding, VirtualAccount
+from engine.core.ledger import (
+    CashFlow,
+    ClosedTrade,
+    FundingPayment,
+    Held,
+    VenueFunding,
+    VirtualAccount,
+    split,
+)
 from engine.core.orders import UNATTRIBUTED, ZERO, Fill, OrderIntent, PositionSide, Purpose
 
 _REMEMBERED: Final = 10_000
@@ -129,29 +137,33 @@ class Books:
         if fill.trader_id == UNATTRIBUTED:
             return self._apply_foreign(fill)
         account = self.account(fill.trader_id)
+        if account.knows(fill.fill_id):
+            return Booked((), ())
         excess = account.excess(fill)
         trades: list[ClosedTrade] = []
         if excess < fill.contracts:
             own = fill if not excess else _part(fill, fill.contracts - excess, fill.trader_id, "")
-            new, trade = account.apply_fill(own, intent)
-            if not new:
-                return Booked((), ())
+            _, trade = account.apply_fill(own, intent)
             self._note(own)
             trades += [trade] if trade else []
         if excess:
-            self._apply_remainder(_part(fill, excess, UNATTRIBUTED, ":rest"))
+            rest = _part(fill, excess, UNATTRIBUTED, ":rest")
+            if not self._seen(rest.fill_id):
+                self.remainder.apply_fill(rest)
         return Booked((fill.trader_id,), tuple(trades))
 
     def _apply_foreign(self, fill: Fill) -> Booked:
         """A fill of the venue's own making: a reducing one is shared among the holders, pro rata."""
-        if fill.purpose is not Purpose.LIQUIDATION or self._seen(fill.fill_id + ":shared"):
-            self._apply_remainder(fill)
+        if self._seen(fill.fill_id):
+            return Booked((), ())
+        if fill.purpose is not Purpose.LIQUIDATION:
+            self.remainder.apply_fill(fill)
             return Booked((), ())
         holders = self._holders(fill.symbol, fill.position_side)
         total = sum((held.contracts for _, held in holders), ZERO)
         left, touched, trades = fill.contracts, [], []
         for account, held in holders:
-            share = min(left, held.contracts, fill.contracts * held.contracts / total)
+            share = min(left, held.contracts, split(fill.contracts, held.contracts, total))
             if account is holders[-1][0]:
                 share = min(left, held.contracts)
             if share:
@@ -162,12 +174,8 @@ class Books:
                 trades += [trade] if trade else []
                 left -= share
         if left:
-            self._apply_remainder(_part(fill, left, UNATTRIBUTED, ":rest"))
+            self.remainder.apply_fill(_part(fill, left, UNATTRIBUTED, ":rest"))
         return Booked(tuple(touched), tuple(trades))
-
-    def _apply_remainder(self, fill: Fill) -> None:
-        if not self._seen(fill.fill_id):
-            self.remainder.apply_fill(fill)
 
     def _seen(self, booking_id: str) -> bool:
         if booking_id in self._remainder_seen:
@@ -204,7 +212,7 @@ class Books:
             shares += [(who, side, sign * contracts) for who, contracts in holders.items()]
         held = sum((share for _, _, share in shares), ZERO)
         whole = charge.contracts.copy_sign(held) if held else charge.contracts
-        parts = [(who, side, charge.amount * share / whole, abs(share)) for who, side, share in shares]
+        parts = [(who, side, split(charge.amount, share, whole), abs(share)) for who, side, share in shares]
         rest = charge.amount - sum((part[2] for part in parts), ZERO)
         if rest and parts and held == whole:  # only what the divisions rounded: the largest part takes it
             i = max(range(len(parts)), key=lambda n: parts[n][3])
@@ -276,7 +284,7 @@ class Books:
 
 def _part(fill: Fill, contracts: Decimal, trader_id: str, suffix: str) -> Fill:
     """A share of a fill with its share of the fee, under an id of its own."""
-    fee = fill.fee if contracts == fill.contracts else fill.fee * contracts / fill.contracts
+    fee = fill.fee if contracts == fill.contracts else split(fill.fee, contracts, fill.contracts)
     return msgspec.structs.replace(
         fill, fill_id=fill.fill_id + suffix, trader_id=trader_id, contracts=contracts, fee=fee
     )

@@ -8,7 +8,7 @@ cost of a partial close is rounded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from enum import StrEnum
 from typing import Final
 
@@ -18,6 +18,12 @@ from engine.core.errors import InvariantBroken
 from engine.core.orders import ZERO, Fill, OrderIntent, PositionSide, Purpose
 
 _REMEMBERED: Final = 10_000
+_SHARE_STEP: Final = Decimal("1e-12")
+
+
+def split(amount: Decimal, part: Decimal, whole: Decimal) -> Decimal:
+    """`amount · part / whole`, cut to 12 places: so that what is left, by subtraction, is exact too."""
+    return (amount * part / whole).quantize(_SHARE_STEP, ROUND_DOWN)
 
 
 class FlowKind(StrEnum):
@@ -184,6 +190,10 @@ class VirtualAccount:
             held.funding += payment.amount
         return True
 
+    def knows(self, booking_id: str) -> bool:
+        """Whether a booking was made here before."""
+        return booking_id in self._booked
+
     def excess(self, fill: Fill) -> Decimal:
         """Contracts of a reducing fill that this account does not hold: they belong to somebody else."""
         if fill.side is fill.position_side.entry_side:
@@ -197,7 +207,7 @@ class VirtualAccount:
         `intent` is the entry order's, for the exit plan. Raises InvariantBroken when a reducing fill is
         larger than the position: a virtual position never flips.
         """
-        if fill.fill_id in self._booked:
+        if self.knows(fill.fill_id):
             return False, None
         if self.excess(fill) > 0:
             raise InvariantBroken(f"fill {fill.fill_id} closes more than {self.trader_id} holds")
@@ -245,9 +255,8 @@ class VirtualAccount:
         held.entry_fees += fill.fee
 
     def _exit(self, key: tuple[str, PositionSide], held: Held, fill: Fill) -> ClosedTrade | None:
-        released = (
-            held.cost if fill.contracts == held.contracts else held.cost * fill.contracts / held.contracts
-        )
+        whole = fill.contracts == held.contracts
+        released = held.cost if whole else split(held.cost, fill.contracts, held.contracts)
         profit = held.side.sign * fill.notional - released
         held.cost -= released
         held.contracts -= fill.contracts
