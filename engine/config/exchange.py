@@ -1,0 +1,127 @@
+"""How to reach OKX, with which account, and how patient to be. Durations are real seconds."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from engine.core.errors import ConfigError
+
+Region = Literal["global", "eea", "us"]
+Environment = Literal["live", "demo"]
+
+
+class Hosts(msgspec.Struct, frozen=True):
+    """Base addresses: REST without a path, sockets with theirs."""
+
+    rest: str
+    public: str
+    private: str
+    business: str
+
+
+def _hosts(rest: str, socket: str) -> Hosts:
+    base = f"wss://{socket}:8443/ws/v5"
+    return Hosts(rest, f"{base}/public", f"{base}/private", f"{base}/business")
+
+
+# https://www.okx.com/docs-v5/en/#overview-production-trading-services; eea and us as open clients use them.
+# Demo trading shares the REST host and is told apart by the header x-simulated-trading.
+_PRESETS: Final[dict[tuple[Region, Environment], Hosts]] = {
+    ("global", "live"): _hosts("https://www.okx.com", "ws.okx.com"),
+    ("global", "demo"): _hosts("https://www.okx.com", "wspap.okx.com"),
+    ("eea", "live"): _hosts("https://eea.okx.com", "wseea.okx.com"),
+    ("eea", "demo"): _hosts("https://eea.okx.com", "wseeapap.okx.com"),
+    ("us", "live"): _hosts("https://us.okx.com", "wsus.okx.com"),
+    ("us", "demo"): _hosts("https://us.okx.com", "wsuspap.okx.com"),
+}
+
+# A channel is stale when it said nothing for this long. OKX repeats mark prices every 10 s, index tickers
+# every 60 s and funding rates every 30 to 90 s; trades and candles are silent while nobody trades.
+DEFAULT_STALE_AFTER_S: Final[dict[str, float]] = {
+    "trades": 300.0,
+    "tickers": 60.0,
+    "mark-price": 30.0,
+    "index-tickers": 180.0,
+    "funding-rate": 300.0,
+    "open-interest": 300.0,
+    "books5": 90.0,
+    "books": 150.0,
+    "bbo-tbt": 90.0,
+    "candle": 180.0,
+}
+
+
+class OkxTimeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All in real seconds, whatever the engine's clock does."""
+
+    request_s: float = 5.0  # one REST request, its wait for the rate limit not counted
+    queue_s: float = 10.0  # longest wait for the rate limit before a request is given up unsent
+    connect_s: float = 5.0
+    ack_s: float = 8.0  # login and subscription acknowledgements
+    silence_s: float = 20.0  # without a frame for so long, a ping is sent (OKX closes after 30 s)
+    pong_s: float = 10.0  # without an answer for so long, the connection counts as dead
+    backoff_first_s: float = 0.5
+    backoff_longest_s: float = 30.0
+    clock_sync_s: float = 300.0  # how often the offset to the venue's clock is measured
+
+
+class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One account at OKX, or at a server that speaks its protocol.
+
+    `region` and `environment` choose the hosts; each `*_url` replaces one of them (the simulator: all).
+    `position_mode` must be what the account is set to. `order_tag` is sent with every order when it is not
+    empty; OKX pays rebates to the owner of a broker tag, so it is empty unless you set it.
+    """
+
+    type: Literal["okx"] = "okx"
+    account_id: str = "okx"
+    api_key: str = ""
+    secret: str = ""
+    passphrase: str = ""
+    region: Region = "global"
+    environment: Environment = "demo"
+    rest_url: str = ""
+    ws_public_url: str = ""
+    ws_private_url: str = ""
+    ws_business_url: str = ""
+    position_mode: Literal["net", "long_short"] = "long_short"
+    margin_mode: Literal["cross", "isolated"] = "cross"
+    settle_currency: str = "USDT"
+    trigger_price: Literal["last", "mark", "index"] = "mark"
+    order_tag: str = ""
+    proxy: str = ""
+    rate_limits: bool = True  # off only for a local simulator that has none
+    queue_limit: int = 20_000  # events that may wait for their reader, per stream
+    timeouts: OkxTimeouts = OkxTimeouts()
+    stale_after_s: dict[str, float] = {}
+
+    def __post_init__(self) -> None:
+        if self.order_tag and not (self.order_tag.isascii() and self.order_tag.isalnum()):
+            raise ConfigError(f"order_tag {self.order_tag!r} may hold letters and digits only")
+        if len(self.order_tag) > 16:  # noqa: PLR2004 - the venue's limit
+            raise ConfigError(f"order_tag {self.order_tag!r} is longer than 16 characters")
+
+    def __repr__(self) -> str:
+        return f"OkxConfig({self.account_id!r}, {self.region}, {self.environment}, key={bool(self.api_key)})"
+
+    @property
+    def hosts(self) -> Hosts:
+        """The preset of region and environment, with what was given by hand in its place."""
+        preset = _PRESETS[self.region, self.environment]
+        return Hosts(
+            rest=(self.rest_url or preset.rest).rstrip("/"),
+            public=self.ws_public_url or preset.public,
+            private=self.ws_private_url or preset.private,
+            business=self.ws_business_url or preset.business,
+        )
+
+    @property
+    def demo(self) -> bool:
+        return self.environment == "demo"
+
+    def stale_s(self, channel: str) -> float:
+        """Silence after which `channel` counts as stale; every candle channel is asked for as `candle`."""
+        name = "candle" if channel.startswith("candle") else channel
+        return self.stale_after_s.get(name, DEFAULT_STALE_AFTER_S.get(name, 60.0))
