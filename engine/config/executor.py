@@ -1,0 +1,53 @@
+"""`executor.yaml`: how deciders are run, and limits that no trader's own may exceed. Keys of nof0 are kept."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from engine.config.loader import Duration
+from engine.config.manager import RiskConfig
+
+Percent = Annotated[Decimal, Meta(ge=0, le=100)]
+Positive = Annotated[Decimal, Meta(gt=0)]
+
+
+class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file.
+
+    The first five bound every trader's `risk_params` (the stricter of both counts, see `tighten`); null
+    leaves a trader its own. `decision_interval` is the rhythm of traders that name none.
+    """
+
+    major_coin_leverage: Positive | None = None
+    altcoin_leverage: Positive | None = None
+    min_confidence: Percent | None = None
+    min_risk_reward: Annotated[Decimal, Meta(ge=0)] | None = None
+    max_positions: Annotated[int, Meta(ge=1)] | None = None
+    decision_interval: Duration | None = None
+    decision_timeout: Duration = Duration(60)  # real time from the start of a cycle to its decision
+    max_concurrent_decisions: Annotated[int, Meta(ge=1, le=10_000)] = 16  # the rest wait their turn
+    prompt_token_budget: Annotated[int, Meta(ge=500)] = 12_000  # system and user prompt together
+    recent_decisions: Annotated[int, Meta(ge=0, le=100)] = 10  # shown to a model, at most
+    recent_trades: Annotated[int, Meta(ge=0, le=100)] = 15
+    repair: bool = True  # one more request, with the errors named, when an answer cannot be read
+    prompts: Path | None = None  # folder of templates; null: those of edgewise
+
+    def tighten(self, risk: RiskConfig) -> RiskConfig:
+        """A trader's limits, none looser than this file's."""
+        return msgspec.structs.replace(
+            risk,
+            major_coin_leverage=_least(risk.major_coin_leverage, self.major_coin_leverage),
+            altcoin_leverage=_least(risk.altcoin_leverage, self.altcoin_leverage),
+            min_confidence=max(risk.min_confidence, self.min_confidence or Decimal(0)),
+            min_risk_reward_ratio=max(risk.min_risk_reward_ratio, self.min_risk_reward or Decimal(0)),
+            max_positions=min(risk.max_positions, self.max_positions or risk.max_positions),
+        )
+
+
+def _least(own: Decimal, bound: Decimal | None) -> Decimal:
+    return own if bound is None else min(own, bound)
