@@ -11,6 +11,7 @@ below a folder that only root may enter, as in a clone in root's home, it keeps 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -31,7 +32,7 @@ _CAP_DAC_OVERRIDE: Final = 1
 _CAP_DAC_READ_SEARCH: Final = 2
 
 PIPED: Final = not sys.platform.startswith("linux")
-"""Whether the child must be started with a pipe as stdin whose other end only the parent holds."""
+"""Whether children are tied by a pipe, because the kernel does not offer more."""
 
 
 class Reach(IntEnum):
@@ -54,16 +55,43 @@ def tied(
 
     death_signal: what the child gets when the parent's process (on Linux: the thread that started the
     child) ends. uid_gid: become this user first, keeping no right but `reach`.
-    piped: start it with `stdin=PIPE` and leave that open. The child reads end of file from its own stdin.
+    piped: the child's stdin is that of a Leash, and it finds its own stdin empty; without, and without
+    Linux, the child is not tied.
     """
     user = "-" if uid_gid is None else f"{uid_gid[0]}:{uid_gid[1]}:{int(reach)}"
     options = [str(os.getpid()), str(int(death_signal)), user, str(int(piped))]
     return [sys.executable, "-I", "-S", __file__, *options, *(str(word) for word in argv)]
 
 
+class Leash:
+    """What a tied child gets as stdin: an empty file, or the pipe whose other end lives as long as we.
+
+    asyncio's own pipe will not do: it counts a process as running while anybody has its stdin open.
+    """
+
+    def __init__(self, *, piped: bool = PIPED) -> None:
+        self._held: int | None = None
+        if piped:
+            self.stdin, self._held = os.pipe()
+        else:
+            self.stdin = os.open(os.devnull, os.O_RDONLY)
+
+    def hand_over(self) -> None:
+        """The child is started (or could not be): close its end here."""
+        os.close(self.stdin)
+
+    def release(self) -> None:
+        """The child has ended: its watcher may go, and must not signal a pid that is nobody's now."""
+        if self._held is not None:
+            with contextlib.suppress(BrokenPipeError):
+                os.write(self._held, b"x")
+            os.close(self._held)
+            self._held = None
+
+
 def _main(words: Sequence[str]) -> None:
     parent, death_signal, user, piped, *argv = words
-    libc = None if piped == "1" and sys.platform == "darwin" else ctypes.CDLL(None, use_errno=True)
+    libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
     if user != "-":
         uid, gid, reach = (int(part) for part in user.split(":"))
         _become(libc, uid, gid, Reach(reach))
@@ -87,10 +115,10 @@ def _become(libc: ctypes.CDLL | None, uid: int, gid: int, reach: Reach) -> None:
     os.setgroups([])
     os.setgid(gid)
     os.setuid(uid)
-    if reach and libc is not None:
+    if reach:
         # Docker's default set has only DAC_OVERRIDE; the weaker right is taken where it is to be had.
         wanted = [_CAP_DAC_OVERRIDE] if reach is Reach.PROGRAMS else [_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE]
-        if not any(_keep(libc, capability) for capability in wanted):
+        if libc is None or not any(_keep(libc, capability) for capability in wanted):
             sys.exit("this root may not hand on the right to enter folders (CAP_DAC_OVERRIDE, CAP_SETPCAP)")
 
 
@@ -112,9 +140,8 @@ def _watch(death_signal: int) -> None:
         if os.fork() == 0:  # a grandchild: the server must not find a child that it did not start
             os.setsid()
             os.closerange(1, os.sysconf("SC_OPEN_MAX"))
-            while os.read(0, 64):
-                pass
-            os.kill(target, death_signal)
+            if not os.read(0, 1):
+                os.kill(target, death_signal)
         os._exit(0)
     os.waitpid(first, 0)
     nothing = os.open(os.devnull, os.O_RDONLY)

@@ -51,18 +51,7 @@ def configure(
     target = out or sys.stderr.buffer
     is_terminal = target.isatty()
     numeric = logging.getLevelNamesMapping()[level.upper()]
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        _Stamp(clock, process),
-        # Never the local variables: they hold keys, and headers that hold keys.
-        structlog.processors.format_exc_info
-        if is_terminal
-        else structlog.processors.ExceptionRenderer(
-            structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        ),
-        redact,
-    ]
+    shared = _shared(clock, process, is_terminal=is_terminal)
     render: _Render = (
         structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback, timestamp_key="ts")
         if is_terminal
@@ -79,6 +68,21 @@ def configure(
         cache_logger_on_first_use=False,
     )
     _configure_standard_library(target, numeric, shared, render)
+
+
+def _shared(clock: Clock, process: str, *, is_terminal: bool) -> list[Processor]:
+    """What every line goes through before it is rendered."""
+    # Never the local variables of a traceback: they hold keys, and headers that hold keys.
+    no_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        _Stamp(clock, process),
+        structlog.processors.format_exc_info
+        if is_terminal
+        else structlog.processors.ExceptionRenderer(no_locals),
+        redact,
+    ]
 
 
 def _configure_standard_library(

@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
@@ -22,6 +22,7 @@ from engine.core.errors import ConfigError
 from engine.embedded import EmbeddedServers, ServerAddresses, external_addresses, known_addresses
 from engine.embedded.folder import ServerFolder, ServerUser, blocked_at, lock_file
 from engine.lifeline import tied
+from tests.processes import is_gone, until
 
 OWNER_PROCESS = """
 import asyncio, sys
@@ -50,24 +51,6 @@ class HastyClock(SystemClock):
     async def sleep_real(self, seconds: float) -> None:
         self._ahead_s += seconds
         await asyncio.sleep(0)
-
-
-async def until(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
-    async with asyncio.timeout(deadline_s):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
-def is_gone(pid: int) -> bool:
-    """Whether the process has ended; one that waits to be reaped has."""
-    try:
-        os.kill(pid, 0)
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except ProcessLookupError:
-        return True
-    except FileNotFoundError:
-        return Path("/proc/self").exists()
-    return state == "Z"
 
 
 async def write_one(addresses: ServerAddresses) -> None:
@@ -309,7 +292,11 @@ def test_folder_of_another_user_is_refused_clearly(tmp_path: Path) -> None:
 
 PARENT_PROCESS = """
 import subprocess, sys, time
-child = subprocess.Popen(eval(sys.argv[1])(), stdin=subprocess.PIPE)
+from engine.lifeline import Leash, tied
+piped = sys.argv[1] == "piped"
+leash = Leash(piped=piped)
+child = subprocess.Popen(tied(["sleep", "600"], 15, piped=piped), stdin=leash.stdin)
+leash.hand_over()
 print(child.pid, flush=True)
 time.sleep(600)
 """
@@ -319,8 +306,8 @@ time.sleep(600)
 def test_tied_child_ends_with_its_killed_parent(piped: bool) -> None:
     if not piped and not sys.platform.startswith("linux"):
         pytest.skip("only Linux tells a child that its parent died")
-    call = f"lambda: __import__('engine.lifeline').lifeline.tied(['sleep', '600'], 15, piped={piped})"
-    with subprocess.Popen([sys.executable, "-c", PARENT_PROCESS, call], stdout=subprocess.PIPE) as parent:
+    command = [sys.executable, "-c", PARENT_PROCESS, "piped" if piped else "kernel"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         assert not is_gone(child)

@@ -16,7 +16,7 @@ from engine.core.errors import ConfigError, StoreUnavailable
 from engine.embedded.addresses import DATABASE, OWNER, READER
 from engine.embedded.folder import Passwords, ServerFolder, write_private
 from engine.embedded.process import ServerProcess, bare_environment
-from engine.lifeline import tied
+from engine.lifeline import PIPED, tied
 
 SUPERUSER: Final = "postgres"
 _OLDEST_MAJOR: Final = 17  # the builtin locale provider, and with it sorting that no system library changes
@@ -120,7 +120,7 @@ class PostgresServer:
         options = [word for key, value in settings.items() for word in ("-c", f"{key}={value}")]
         return self._as_user("postgres", "-D", str(self._data), *options)
 
-    def _as_user(self, program: str, *arguments: str) -> list[str]:
+    def _as_user(self, program: str, *arguments: str, piped: bool = PIPED) -> list[str]:
         """Command of a program that ends with us; immediate shutdown is the one that is quick for certain."""
         user = self._folder.postgres_user
         return tied(
@@ -128,6 +128,7 @@ class PostgresServer:
             signal.SIGQUIT,
             uid_gid=None if user is None else (user.uid, user.gid),
             reach=self._folder.postgres_reach(self._binaries),
+            piped=piped,
         )
 
     async def _init(self) -> None:
@@ -137,17 +138,13 @@ class PostgresServer:
         write_private(password, self._passwords.postgres_superuser.encode())
         if (user := self._folder.postgres_user) is not None:
             os.chown(password, user.uid, user.gid)
-        options = [
-            "-E",
-            "UTF8",
-            "--locale-provider=builtin",
-            "--builtin-locale=C.UTF-8",
-            "-A",
-            "scram-sha-256",
-        ]
-        command = self._as_user("initdb", "-D", str(draft), "-U", SUPERUSER, *options, f"--pwfile={password}")
-        code, output = await self._tool(command)
-        password.unlink()
+        locale = ("-E", "UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+        access = ("-U", SUPERUSER, "-A", "scram-sha-256", f"--pwfile={password}")
+        command = self._as_user("initdb", "-D", str(draft), *locale, *access, piped=False)
+        try:
+            code, output = await self._tool(command)
+        finally:
+            password.unlink()
         if code != 0:
             raise StoreUnavailable(f"initdb failed: {output}")
         draft.replace(self._data)

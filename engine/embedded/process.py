@@ -17,7 +17,7 @@ from typing import Final
 from engine.clock import Clock
 from engine.core.errors import ConfigError
 from engine.embedded.folder import ServerFolder, lock_file
-from engine.lifeline import PIPED
+from engine.lifeline import Leash
 
 _LOCK_TIMEOUT_S: Final = 6.0
 _POLL_S: Final = 0.01
@@ -32,6 +32,7 @@ class ServerProcess:
         self._folder = folder
         self._clock = clock
         self._process: asyncio.subprocess.Process | None = None
+        self._leash: Leash | None = None
         self._log = folder.home / f"{name}.log"
 
     @property
@@ -46,13 +47,14 @@ class ServerProcess:
         """
         lock = self._folder.home / f"{self.name}.lock"
         fd = await self._lock(lock)
+        leash = self._leash = Leash()
         try:
             if before is not None:
                 before()
             with _appending(self._folder.log_path(self.name)) as log:
                 self._process = await asyncio.create_subprocess_exec(
                     *argv,
-                    stdin=asyncio.subprocess.PIPE if PIPED else asyncio.subprocess.DEVNULL,
+                    stdin=leash.stdin,
                     stdout=log,
                     stderr=asyncio.subprocess.STDOUT,
                     pass_fds=(fd,),
@@ -62,11 +64,14 @@ class ServerProcess:
             os.truncate(fd, 0)
             os.pwrite(fd, str(self._process.pid).encode(), 0)
         finally:
+            leash.hand_over()
             os.close(fd)
 
     async def exited(self) -> int:
         """Wait for the end of the process; returns its exit code (minus the signal that ended it)."""
-        return await self._running().wait()
+        exit_code = await self._running().wait()
+        self._release()
+        return exit_code
 
     async def until(self, ready: Callable[[], Awaitable[bool]], timeout_s: float) -> None:
         """Ask `ready` until it says so.
@@ -82,6 +87,7 @@ class ServerProcess:
     async def stop(self, ladder: Sequence[tuple[signal.Signals, float]]) -> None:
         """Send each signal in turn until the process has ended, waiting so many seconds after each."""
         if self._process is None:
+            self._release()
             return
         for number, timeout_s in ladder:
             if self._process.returncode is None:
@@ -92,7 +98,13 @@ class ServerProcess:
             except TimeoutError:
                 continue
             break
+        self._release()
         self._process = None
+
+    def _release(self) -> None:
+        if self._leash is not None:
+            self._leash.release()
+            self._leash = None
 
     def _log_tail(self) -> str:
         """The last lines of the server's log, on one line."""
