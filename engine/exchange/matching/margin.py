@@ -1,0 +1,207 @@
+"""What an account is worth, what it must hold back, and where it breaks. Nothing here changes anything.
+
+Cross margin of one settlement currency (OKX futures mode), linear swaps:
+    unrealised = contracts * ctVal * mark - cost
+    initial margin = |contracts| * ctVal * mark / leverage
+    maintenance = |contracts| * ctVal * mark * rate of the tier that the position is in (flat, not marginal)
+    ratio = (cash + sum unrealised) / (sum maintenance + taker fee on the notional)
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from engine.core.market import Side
+from engine.exchange.matching.options import Tier
+from engine.exchange.matching.records import Balance, VenueOrder, VenuePosition
+from engine.exchange.matching.state import Account, Holding, Market, Step
+from engine.exchange.matching.types import PosSide, TdMode
+from engine.exchange.ports import PositionMode
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """Sums over an account at the current marks, USDT."""
+
+    unrealised: Decimal
+    equity: Decimal
+    notional: Decimal
+    initial: Decimal
+    maintenance: Decimal
+    fee_allowance: Decimal  # taker fee of closing everything
+    orders: Decimal
+
+    @property
+    def ratio(self) -> Decimal | None:
+        """Liquidation at or below 1; None without a position."""
+        held = self.maintenance + self.fee_allowance
+        return self.equity / held if held else None
+
+    @property
+    def available(self) -> Decimal:
+        """What can open new margin; below 0 when the account is short of it."""
+        return self.equity - self.initial - self.orders
+
+
+def mark_of(market: Market, holding: Holding) -> Decimal:
+    """Mark price, and without any price yet the price that the position was opened at."""
+    mark = market.mark_price
+    return mark if mark is not None else holding.cost / market.instrument.coins(holding.contracts)
+
+
+def unrealised(market: Market, holding: Holding) -> Decimal:
+    if not holding.contracts:
+        return ZERO
+    return market.instrument.notional(holding.contracts, mark_of(market, holding)) - holding.cost
+
+
+def tier_of(step: Step, notional: Decimal) -> Tier:
+    """The tier of a position of that notional."""
+    for tier in step.options.tiers:
+        if tier.max_notional is None or notional <= tier.max_notional:
+            return tier
+    return step.options.tiers[-1]
+
+
+def closes(mode: PositionMode, order: VenueOrder) -> bool:
+    """True for an order that may only reduce."""
+    return order.reduce_only if mode is PositionMode.NET else is_exit(order.side, order.pos_side)
+
+
+def is_exit(side: Side, pos_side: PosSide) -> bool:
+    """In long/short mode: true for sell + long and buy + short."""
+    return pos_side is (PosSide.LONG if side is Side.SELL else PosSide.SHORT)
+
+
+def closable(account: Account, side: Side, symbol: str, td_mode: TdMode, pos_side: PosSide) -> Decimal:
+    """Contracts of the position that an order of that side would close."""
+    holding = account.holding(symbol, td_mode, pos_side)
+    if holding is None or not holding.contracts or holding.exit_side is not side:
+        return ZERO
+    return abs(holding.contracts)
+
+
+def pending_exits(account: Account, side: Side, symbol: str, td_mode: TdMode, pos_side: PosSide) -> Decimal:
+    """Contracts that pending reducing orders of that side are about to close."""
+    where = (side, symbol, td_mode, pos_side)
+    return sum(
+        (
+            order.remaining
+            for order in account.orders.values()
+            if (order.side, order.symbol, order.td_mode, order.pos_side) == where
+            and closes(account.position_mode, order)
+        ),
+        ZERO,
+    )
+
+
+def opening_margin(step: Step, account: Account, symbol: str, contracts: Decimal, price: Decimal) -> Decimal:
+    """Initial margin and taker fee of `contracts` that open at `price`."""
+    notional = step.state.market(symbol).instrument.notional(contracts, price)
+    return notional / account.leverage(symbol) + notional * step.options.fees.taker
+
+
+def order_margin(step: Step, account: Account, order: VenueOrder) -> Decimal:
+    """Held for a pending order: for the part that opens, at the worse of its price and mark."""
+    if closes(account.position_mode, order):
+        return ZERO
+    opens = order.remaining
+    if account.position_mode is PositionMode.NET:
+        opens -= closable(account, order.side, order.symbol, order.td_mode, order.pos_side)
+    market = step.state.market(order.symbol)
+    price = order.price or market.mark_price or ZERO
+    return opening_margin(step, account, order.symbol, opens, price) if opens > 0 else ZERO
+
+
+def margins(step: Step, account: Account) -> Margins:
+    upl = notional = initial = maintenance = ZERO
+    for holding in account.open_holdings():
+        market = step.state.market(holding.symbol)
+        value = abs(market.instrument.notional(holding.contracts, mark_of(market, holding)))
+        upl += unrealised(market, holding)
+        notional += value
+        initial += value / account.leverage(holding.symbol)
+        maintenance += value * tier_of(step, value).maintenance_rate
+    return Margins(
+        unrealised=upl,
+        equity=account.cash + upl,
+        notional=notional,
+        initial=initial,
+        maintenance=maintenance,
+        fee_allowance=notional * step.options.fees.taker,
+        orders=sum((order_margin(step, account, order) for order in account.orders.values()), ZERO),
+    )
+
+
+def liquidation_price(step: Step, account: Account, holding: Holding, total: Margins) -> Decimal | None:
+    """Mark at which the account's ratio reaches 1, all else unchanged; None when no price does it."""
+    market = step.state.market(holding.symbol)
+    coins = market.instrument.coins(holding.contracts)
+    value = abs(coins) * mark_of(market, holding)
+    rate = tier_of(step, value).maintenance_rate + step.options.fees.taker
+    others = total.maintenance + total.fee_allowance - value * rate
+    free = total.equity - others
+    sign = 1 if coins > 0 else -1
+    price = (value - sign * free) / (abs(coins) * (1 - sign * rate))
+    return price if price > 0 else None
+
+
+def balance_of(step: Step, account: Account) -> Balance:
+    total = margins(step, account)
+    return Balance(
+        account=account.name,
+        cash=account.cash,
+        equity=total.equity,
+        unrealised=total.unrealised,
+        available=max(total.available, ZERO),
+        order_margin=total.orders,
+        initial_margin=total.initial,
+        maintenance_margin=total.maintenance,
+        margin_ratio=total.ratio,
+        notional=total.notional,
+        ts=step.ts,
+    )
+
+
+def position_of(step: Step, account: Account, holding: Holding) -> VenuePosition:
+    """The position as shown, a flat one too."""
+    market = step.state.market(holding.symbol)
+    contracts, leverage = holding.contracts, account.leverage(holding.symbol)
+    coins = market.instrument.coins(contracts)
+    value = abs(coins) * mark_of(market, holding) if contracts else ZERO
+    upl = unrealised(market, holding)
+    rate = step.options.fees.taker
+    average = holding.cost / coins if contracts else None
+    earned = holding.pnl + holding.fee + holding.funding
+    total = margins(step, account)
+    sign = 1 if contracts > 0 else -1
+    exits = pending_exits(account, holding.exit_side, holding.symbol, holding.td_mode, holding.pos_side)
+    return VenuePosition(
+        account=account.name,
+        pos_id=holding.pos_id,
+        symbol=holding.symbol,
+        td_mode=holding.td_mode,
+        pos_side=holding.pos_side,
+        contracts=contracts,
+        available=max(abs(contracts) - exits, ZERO),
+        average_price=average,
+        mark_price=market.mark_price,
+        last_price=market.last,
+        unrealised=upl,
+        unrealised_ratio=upl * leverage / abs(holding.cost) if holding.cost else None,
+        leverage=leverage,
+        liquidation_price=liquidation_price(step, account, holding, total) if contracts else None,
+        break_even_price=(holding.cost - earned) / (coins * (1 - sign * rate)) if contracts else None,
+        notional=value,
+        initial_margin=value / leverage,
+        maintenance_margin=value * tier_of(step, value).maintenance_rate,
+        margin_ratio=total.ratio if contracts else None,
+        trade_id=holding.trade_id,
+        pnl=holding.pnl,
+        fee=holding.fee,
+        funding=holding.funding,
+        realised=earned,
+        ts_created=holding.ts_created,
+        ts_updated=holding.ts_updated,
+    )

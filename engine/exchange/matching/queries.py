@@ -1,0 +1,139 @@
+"""The reading side of the venue core: of the present, newest first, changing nothing."""
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+from engine.core.instruments import Instrument
+from engine.core.market import Side
+from engine.exchange.matching import checks, margin
+from engine.exchange.matching.options import MatchingOptions
+from engine.exchange.matching.records import (
+    Balance,
+    Bill,
+    ClosedPosition,
+    VenueAlgo,
+    VenueFill,
+    VenueOrder,
+    VenuePosition,
+)
+from engine.exchange.matching.state import Record, Step, VenueState
+from engine.exchange.matching.types import VenueRefusal
+from engine.exchange.ports import PositionMode
+
+ZERO = Decimal(0)
+
+
+class Queries:
+    """What may be asked at any time. Every method raises VenueRefusal 50119 for an unknown account."""
+
+    def __init__(self, state: VenueState, options: MatchingOptions) -> None:
+        self._state = state
+        self._options = options
+
+    def accounts(self) -> tuple[str, ...]:
+        return tuple(self._state.accounts)
+
+    def position_mode(self, account: str) -> PositionMode:
+        return self._state.account(account).position_mode
+
+    def account_level(self, account: str) -> int:
+        return self._state.account(account).level
+
+    def leverage(self, account: str, symbol: str) -> Decimal:
+        return self._state.account(account).leverage(symbol)
+
+    def instrument(self, symbol: str) -> Instrument:
+        """Raises VenueRefusal 51001."""
+        return self._state.market(symbol).instrument
+
+    def order(self, account: str, *, order_id: str = "", client_order_id: str = "") -> VenueOrder:
+        """Any state; of a reused client id the newest. Raises VenueRefusal 51603."""
+        order = self._state.account(account).order(order_id, client_order_id)
+        if order is None:
+            raise VenueRefusal("51603", "Order does not exist")
+        return order
+
+    def pending_orders(self, account: str) -> tuple[VenueOrder, ...]:
+        return _newest_first(self._state.account(account).orders.values())
+
+    def order_history(self, account: str) -> tuple[VenueOrder, ...]:
+        """Those that ended, newest id first."""
+        ended = self._state.account(account).done_orders.values()
+        return tuple(sorted(ended, key=lambda order: int(order.order_id), reverse=True))
+
+    def fills(self, account: str) -> tuple[VenueFill, ...]:
+        return self._newest(self._state.account(account).fills)
+
+    def algo(self, account: str, *, algo_id: str = "", client_id: str = "") -> VenueAlgo:
+        """Any state; of a reused client id the newest. Raises VenueRefusal 51603."""
+        algo = self._state.account(account).algo(algo_id, client_id)
+        if algo is None:
+            raise VenueRefusal("51603", "Order does not exist")
+        return algo
+
+    def pending_algos(self, account: str) -> tuple[VenueAlgo, ...]:
+        return _newest_first(self._state.account(account).algos.values())
+
+    def algo_history(self, account: str) -> tuple[VenueAlgo, ...]:
+        """Those that ended, newest id first."""
+        ended = self._state.account(account).done_algos.values()
+        return tuple(sorted(ended, key=lambda algo: int(algo.algo_id), reverse=True))
+
+    def positions(self, account: str) -> tuple[VenuePosition, ...]:
+        """The open ones."""
+        owner = self._state.account(account)
+        shown = sorted(owner.open_holdings(), key=lambda holding: holding.ts_created, reverse=True)
+        return tuple(margin.position_of(self._step(), owner, holding) for holding in shown)
+
+    def position_history(self, account: str) -> tuple[ClosedPosition, ...]:
+        return self._newest(self._state.account(account).closed)
+
+    def balance(self, account: str) -> Balance:
+        return margin.balance_of(self._step(), self._state.account(account))
+
+    def bills(self, account: str) -> tuple[Bill, ...]:
+        return self._newest(self._state.account(account).bills)
+
+    def max_size(self, account: str, symbol: str, price: Decimal | None = None) -> tuple[Decimal, Decimal]:
+        """Contracts that could be bought and sold now with the margin there is, closing included.
+
+        Without a price, at mark; 0 and 0 before there is one.
+        """
+        owner, market, step = self._state.account(account), self._state.market(symbol), self._step()
+        mark = market.mark_price
+        reference = max(price or ZERO, mark or ZERO)
+        if not reference:
+            return ZERO, ZERO
+        per_contract = margin.opening_margin(step, owner, symbol, Decimal(1), reference)
+        opens = max(margin.margins(step, owner).available, ZERO) / per_contract
+        buy = sell = opens
+        if owner.position_mode is PositionMode.NET:
+            held = sum((h.contracts for h in owner.open_holdings() if h.symbol == symbol), ZERO)
+            buy, sell = opens + max(-held, ZERO), opens + max(held, ZERO)
+        return market.instrument.floor_size(buy), market.instrument.floor_size(sell)
+
+    def available_margin(self, account: str) -> Decimal:
+        """USDT that can open new margin."""
+        return max(margin.margins(self._step(), self._state.account(account)).available, ZERO)
+
+    def price_limits(self, symbol: str) -> tuple[Decimal, Decimal] | None:
+        """Highest buy and lowest sell price that a limit order may have; None before there is a mark."""
+        return checks.price_limits(self._step(), self._state.market(symbol))
+
+    def mark_price(self, symbol: str) -> Decimal | None:
+        """Mark; before the first one the last trade, else the middle of the book."""
+        return self._state.market(symbol).mark_price
+
+    def best_price(self, symbol: str, taker: Side) -> Decimal | None:
+        """What a taker of that side would meet first, after what others took."""
+        return self._state.market(symbol).book.best_for(taker)
+
+    def _step(self) -> Step:
+        return Step(state=self._state, options=self._options, ts=self._state.now)
+
+    def _newest(self, kept: list[Record]) -> tuple[Record, ...]:
+        return tuple(reversed(kept[-self._options.history_limit :]))
+
+
+def _newest_first(records: Iterable[Record]) -> tuple[Record, ...]:
+    return tuple(records)[::-1]
