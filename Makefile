@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 WORKERS ?= 2
 
-# pip byte-compiles all that it installs; what is used gets compiled on first import anyway.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+# Errors only (twice quiet). What is used gets byte-compiled on first import; pip would compile everything.
+PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-dev demo test lint format bench clean lock
