@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,10 +19,12 @@ from engine.embedded import EmbeddedServers, ServerAddresses
 settings.register_profile("edgewise", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("edgewise")
 
+TEMPLATE = "test_template"
+
 
 @pytest.fixture(scope="session")
 async def embedded_servers(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedServers]:
-    """The running pair, for tests that kill one of them; such a test has its own copy of nothing else."""
+    """The running pair of this test process. A test that kills a server starts its own (`home`)."""
     async with EmbeddedServers(tmp_path_factory.mktemp("servers")) as servers:
         yield servers
 
@@ -31,17 +35,32 @@ def servers(embedded_servers: EmbeddedServers) -> ServerAddresses:
     return embedded_servers.addresses
 
 
+@pytest.fixture(scope="session")
+async def template(servers: ServerAddresses) -> str:
+    """Name of a database with the journal's tables, to be copied: faster than migrating each time."""
+    await _create(servers, TEMPLATE)
+    if find_spec("engine.journal.postgres_migrate") is not None:
+        migrate = import_module("engine.journal.postgres_migrate").migrate
+        await migrate(_in_database(servers.postgres_dsn, TEMPLATE))
+    return TEMPLATE
+
+
 @pytest.fixture
-async def database(servers: ServerAddresses) -> AsyncIterator[str]:
-    """Address of a database of this test alone, as its owner; empty."""
+async def database(servers: ServerAddresses, template: str) -> AsyncIterator[str]:
+    """Address of a database of this test alone, as its owner, with the journal's empty tables."""
     name = f"test_{uuid4().hex}"
-    owner = await asyncpg.connect(servers.postgres_dsn)
-    try:
-        await owner.execute(f"CREATE DATABASE {name}")
-        yield _in_database(servers.postgres_dsn, name)
-        await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await owner.close()
+    await _create(servers, name, template)
+    yield _in_database(servers.postgres_dsn, name)
+    await _drop(servers, name)
+
+
+@pytest.fixture
+async def empty_database(servers: ServerAddresses) -> AsyncIterator[str]:
+    """Address of a database of this test alone, as its owner, with nothing in it."""
+    name = f"test_{uuid4().hex}"
+    await _create(servers, name)
+    yield _in_database(servers.postgres_dsn, name)
+    await _drop(servers, name)
 
 
 @pytest.fixture
@@ -62,6 +81,22 @@ def redis_url(servers: ServerAddresses) -> str:
 def redis_api_url(servers: ServerAddresses, redis_url: str) -> str:
     """Address of the same Valkey for the API's user."""
     return servers.redis_api_url
+
+
+async def _create(servers: ServerAddresses, name: str, template: str = "template1") -> None:
+    await _as_owner(servers, f"CREATE DATABASE {name} TEMPLATE {template}")
+
+
+async def _drop(servers: ServerAddresses, name: str) -> None:
+    await _as_owner(servers, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _as_owner(servers: ServerAddresses, sql: str) -> None:
+    owner = await asyncpg.connect(servers.postgres_dsn)
+    try:
+        await owner.execute(sql)
+    finally:
+        await owner.close()
 
 
 def _in_database(dsn: str, name: str) -> str:
