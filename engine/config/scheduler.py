@@ -1,0 +1,42 @@
+"""How often a trader looks at the market, and what thinking may cost. All durations are engine time."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from engine.config.values import Duration
+
+Score = Annotated[float, Meta(ge=0, le=1)]
+Count = Annotated[int, Meta(ge=1)]
+Dollars = Annotated[Decimal, Meta(gt=0)]
+
+
+class RhythmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Cycles of one trader. The rules are those of engine.manager.rhythm."""
+
+    long_cycle: Duration = Duration(720)  # looks at least this often
+    short_cycle: Duration = Duration(300)  # the same while something is going on; never above long_cycle
+    grace: Duration = Duration(20)  # signals within it wake once
+    cooldown: Duration = Duration(60)  # after a decision; a signal in it does not wake
+    min_salience: Score = 0.35  # weaker edges are not looked at
+    urgent_salience: Score = 0.9  # edges from here on wake in the cooldown too
+    stable_for: Duration = Duration(900)  # quiet this long: back to the long cycle
+    longest_short: Duration = Duration(7200)  # an excursion that lasts longer is the new normal
+    jitter: Duration = Duration(30)  # timers come up to this much earlier, so that traders spread
+    max_thinking: Duration = Duration(180)  # an answer after it is stale, and the trader is free again
+
+
+class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What all traders together, and each of them, may spend on thinking. None sets no bound."""
+
+    max_concurrent: Count = 64
+    max_concurrent_per_model: Count = 16
+    model_concurrency: dict[str, Count] = {}  # model alias → its own bound
+    requests_per_second: Annotated[float, Meta(gt=0)] | None = None  # of engine time
+    burst: Count = 10
+    cost_per_hour_usd: Dollars | None = None  # per trader, by UTC hour
+    cost_per_day_usd: Dollars | None = None  # per trader, by UTC day
