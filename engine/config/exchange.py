@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from engine.config.values import Duration
 from engine.core.errors import ConfigError
 
 Region = Literal["global", "eea", "us"]
@@ -56,15 +57,15 @@ DEFAULT_STALE_AFTER_S: Final[dict[str, float]] = {
 class OkxTimeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All in real seconds, whatever the engine's clock does."""
 
-    request_s: float = 5.0  # one REST request, its wait for the rate limit not counted
-    queue_s: float = 10.0  # longest wait for the rate limit before a request is given up unsent
-    connect_s: float = 5.0
-    ack_s: float = 8.0  # login and subscription acknowledgements
-    silence_s: float = 20.0  # without a frame for so long, a ping is sent (OKX closes after 30 s)
-    pong_s: float = 10.0  # without an answer for so long, the connection counts as dead
-    backoff_first_s: float = 0.5
-    backoff_longest_s: float = 30.0
-    clock_sync_s: float = 300.0  # how often the offset to the venue's clock is measured
+    request: Duration = Duration(5)  # one REST request, its wait for the rate limit not counted
+    queue: Duration = Duration(10)  # longest wait for the rate limit before a request is given up unsent
+    connect: Duration = Duration(5)
+    ack: Duration = Duration(8)  # login and subscription acknowledgements
+    silence: Duration = Duration(20)  # without a frame for so long, a ping is sent (OKX closes after 30 s)
+    pong: Duration = Duration(10)  # without an answer for so long, the connection counts as dead
+    backoff_first: Duration = Duration(0.5)
+    backoff_longest: Duration = Duration(30)
+    clock_sync: Duration = Duration(300)  # how often the offset to the venue's clock is measured
 
 
 class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -89,13 +90,14 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     position_mode: Literal["net", "long_short"] = "long_short"
     margin_mode: Literal["cross", "isolated"] = "cross"
     settle_currency: str = "USDT"
-    trigger_price: Literal["last", "mark", "index"] = "mark"
+    trigger_price: Literal["last", "mark", "index"] = "mark"  # what fires stops and targets
+    book_channel: Literal["books5", "books", "bbo-tbt"] = "books5"
     order_tag: str = ""
     proxy: str = ""
     rate_limits: bool = True  # off only for a local simulator that has none
     queue_limit: int = 20_000  # events that may wait for their reader, per stream
     timeouts: OkxTimeouts = OkxTimeouts()
-    stale_after_s: dict[str, float] = {}
+    stale_after: dict[str, Duration] = {}  # by channel; all candle channels are `candle`
 
     def __post_init__(self) -> None:
         if self.order_tag and not (self.order_tag.isascii() and self.order_tag.isalnum()):
@@ -124,4 +126,4 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def stale_s(self, channel: str) -> float:
         """Silence after which `channel` counts as stale; every candle channel is asked for as `candle`."""
         name = "candle" if channel.startswith("candle") else channel
-        return self.stale_after_s.get(name, DEFAULT_STALE_AFTER_S.get(name, 60.0))
+        return self.stale_after.get(name, DEFAULT_STALE_AFTER_S.get(name, 60.0))

@@ -83,7 +83,7 @@ class RestClient:
         self._config = config
         self._clock = clock
         self._credentials = Credentials(config.api_key, config.secret, config.passphrase)
-        self._limits = RateLimits(enabled=config.rate_limits, longest_wait_s=config.timeouts.queue_s)
+        self._limits = RateLimits(enabled=config.rate_limits, longest_wait_s=config.timeouts.queue)
         self._session: aiohttp.ClientSession | None = None
         self._synced_s: float | None = None
         self.offset_ns = 0  # venue time minus engine time
@@ -161,7 +161,7 @@ class RestClient:
     async def _sync_if_due(self) -> None:
         due = self._synced_s is None
         if self._synced_s is not None:
-            due = self._clock.real_s() - self._synced_s > self._config.timeouts.clock_sync_s
+            due = self._clock.real_s() - self._synced_s > self._config.timeouts.clock_sync
         if not due:
             return
         try:
@@ -191,7 +191,7 @@ class RestClient:
         self.requests += 1
         try:
             async with (
-                asyncio.timeout(self._config.timeouts.request_s),
+                asyncio.timeout(self._config.timeouts.request),
                 self._http().request(
                     call.method,
                     URL(self._config.hosts.rest + call.path, encoded=True),
@@ -224,7 +224,7 @@ class RestClient:
             tracing = aiohttp.TraceConfig()
             tracing.on_request_headers_sent.append(_mark_sent)
             self._session = aiohttp.ClientSession(
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._config.timeouts.connect_s),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._config.timeouts.connect),
                 trace_configs=[tracing],
             )
         return self._session

@@ -1,0 +1,250 @@
+"""OKX's public market data as one stream of events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Final
+
+import structlog
+
+from engine.clock import Clock
+from engine.config.exchange import OkxConfig
+from engine.core.errors import CodecError
+from engine.core.instruments import Instrument
+from engine.core.market import Candle, ChannelState, FeedStatus, MarketEvent, Trade
+from engine.core.times import NS_PER_MS
+from engine.exchange.okx import market_wire, reference_wire
+from engine.exchange.okx.book import OrderBook, Outcome, Resync
+from engine.exchange.okx.buffer import EventBuffer
+from engine.exchange.okx.frames import Arg
+from engine.exchange.okx.freshness import Freshness
+from engine.exchange.okx.links import BUSINESS, PUBLIC, Network, build
+from engine.exchange.okx.rest import RestClient, readable
+from engine.exchange.okx.session import Refused
+
+log = structlog.get_logger()
+
+_SWAP_CHANNELS: Final = ("trades", "tickers", "mark-price", "funding-rate", "open-interest")
+_INDEX: Final = "index-tickers"
+_WATCH_S: Final = 1.0
+_REMEMBERED_TRADES: Final = 256
+_PAGE: Final = 300
+_RECENT_BARS: Final = 1400  # market/candles keeps 1,440; beyond it the history endpoint
+
+
+class OkxMarketFeed:
+    """`MarketFeed` of OKX for some swaps and timeframes. See engine.exchange.ports.MarketFeed.
+
+    `run` keeps a public and a business socket. Raises VenueMisconfigured only for a wrong address or region.
+    Every channel of a symbol has a FeedStatus: LIVE with its first data, STALE when it is silent for longer
+    than its threshold or was refused. Counters are for metrics.
+    """
+
+    def __init__(
+        self,
+        config: OkxConfig,
+        symbols: Sequence[str],
+        timeframes: Sequence[str],
+        clock: Clock,
+        network: Network | None = None,
+    ) -> None:
+        self._config, self._clock = config, clock
+        self._rest = RestClient(config, clock)
+        self._buffer = EventBuffer(config.queue_limit)
+        self._books = {symbol: OrderBook(symbol) for symbol in symbols}
+        self._resync = Resync()
+        self._seen_trades: dict[str, dict[str, None]] = {symbol: {} for symbol in symbols}
+        self._public_args = tuple(_public_args(symbols, config.book_channel))
+        self._business_args = tuple(
+            Arg(market_wire.candle_channel(timeframe), symbol)
+            for symbol in symbols
+            for timeframe in timeframes
+        )
+        keys = [(_symbol_of(arg), arg.channel) for arg in self._public_args + self._business_args]
+        self._freshness = Freshness((key for key in keys if key[0]), config.stale_s, clock.real_s())
+        make = build(config, network or Network.of(config), clock, self)
+        self._public = make(PUBLIC, self._public_args, None)
+        self._business = make(BUSINESS, self._business_args, None)
+        self.listed: dict[str, Instrument] = {}  # as the venue last told, by symbol
+        self.refused: dict[tuple[str, str], str] = {}  # (symbol, channel) → code and text
+        self.book_gaps = 0
+
+    async def run(self) -> None:
+        """Bring events until cancelled."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._public.run(), name="public socket")
+                if self._business_args:
+                    tasks.create_task(self._business.run(), name="business socket")
+                tasks.create_task(self._watch(), name="freshness of market data")
+        finally:
+            await self._rest.close()
+
+    async def close(self) -> None:
+        """End the REST connections; `run` does so by itself."""
+        await self._rest.close()
+
+    async def events(self) -> AsyncIterator[MarketEvent]:
+        """Everything in order of arrival. Full: see EventBuffer."""
+        while True:
+            yield await self._buffer.get()
+
+    async def instruments(self) -> tuple[Instrument, ...]:
+        """Every linear swap of the settlement currency. Raises Unavailable, Rejected."""
+        body = await self._rest.get("public/instruments", {"instType": "SWAP"}, private=False)
+        found = readable(reference_wire.decode_instruments, body)
+        self._list(found)
+        return tuple(i for i in found if i.settle == self._config.settle_currency)
+
+    async def candles(self, symbol: str, timeframe: str, limit: int) -> tuple[Candle, ...]:
+        """The newest `limit` closed candles, oldest first. Raises Unavailable, Rejected, KeyError."""
+        bar, found, after, asked = market_wire.BARS[timeframe], dict[int, Candle](), "", 0
+        while len(found) < limit:
+            endpoint = "market/candles" if asked < _RECENT_BARS else "market/history-candles"
+            query = {"instId": symbol, "bar": bar, "limit": str(min(_PAGE, limit - len(found) + 1))}
+            if after:
+                query["after"] = after
+            body = await self._rest.get(endpoint, query, symbol=symbol, private=False)
+            page = readable(lambda raw: market_wire.decode_candles(raw, symbol, timeframe), body)
+            known = len(found)
+            found |= {candle.ts_open: candle for candle in page}
+            if len(found) == known:
+                break
+            after, asked = str(page[0].ts_open // NS_PER_MS), asked + len(page)
+        return tuple(found[ts] for ts in sorted(found)[-limit:])
+
+    @property
+    def dropped(self) -> int:
+        """Events that the reader was too slow for."""
+        return self._buffer.dropped
+
+    @property
+    def frames(self) -> int:
+        return self._public.frames + self._business.frames
+
+    @property
+    def bad_frames(self) -> int:
+        return self._public.bad_frames + self._business.bad_frames
+
+    @property
+    def connections(self) -> dict[str, int]:
+        """Connections opened so far, by socket; more than one means that it reconnected."""
+        return {PUBLIC: self._public.connections, BUSINESS: self._business.connections}
+
+    @property
+    def connected(self) -> dict[str, bool]:
+        return {PUBLIC: self._public.up, BUSINESS: self._business.up}
+
+    def ages_s(self) -> dict[tuple[str, str], float]:
+        """Real seconds since the last data, by (symbol, channel)."""
+        return self._freshness.ages_s(self._clock.real_s())
+
+    # -- what the links tell
+
+    def on_push(self, link: str, channel: str, frame: bytes) -> None:
+        """Decode and queue. Raises CodecError."""
+        ts_recv = self._clock.now_ns()
+        if channel == "instruments":
+            self._list(reference_wire.decode_instruments(frame))
+        elif channel == "books":
+            self._on_book(frame, ts_recv)
+        else:
+            for event in market_wire.decode(channel, frame, ts_recv):
+                self._put(channel, event, ts_recv)
+
+    def on_up(self, link: str) -> None:
+        log.info("market data connected", link=link)
+
+    def on_down(self, link: str, reason: str) -> None:
+        """Books are worthless at once; the other channels go stale by their age."""
+        log.warning("market data lost", link=link, reason=reason)
+        if link == PUBLIC:
+            for book in self._books.values():
+                book.invalidate()
+
+    def on_refused(self, link: str, refused: Refused) -> None:
+        """A subscription that will bring nothing: its channel is stale from now on."""
+        arg = refused.arg
+        key = (_symbol_of(arg), arg.channel)
+        self.refused[key] = f"{refused.code} {refused.message}".strip()
+        log.error("subscription refused", link=link, channel=arg.channel, symbol=key[0], code=refused.code)
+        if self._freshness.silence(key):
+            self._status(key, ChannelState.STALE)
+
+    def on_bad_frame(self, link: str, error: CodecError) -> None:
+        log.warning("frame did not parse", link=link, error=str(error))
+
+    # -- inside
+
+    def _put(self, channel: str, event: MarketEvent, ts_recv: int) -> None:
+        if isinstance(event, Trade) and self._repeated(event):
+            return
+        self._alive((event.symbol, channel), ts_recv)
+        self._buffer.put(event)
+
+    def _alive(self, key: tuple[str, str], ts_recv: int) -> None:
+        if self._freshness.heard(key, self._clock.real_s()):
+            self._status(key, ChannelState.LIVE, ts_recv)
+
+    def _repeated(self, trade: Trade) -> bool:
+        """OKX sends the newest trade again after each subscription."""
+        seen = self._seen_trades.get(trade.symbol)
+        if seen is None or trade.trade_id in seen:
+            return True
+        seen[trade.trade_id] = None
+        if len(seen) > _REMEMBERED_TRADES:
+            del seen[next(iter(seen))]
+        return False
+
+    def _on_book(self, frame: bytes, ts_recv: int) -> None:
+        for message in market_wire.decode_books(frame):
+            book = self._books.get(message.symbol)
+            if book is None:
+                continue
+            outcome = book.apply(message)
+            key = (message.symbol, "books")
+            if outcome is Outcome.GAP:
+                self.book_gaps += 1
+                self._resync.want(message.symbol, self._clock.real_s())
+                log.warning("order book has a gap", symbol=message.symbol)
+                if self._freshness.silence(key):
+                    self._status(key, ChannelState.STALE, ts_recv)
+            elif book.valid:
+                self._alive(key, ts_recv)
+                top = book.top(ts_recv) if outcome is Outcome.CHANGED else None
+                if top is not None:
+                    self._buffer.put(top)
+
+    def _list(self, found: Iterable[Instrument]) -> None:
+        for instrument in found:
+            self.listed[instrument.symbol] = instrument
+
+    async def _watch(self) -> None:
+        """Once a second: silent channels, and books that need a new snapshot."""
+        while True:
+            await self._clock.sleep_real(_WATCH_S)
+            for key in self._freshness.overdue(self._clock.real_s()):
+                log.warning("channel is silent", symbol=key[0], channel=key[1])
+                self._status(key, ChannelState.STALE)
+            for symbol in self._resync.due(self._clock.real_s()):
+                await self._public.resubscribe(Arg("books", symbol))
+
+    def _status(self, key: tuple[str, str], state: ChannelState, ts: int = 0) -> None:
+        ts = ts or self._clock.now_ns()
+        self._buffer.put(FeedStatus(key[0], key[1], state, ts, ts))
+
+
+def _public_args(symbols: Sequence[str], book_channel: str) -> Iterable[Arg]:
+    for symbol in symbols:
+        for channel in (*_SWAP_CHANNELS, book_channel):
+            yield Arg(channel, symbol)
+        yield Arg(_INDEX, symbol.removesuffix("-SWAP"))
+    yield Arg("instruments", instType="SWAP")
+
+
+def _symbol_of(arg: Arg) -> str:
+    """The swap that a subscription is about; "" when it is about no single one."""
+    if arg.instId is None:
+        return ""
+    return f"{arg.instId}-SWAP" if arg.channel == _INDEX else arg.instId
