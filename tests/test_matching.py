@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from decimal import Decimal
 
+import msgspec
 import pytest
 
+from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
 from engine.core.market import Side
 from engine.exchange.matching.core import MatchingCore
@@ -31,6 +33,7 @@ from engine.exchange.matching.types import (
     OrderRequest,
     OrdType,
     PosSide,
+    TdMode,
     TriggerType,
     VenueRefusal,
 )
@@ -672,3 +675,48 @@ def test_histories_keep_the_newest_only() -> None:
     assert core.order_history(ACCOUNT)[0].client_order_id == "c99"
     with pytest.raises(VenueRefusal, match="51603"):
         core.order(ACCOUNT, client_order_id="c1")
+
+
+def test_leverage_is_bounded_by_the_tier_of_the_position() -> None:
+    core = venue(balance="1000000", leverage="100")
+    with pytest.raises(VenueRefusal, match="51004"):
+        core.place(ACCOUNT, order(Side.BUY, "1100000", "100"), 1)
+    core.set_leverage(ACCOUNT, BTC, D(75), 2)
+    core.place(ACCOUNT, order(Side.BUY, "1100000", "100"), 3)
+
+
+def test_account_level_and_suspension_refuse_orders() -> None:
+    core = venue()
+    core.open_account(AccountSpec(account="spot", balance=D(10), level=1))
+    core.open_account(AccountSpec(account="multi", balance=D(10), level=3))
+    with pytest.raises(VenueRefusal, match="51010"):
+        core.place("spot", order(Side.BUY, "1"), 1)
+    with pytest.raises(VenueRefusal, match="50072"):
+        core.place("multi", order(Side.BUY, "1", td_mode=TdMode.ISOLATED), 1)
+    with pytest.raises(VenueRefusal, match="50119"):
+        core.balance("nobody")
+    core.set_instrument(msgspec.structs.replace(INSTRUMENT, live=False))
+    with pytest.raises(VenueRefusal, match="51022"):
+        core.place(ACCOUNT, order(Side.BUY, "1"), 1)
+
+
+def test_amend_in_flight_changes_only_what_is_still_there() -> None:
+    core = venue(MatchingOptions(latency=Latency(amend_ns=10)))
+    resting, _ = core.place(ACCOUNT, order(Side.BUY, "1", "100.0"), 1)
+    change = AmendRequest(symbol=BTC, order_id=resting.order_id, price=D("99.0"))
+    core.amend(ACCOUNT, change, 5)
+    made = fills_of(core.on_trade(BTC, D("99.9"), D(5), Side.SELL, 14))
+    assert [fill.price for fill in made] == [D("100.0")]
+    assert not core.advance(20)
+
+
+def test_transfer_changes_cash_with_a_bill() -> None:
+    core = venue()
+    core.deposit(ACCOUNT, D(-250), 1)
+    bill = core.bills(ACCOUNT)[0]
+    assert (bill.bill_type, bill.amount, bill.balance) == (BillType.TRANSFER, D(-250), D(9750))
+
+
+def test_bytes_that_are_no_snapshot_are_refused() -> None:
+    with pytest.raises(CodecError):
+        MatchingCore.restore(b"\x93garbage")

@@ -21,7 +21,7 @@ from engine.exchange.matching.options import MatchingOptions
 from engine.exchange.matching.positions import Execution
 from engine.exchange.matching.queries import Queries
 from engine.exchange.matching.records import Event, VenueAlgo, VenueOrder
-from engine.exchange.matching.state import Account, Market, Step, Travelling, VenueState
+from engine.exchange.matching.state import Account, Market, Step, Travelling, VenueState, money
 from engine.exchange.matching.types import (
     AccountSpec,
     AlgoAmend,
@@ -82,10 +82,13 @@ class MatchingCore(Queries):
         return step.events
 
     def on_mark(self, symbol: str, price: Decimal, ts: int) -> list[Event]:
-        """New mark price: fires what watches it, then liquidates accounts that no longer carry their risk."""
+        """New mark price: fires what watches it, then liquidates accounts that no longer carry their risk.
+
+        Kept to 12 decimals, so that sums of unrealised profit are exact.
+        """
         market = self._state.market(symbol)
         step = self._begin(ts)
-        market.mark = price
+        market.mark = money(price)
         triggers.watch(step, market, TriggerType.MARK, price)
         risk.liquidate_if_due(step, symbol)
         return step.events
