@@ -286,8 +286,10 @@ def test_folder_that_bars_the_way_is_found(tmp_path: Path) -> None:
 def test_folder_of_another_user_is_refused_clearly(tmp_path: Path) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may use every folder")
-    with pytest.raises(ConfigError, match="cannot be used"):
-        ServerFolder(Path("/proc/1/edgewise")).claim()
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o500)
+    with pytest.raises(ConfigError, match="cannot be used: Permission denied"):
+        ServerFolder(closed / "home").claim()
 
 
 PARENT_PROCESS = """

@@ -70,7 +70,7 @@ class ServerFolder:
         try:
             self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = lock_file(self.home / "owner.lock")
-        except PermissionError as error:
+        except OSError as error:
             raise ConfigError(f"{self.home} cannot be used: {error.strerror}: {error.filename}") from error
         if fd is None:
             raise ConfigError(f"{self.home} is in use by another edgewise; stop it or set EDGEWISE_HOME")
