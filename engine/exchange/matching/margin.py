@@ -172,7 +172,6 @@ def position_of(step: Step, account: Account, holding: Holding) -> VenuePosition
     value = abs(coins) * mark_of(market, holding) if contracts else ZERO
     upl = unrealised(market, holding)
     rate = step.options.fees.taker
-    average = holding.cost / coins if contracts else None
     earned = holding.pnl + holding.fee + holding.funding
     total = margins(step, account)
     sign = 1 if contracts > 0 else -1
@@ -185,7 +184,7 @@ def position_of(step: Step, account: Account, holding: Holding) -> VenuePosition
         pos_side=holding.pos_side,
         contracts=contracts,
         available=max(abs(contracts) - exits, ZERO),
-        average_price=average,
+        average_price=holding.cost / coins if contracts else None,
         mark_price=market.mark_price,
         last_price=market.last,
         unrealised=upl,

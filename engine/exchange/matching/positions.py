@@ -59,9 +59,36 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True):
 
 def book_execution(step: Step, account: Account, order: VenueOrder, execution: Execution) -> VenueOrder:
     """Apply an execution to position, cash and order; emit all of it; return the order as it is now."""
+    holding = _holding_for(step, account, order)
+    fill = _execute(step, account, holding, order, execution)
+    holding.trade_id = fill.trade_id
+    account.cash += fill.pnl + fill.fee
+    step.keep(account.fills, fill)
+    changed = _filled(order, fill)
+    account.orders[order.order_id] = changed
+    step.emit(OrderChanged(changed, fill))
+    step.emit(FillMade(fill))
+    _book_trade(step, account, holding, fill)
+    reason = "filled" if fill.exec_type else "liquidation"
+    step.emit(PositionChanged(position_of(step, account, holding), reason))
+    step.emit(BalanceChanged(balance_of(step, account), reason))
+    return changed
+
+
+def book_cash(step: Step, account: Account, bill: Bill) -> None:
+    """Book a payment that no order made. `bill_id` and `balance` of `bill` are filled in here."""
+    account.cash += bill.amount
+    booked = msgspec.structs.replace(bill, bill_id=step.new_id(), balance=account.cash)
+    step.keep(account.bills, booked)
+    step.emit(BillBooked(booked))
+
+
+def _execute(
+    step: Step, account: Account, holding: Holding, order: VenueOrder, execution: Execution
+) -> VenueFill:
+    """Move the position and write the fill."""
     market = step.state.market(order.symbol)
     liquidated = order.category != "normal"
-    holding = _holding_for(step, account, order)
     rate = step.options.fees.maker if execution.maker else step.options.fees.taker
     part = _Part(
         signed=execution.size * order.side.sign,
@@ -70,7 +97,7 @@ def book_execution(step: Step, account: Account, order: VenueOrder, execution: E
         liquidated=liquidated,
     )
     number = step.new_trade_id(market)
-    fill = VenueFill(
+    return VenueFill(
         account=account.name,
         symbol=order.symbol,
         trade_id=str(-number if liquidated else number),
@@ -89,26 +116,6 @@ def book_execution(step: Step, account: Account, order: VenueOrder, execution: E
         tag=order.tag,
         ts=step.ts,
     )
-    holding.trade_id = fill.trade_id
-    account.cash += fill.pnl + fill.fee
-    step.keep(account.fills, fill)
-    changed = _filled(order, fill)
-    account.orders[order.order_id] = changed
-    step.emit(OrderChanged(changed, fill))
-    step.emit(FillMade(fill))
-    _book_trade(step, account, holding, fill)
-    reason = "liquidation" if liquidated else "filled"
-    step.emit(PositionChanged(position_of(step, account, holding), reason))
-    step.emit(BalanceChanged(balance_of(step, account), reason))
-    return changed
-
-
-def book_cash(step: Step, account: Account, bill: Bill) -> None:
-    """Book a payment that no order made. `bill_id` and `balance` of `bill` are filled in here."""
-    account.cash += bill.amount
-    booked = msgspec.structs.replace(bill, bill_id=step.new_id(), balance=account.cash)
-    step.keep(account.bills, booked)
-    step.emit(BillBooked(booked))
 
 
 def _filled(order: VenueOrder, fill: VenueFill) -> VenueOrder:
