@@ -29,7 +29,7 @@ from engine.lifeline import Leash, tied
 
 log = structlog.get_logger()
 
-STOP_TIMEOUT_S: Final = 4.0  # between SIGTERM and SIGKILL
+STOP_TIMEOUT_S: Final = 3.0  # between SIGTERM and SIGKILL
 _FIRST_BACKOFF_S: Final = 0.2
 _LONGEST_BACKOFF_S: Final = 5.0
 _STEADY_S: Final = 30.0  # a child that was ready so long has earned a quick restart
