@@ -1,4 +1,4 @@
-"""`executor.yaml`: how deciders are run, and limits that no trader's own may exceed. Keys of nof0 are kept."""
+"""`executor.yaml`: how deciders are run, and limits that bound every trader's own. nof0's keys are kept."""
 
 from __future__ import annotations
 

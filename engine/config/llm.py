@@ -18,9 +18,9 @@ from engine.core.errors import ConfigError
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:/-]{1,64}$")]
 Price = Annotated[Decimal, Meta(ge=0)]
 Structured = Literal["auto", "json_schema", "json_object", "text"]
-TokenLimitKey = Literal["auto", "max_tokens", "max_completion_tokens"]
+LengthKey = Literal["auto", "max_tokens", "max_completion_tokens"]
 
-_NEW_TOKEN_KEY = frozenset({"openai", "azure", "xai", "grok"})  # these deprecate or refuse `max_tokens`
+_NEW_LENGTH_KEY = frozenset({"openai", "azure", "xai", "grok"})  # these deprecate or refuse `max_tokens`
 
 
 class LlmProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,7 +29,7 @@ class LlmProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     base_url: str
     api_key: Secret = Secret("")
     structured: Structured = "auto"
-    token_limit_key: TokenLimitKey = "auto"
+    length_key: LengthKey = "auto"
     max_retries: Annotated[int, Meta(ge=0, le=10)] | None = None  # null: as the file's
     requests_per_min: Annotated[float, Meta(gt=0)] = 60.0
     concurrency: Annotated[int, Meta(ge=1, le=1000)] = 8
@@ -75,11 +75,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return self.model.structured or self.provider.structured
 
     @property
-    def token_limit_key(self) -> Literal["max_tokens", "max_completion_tokens"]:
+    def length_key(self) -> Literal["max_tokens", "max_completion_tokens"]:
         """How this endpoint calls the bound on an answer's length."""
-        if self.provider.token_limit_key != "auto":
-            return self.provider.token_limit_key
-        return "max_completion_tokens" if self.name in _NEW_TOKEN_KEY else "max_tokens"
+        if self.provider.length_key != "auto":
+            return self.provider.length_key
+        return "max_completion_tokens" if self.name in _NEW_LENGTH_KEY else "max_tokens"
 
     def cost_usd(self, tokens_in: int, tokens_out: int, tokens_cached: int) -> Decimal:
         """Price of one call; `tokens_cached` are among `tokens_in`."""

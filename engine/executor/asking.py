@@ -1,0 +1,76 @@
+"""What is asked of a model and what comes back: the port between the decider and the model's client."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import msgspec
+
+
+class ChatMessage(msgspec.Struct, frozen=True):
+    """One message of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One question. `schema` is the JSON Schema of the answer; `deadline_s` counts real seconds from now."""
+
+    alias: str
+    messages: tuple[ChatMessage, ...]
+    schema: bytes
+    deadline_s: float
+
+
+class Cut(StrEnum):
+    """Why a reply is not whole."""
+
+    LENGTH = "truncated"
+    FILTER = "model_refused"
+
+
+class ModelReply(msgspec.Struct, frozen=True, kw_only=True):
+    """A model's answer. `alias` is who answered: the one that was asked, or one of its fallbacks."""
+
+    alias: str
+    model: str  # the name the endpoint was asked for
+    text: str
+    reasoning: str
+    cut: Cut | None
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
+    cost_usd: Decimal
+    latency_ms: int
+
+
+class Failure(StrEnum):
+    """Why there is no answer."""
+
+    TIMEOUT = "timeout"
+    BREAKER_OPEN = "breaker_open"  # it failed too often; nothing was asked
+    RATE_LIMITED = "rate_limited"
+    UNREACHABLE = "unreachable"
+    SERVER_ERROR = "server_error"
+    BAD_REQUEST = "bad_request"
+    NOT_ALLOWED = "not_allowed"  # no key, a wrong key, no credit
+    BAD_REPLY = "bad_reply"  # something came that is no chat completion
+
+
+class ModelFailure(msgspec.Struct, frozen=True, kw_only=True):
+    """No model of the chain answered. `failure` is the last one's, `detail` tells of all of them."""
+
+    failure: Failure
+    detail: str
+    model: str = ""
+
+
+class ModelClient(Protocol):
+    """Asks models. Never raises for what an endpoint does or fails to do."""
+
+    async def ask(self, request: ModelRequest) -> ModelReply | ModelFailure:
+        """The answer of the alias or of one of its fallbacks, within the deadline."""
+        ...

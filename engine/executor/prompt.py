@@ -1,0 +1,143 @@
+"""Prompts from templates: sandboxed, strict, versioned, and the same bytes for the same context."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path, PurePath
+from typing import Final
+
+import jinja2
+import msgspec
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+import engine
+from engine.core.errors import ConfigError
+from engine.executor.budget import data_block, estimate_tokens, fit
+from engine.executor.context import Context
+from engine.executor.wire import SCHEMA_NAME
+
+_HEADER: Final = re.compile(r"\{#-?\s*(.*?)\s*-?#\}", re.DOTALL)
+_KEYS: Final = ("name", "version", "schema")
+_EXAMPLE: Final = (
+    '{"symbol": "%s", "signal": "hold", "reasoning": "...", "leverage": null, "position_size_usd": null, '
+    '"entry_price": null, "stop_loss": null, "take_profit": null, "risk_usd": null, "confidence": 0.6, '
+    '"close_fraction": null, "invalidation_condition": "..."}'
+)
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent. `version` names both templates; `digest` is the sha256 of both texts."""
+
+    system: str
+    user: str
+    version: str
+    digest: str
+    tokens: int  # upper estimate of both
+
+
+def prompts_folder() -> Path:
+    """Where edgewise's own templates lie: in the installed package, else in the repository."""
+    package = Path(engine.__file__).parent
+    packaged = package / "share" / "prompts"
+    return packaged if packaged.is_dir() else package.parent / "prompts"
+
+
+class PromptLibrary:
+    """The templates `system/*.j2` and `user/*.j2` of a folder."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or prompts_folder()
+        self._environment = ImmutableSandboxedEnvironment(
+            loader=jinja2.FileSystemLoader(self._folder),
+            undefined=jinja2.StrictUndefined,
+            autoescape=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def names(self, kind: str) -> list[str]:
+        """Templates of `kind` (system or user) that a trader may name."""
+        found = {path.stem for path in (self._folder / kind).glob("*.j2")}
+        return sorted(found - {"rules", "repair"})
+
+    def pair(self, system: str = "", user: str = "") -> PromptPair:
+        """Two templates by name or path; "" is `default`. Raises ConfigError when one cannot be used.
+
+        A path of nof0 (`prompts/manager/aggressive_short.tmpl`) finds the template of the same name.
+        """
+        return PromptPair(self._template("system", system), self._template("user", user), self._repair())
+
+    def _repair(self) -> Template:
+        return self._load("user/repair.j2")
+
+    def _template(self, kind: str, name: str) -> Template:
+        stem = PurePath(name or "default").stem.removesuffix("_prompt")
+        if stem not in self.names(kind):
+            raise ConfigError(f"no {kind} prompt {name!r}; known: {', '.join(self.names(kind))}")
+        return self._load(f"{kind}/{stem}.j2")
+
+    def _load(self, path: str) -> Template:
+        header = _HEADER.match((self._folder / path).read_text(encoding="utf-8"))
+        facts = _facts(header[1].splitlines() if header else [])
+        if missing := [key for key in _KEYS if not facts.get(key)]:
+            raise ConfigError(f"{self._folder / path}: the header comment lacks {', '.join(missing)}")
+        if facts["schema"] != SCHEMA_NAME:
+            raise ConfigError(f"{self._folder / path}: schema {facts['schema']!r}, expected {SCHEMA_NAME!r}")
+        try:
+            body = self._environment.get_template(path)
+        except jinja2.TemplateError as error:
+            raise ConfigError(f"{self._folder / path}: {error}") from error
+        return Template(body, f"{path.removesuffix('.j2')}@{facts['version']}")
+
+
+class Template:
+    """One template with its version."""
+
+    def __init__(self, body: jinja2.Template, version: str) -> None:
+        self._body = body
+        self.version = version
+
+    def render(self, **values: object) -> str:
+        """Raises ConfigError when the template asks for what is not there, or for what it may not have."""
+        try:
+            return self._body.render(**values).strip()
+        except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as error:
+            raise ConfigError(f"prompt {self.version}: {error}") from error
+
+
+class PromptPair:
+    """A system and a user template, ready to be rendered."""
+
+    def __init__(self, system: Template, user: Template, repair: Template) -> None:
+        self._system = system
+        self._user = user
+        self._repair = repair
+
+    def render(self, context: Context, budget_tokens: int) -> Prompt:
+        """The prompt for `context`, cut to the budget. Raises ConfigError when a template cannot be rendered.
+
+        `tokens` may be above the budget when nothing more could be cut: then it is not to be sent.
+        """
+        symbols = [market.symbol for market in context.market]
+        example = _EXAMPLE % (symbols[0] if symbols else "BTC-USDT-SWAP")
+        system = self._system.render(symbols=symbols, limits=context.limits, example=example)
+        frame = self._user.render(context=context, data="", symbols=symbols)
+        context = fit(context, budget_tokens - estimate_tokens(system) - estimate_tokens(frame))
+        user = self._user.render(context=context, data=data_block(context), symbols=symbols)
+        return Prompt(
+            system=system,
+            user=user,
+            version=f"{self._system.version} {self._user.version}",
+            digest=hashlib.sha256(f"{system}\0{user}".encode()).hexdigest(),
+            tokens=estimate_tokens(system) + estimate_tokens(user),
+        )
+
+    def repair(self, problem: str) -> str:
+        """The message that asks for a corrected answer."""
+        return self._repair.render(problem=problem)
+
+
+def _facts(lines: list[str]) -> dict[str, str]:
+    pairs = (line.partition(":") for line in lines)
+    return {key.strip(): value.strip() for key, _, value in pairs}

@@ -1,0 +1,138 @@
+"""The executor: wakeups in, one job per trader, answers journalled, then published."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+import structlog
+
+from engine.bus import DECISIONS, WAKEUPS, Bus, Message
+from engine.clock import Clock
+from engine.core.decisions import CycleRecord, CycleStatus, Wakeup
+from engine.executor.deadline import real_seconds_left
+from engine.executor.decision import held
+from engine.executor.ports import Decider
+from engine.jobs import Jobs
+from engine.journal.ports import Journal
+from engine.retry import patiently
+
+log = structlog.get_logger()
+
+_PATIENCE_S: Final = 300.0  # an answer that cannot be written for so long is of no use any more
+_GRACE_S: Final = (
+    1.0  # a decider keeps the deadline itself and says what it knows; this is for one that hangs
+)
+
+
+class ExecutorService:
+    """Lets deciders answer wakeups. `jobs` bounds how many think at once; the rest wait their turn.
+
+    A trader thinks about one wakeup at a time. One more may wait for it: the newest, an older one is closed.
+    """
+
+    def __init__(
+        self, deciders: Mapping[str, Decider], bus: Bus, journal: Journal, clock: Clock, jobs: Jobs
+    ) -> None:
+        self._deciders = deciders
+        self._bus = bus
+        self._journal = journal
+        self._clock = clock
+        self._jobs = jobs
+        self._thinking: dict[str, str] = {}  # trader id → cycle id
+        self._next: dict[str, Wakeup] = {}
+        self.cycles: dict[CycleStatus, int] = {}  # closed since the start
+
+    async def run(self) -> None:
+        """Consume wakeups until cancelled."""
+        await self._bus.consume(WAKEUPS, "executor", self._on_wakeup)
+
+    async def _on_wakeup(self, message: Message[Wakeup]) -> None:
+        wakeup = message.body
+        trader_id = wakeup.trader_id
+        if trader_id not in self._deciders:
+            await self._close(self._empty(wakeup, CycleStatus.UNAVAILABLE, "no_decider"))
+        elif message.deliveries > 1 and not await self._is_open(wakeup.cycle_id):
+            log.info("wakeup of a closed cycle ignored", cycle=wakeup.cycle_id)
+        elif trader_id in self._thinking:
+            await self._queue(wakeup)
+        else:
+            await self._start(wakeup)
+
+    async def _is_open(self, cycle_id: str) -> bool:
+        return cycle_id in await patiently(self._journal.open_cycles)
+
+    async def _queue(self, wakeup: Wakeup) -> None:
+        """Keep the wakeup until its trader is free; it takes the place of one that waits already."""
+        waiting = self._next.get(wakeup.trader_id)
+        known = {self._thinking[wakeup.trader_id], waiting.cycle_id if waiting else ""}
+        if wakeup.cycle_id in known:
+            return
+        self._next[wakeup.trader_id] = wakeup
+        if waiting is not None:
+            await self._close(self._empty(waiting, CycleStatus.UNAVAILABLE, "superseded"))
+
+    async def _start(self, wakeup: Wakeup) -> None:
+        self._thinking[wakeup.trader_id] = wakeup.cycle_id
+        if not self._jobs.start(f"decide {wakeup.cycle_id}", lambda: self._think(wakeup)):
+            del self._thinking[wakeup.trader_id]
+            await self._close(self._empty(wakeup, CycleStatus.UNAVAILABLE, "overloaded"))
+
+    async def _think(self, wakeup: Wakeup) -> None:
+        """The job of one trader: this wakeup, then the one that came meanwhile."""
+        trader_id = wakeup.trader_id
+        due: Wakeup | None = wakeup
+        while due is not None:
+            self._thinking[trader_id] = due.cycle_id
+            await self._close(await self._answer(due))
+            due = self._next.pop(trader_id, None)
+        del self._thinking[trader_id]
+
+    async def _answer(self, wakeup: Wakeup) -> CycleRecord:
+        """The decider's record; an answer after the deadline is kept for the audit, and holds."""
+        started = self._clock.now_ns()
+        left_s = real_seconds_left(wakeup.deadline_ns, self._clock)
+        if left_s <= 0:
+            return self._empty(wakeup, CycleStatus.TIMEOUT, "timeout", "the deadline passed before its turn")
+        try:
+            async with asyncio.timeout(left_s + _GRACE_S):
+                record = await self._deciders[wakeup.trader_id].decide(wakeup)
+        except TimeoutError:
+            record = self._empty(wakeup, CycleStatus.TIMEOUT, "timeout", f"no answer in {left_s:.1f} s")
+            return msgspec.structs.replace(record, ts_started=started)
+        if record.status is CycleStatus.DECIDED and self._clock.now_ns() > wakeup.deadline_ns:
+            late = held(wakeup, record.decision.decider, record.decision.ts_decided, "timeout")
+            return msgspec.structs.replace(
+                record, decision=late, status=CycleStatus.TIMEOUT, error="the answer came after the deadline"
+            )
+        return record
+
+    def _empty(self, wakeup: Wakeup, status: CycleStatus, refusal: str, error: str = "") -> CycleRecord:
+        decider = self._deciders.get(wakeup.trader_id)
+        now = self._clock.now_ns()
+        decision = held(wakeup, decider.name if decider else "", now, refusal)
+        return CycleRecord(decision=decision, status=status, error=error or refusal, ts_started=now)
+
+    async def _close(self, record: CycleRecord) -> None:
+        """Journal first, then publish. A cycle that was closed before is left alone."""
+        decision = record.decision
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                if not await patiently(lambda: self._journal.record_cycle(record)):
+                    log.info("cycle was closed before", cycle=decision.cycle_id)
+                    return
+                await patiently(lambda: self._bus.publish(DECISIONS, decision, trace_id=decision.cycle_id))
+        except TimeoutError:
+            log.exception("answer lost", cycle=decision.cycle_id, waited_s=_PATIENCE_S)
+            return
+        self.cycles[record.status] = self.cycles.get(record.status, 0) + 1
+        log.info(
+            "cycle closed",
+            trader=decision.trader_id,
+            cycle=decision.cycle_id,
+            status=record.status,
+            refusal=decision.refusal,
+            actions=[f"{action.act} {action.symbol}" for action in decision.actions],
+        )
