@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import Enum, auto
+from math import inf
 from typing import Final
 
 from engine.core.market import BookTop
@@ -123,7 +124,7 @@ class Resync:
         """A gap was seen; while one request is due, more gaps change nothing."""
         if symbol in self._due_s:
             return
-        last_s, wait_s = self._waits.get(symbol, (-_CALM_S, 0.0))
+        last_s, wait_s = self._waits.get(symbol, (-inf, 0.0))
         calm = now_s - last_s - wait_s > _CALM_S
         wait_s = _FIRST_WAIT_S if calm else min(_LONGEST_WAIT_S, 2 * wait_s)
         self._waits[symbol] = (now_s, wait_s)

@@ -210,7 +210,7 @@ class OrderSums(msgspec.Struct, frozen=True):
 def fill_report(record: FillRecord, origin: Origin, sums: OrderSums, ts_recv: int) -> ExecutionReport:
     """One execution as a report. Raises CodecError.
 
-    The state is what a fill proves: that the order was taken and partly filled, or whole.
+    A fill proves that the order was taken and filled in part; that it is whole, the sum of fills proves.
     """
     return ExecutionReport(
         client_order_id=origin.client_order_id,
@@ -218,7 +218,7 @@ def fill_report(record: FillRecord, origin: Origin, sums: OrderSums, ts_recv: in
         symbol=record.instId,
         side=side(record.side),
         position_side=position_side(record.posSide),
-        state=OrderState.FILLED if sums.filled >= sums.contracts else OrderState.PARTIALLY_FILLED,
+        state=OrderState.PARTIALLY_FILLED,
         contracts=sums.contracts,
         filled=sums.filled,
         fill=VenueFill(

@@ -243,8 +243,13 @@ async def _mark_sent(
 
 def readable(decode: Callable[[bytes], T], body: bytes) -> T:
     """What an answer to a read says. Raises Unavailable when it does not parse: ask again."""
+    return understood(lambda: decode(body))
+
+
+def understood(make: Callable[[], T]) -> T:
+    """The result of `make`. Raises Unavailable for a CodecError: the answer was of no use."""
     try:
-        return decode(body)
+        return make()
     except CodecError as error:
         raise Unavailable(f"unreadable answer: {error}") from error
 
