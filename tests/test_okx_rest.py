@@ -101,8 +101,8 @@ def test_error_table(code: str, status: int, write: type[VenueError], read: type
     ("code", "words"),
     [("50119", "region"), ("50101", "environment"), ("50105", "passphrase"), ("50113", "secret")],
 )
-def test_S16_configuration_errors_name_the_setting(code: str, word: str) -> None:
-    assert word in str(venue_error(code, "no", Kind.READ))
+def test_S16_configuration_errors_name_the_setting(code: str, words: str) -> None:
+    assert words in str(venue_error(code, "no", Kind.READ))
 
 
 async def test_signature_uses_the_venues_clock(venue: ScriptedVenue, rest: RestClient) -> None:  # S17
