@@ -1,0 +1,234 @@
+"""Edges: a detector watches one number of one symbol and says once when it leaves a band or comes back.
+
+Each is a state machine on values: `update(reading)` gives the edges, none as long as the state lasts. The
+first value sets the state silently, an unknown value (None) changes nothing, and no change of state follows
+within `min_hold` of the one before. A jump from one side to the other is two edges, RECOVERED first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from math import isnan, sqrt
+from typing import ClassVar, Final, Protocol
+
+import msgspec
+
+from engine.config.market_rules import BreakoutRule, CrossRule, DetectorRule, Rule, SpikeRule, ThresholdRule
+from engine.core.signals import Edge
+from engine.core.times import NS_PER_S
+
+_NONE: Final[tuple[Crossing, ...]] = ()
+_MEMORY: Final = 2.0 / 121.0  # weight of the newest change in the feature's volatility: span 120
+_BPS: Final = 10_000.0
+_INFINITY: Final = float("inf")
+_LONG_AGO: Final = -(2**62)
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """What a detector looks at: the value, the marks it is held against, and when.
+
+    For a cross `upper` is what the value crosses; for a breakout `upper`, `lower` and `release` are the
+    channel of the candle before.
+    """
+
+    value: float | None
+    ts: int
+    upper: float | None = None
+    lower: float | None = None
+    release: float | None = None
+    price: float | None = None
+
+
+class Crossing(msgspec.Struct, frozen=True, gc=False):
+    """One edge. `distance` is how far beyond the threshold in units of the feature's volatility."""
+
+    edge: Edge
+    value: float
+    threshold: float
+    release: float
+    distance: float | None
+    direction: int  # +1 up, -1 down, 0 back inside
+    ts: int
+
+
+class Side(StrEnum):
+    UNKNOWN = "unknown"
+    INSIDE = "inside"
+    ABOVE = "above"
+    BELOW = "below"
+
+
+class Detector(Protocol):
+    """Gives the edges of one rule for one symbol."""
+
+    STATE: ClassVar[tuple[str, ...]]
+    rule: DetectorRule
+
+    def update(self, reading: Reading) -> Sequence[Crossing]: ...
+
+
+class _Motion:
+    """How much a feature usually moves from one value to the next; None until ten moves were seen."""
+
+    __slots__ = ("_last", "_moves", "_variance")
+    STATE: ClassVar[tuple[str, ...]] = ("_last", "_moves", "_variance")
+    _READY = 10
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._moves = 0
+        self._variance = 0.0
+
+    def add(self, value: float) -> float | None:
+        """Deviation of the moves before this one; then take in this one."""
+        deviation = sqrt(self._variance) if self._moves >= self._READY and self._variance > 0 else None
+        if self._last is not None:
+            move = value - self._last
+            self._moves = min(self._moves + 1, 120)
+            weight = max(_MEMORY, 1.0 / self._moves)
+            self._variance += (move * move - self._variance) * weight
+        self._last = value
+        return deviation
+
+
+class BandDetector:
+    """Threshold, spike and breakout: a band with an inner edge to come back through (hysteresis).
+
+    Above `upper` it is UP (a spike: SPIKE) until the value is back at `upper_release`, and likewise below.
+    """
+
+    __slots__ = ("_hold_ns", "_motion", "_side", "_since", "rule")
+    STATE: ClassVar[tuple[str, ...]] = ("_motion", "_side", "_since")
+
+    def __init__(self, rule: ThresholdRule | SpikeRule | BreakoutRule) -> None:
+        self.rule = rule
+        self._hold_ns = _hold_ns(rule)
+        self._side: str = Side.UNKNOWN
+        self._since = _LONG_AGO
+        self._motion = _Motion()
+
+    @property
+    def side(self) -> Side:
+        """Where the value is known to be."""
+        return Side(self._side)
+
+    def update(self, reading: Reading) -> Sequence[Crossing]:
+        value = reading.value
+        if value is None or isnan(value) or (band := self._band(reading)) is None:
+            return _NONE
+        deviation = self._motion.add(value)
+        side = self._side
+        upper, upper_release, lower, lower_release = band
+        if side == Side.INSIDE:
+            if lower < value < upper:
+                return _NONE
+        elif side == Side.ABOVE:
+            if value > upper_release:
+                return _NONE
+        elif side == Side.BELOW:
+            if value < lower_release:
+                return _NONE
+        else:
+            self._side = Side.ABOVE if value >= upper else Side.BELOW if value <= lower else Side.INSIDE
+            return _NONE
+        return self._change(reading, value, band, deviation)
+
+    def _band(self, reading: Reading) -> tuple[float, float, float, float] | None:
+        """Upper threshold and release, lower threshold and release."""
+        rule = self.rule
+        if isinstance(rule, SpikeRule):
+            return (rule.threshold, rule.release, -rule.threshold, -rule.release)
+        if isinstance(rule, ThresholdRule):
+            return (
+                _INFINITY if rule.upper is None else rule.upper,
+                _INFINITY if rule.upper_release is None else rule.upper_release,
+                -_INFINITY if rule.lower is None else rule.lower,
+                -_INFINITY if rule.lower_release is None else rule.lower_release,
+            )
+        if reading.upper is None or reading.lower is None or reading.release is None:
+            return None
+        if not reading.lower < reading.release < reading.upper:
+            return None  # a channel without height has no outside
+        return (reading.upper, reading.release, reading.lower, reading.release)
+
+    def _change(
+        self,
+        reading: Reading,
+        value: float,
+        band: tuple[float, float, float, float],
+        deviation: float | None,
+    ) -> Sequence[Crossing]:
+        """The edges of a change of state that is due; none while the last state is held."""
+        crossings: list[Crossing] = []
+        upper, upper_release, lower, lower_release = band
+        held = reading.ts - self._since < self._hold_ns
+        if self._side != Side.INSIDE and not held:
+            above = self._side == Side.ABOVE
+            threshold, release = (upper, upper_release) if above else (lower, lower_release)
+            distance = None if deviation is None else abs(release - value) / deviation
+            crossings.append(Crossing(Edge.RECOVERED, value, threshold, release, distance, 0, reading.ts))
+            self._side, self._since = Side.INSIDE, reading.ts
+            held = self.rule.min_hold > 0
+        if self._side == Side.INSIDE and not held and not lower < value < upper:
+            up = value >= upper
+            threshold, release = (upper, upper_release) if up else (lower, lower_release)
+            distance = None if deviation is None else abs(value - threshold) / deviation
+            edge = Edge.SPIKE if isinstance(self.rule, SpikeRule) else Edge.UP if up else Edge.DOWN
+            crossings.append(Crossing(edge, value, threshold, release, distance, 1 if up else -1, reading.ts))
+            self._side, self._since = Side.ABOVE if up else Side.BELOW, reading.ts
+        return crossings
+
+
+class CrossDetector:
+    """UP when the value has crossed above its mark by more than the dead band, DOWN when below."""
+
+    __slots__ = ("_hold_ns", "_motion", "_side", "_since", "rule")
+    STATE: ClassVar[tuple[str, ...]] = ("_motion", "_side", "_since")
+
+    def __init__(self, rule: CrossRule) -> None:
+        self.rule = rule
+        self._hold_ns = _hold_ns(rule)
+        self._side: str = Side.UNKNOWN
+        self._since = _LONG_AGO
+        self._motion = _Motion()
+
+    @property
+    def side(self) -> Side:
+        """On which side of the mark the value was last beyond the dead band."""
+        return Side(self._side)
+
+    def update(self, reading: Reading) -> Sequence[Crossing]:
+        value, mark = reading.value, reading.upper
+        if value is None or mark is None or isnan(difference := value - mark):
+            return _NONE
+        deviation = self._motion.add(difference)
+        band = self.rule.dead_band
+        if self.rule.dead_band_bps:
+            if reading.price is None:
+                return _NONE
+            band = max(band, self.rule.dead_band_bps / _BPS * reading.price)
+        side = Side.ABOVE if difference > band else Side.BELOW if difference < -band else None
+        if side is None or side == self._side:
+            return _NONE
+        if self._side == Side.UNKNOWN:
+            self._side = side
+            return _NONE
+        if reading.ts - self._since < self._hold_ns:
+            return _NONE
+        self._side, self._since = side, reading.ts
+        up = side is Side.ABOVE
+        distance = None if deviation is None else abs(difference) / deviation
+        threshold, release = (mark + band, mark - band) if up else (mark - band, mark + band)
+        edge, direction = (Edge.UP, 1) if up else (Edge.DOWN, -1)
+        return (Crossing(edge, value, threshold, release, distance, direction, reading.ts),)
+
+
+def _hold_ns(rule: DetectorRule) -> int:
+    """At least 1 ns: of two changes at one instant the second would have the id of an earlier signal."""
+    return max(1, int(rule.min_hold * NS_PER_S))
+
+
+def detector(rule: Rule) -> BandDetector | CrossDetector:
+    """A fresh detector for a rule."""
+    return CrossDetector(rule) if isinstance(rule, CrossRule) else BandDetector(rule)

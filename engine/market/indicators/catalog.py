@@ -1,0 +1,58 @@
+"""From the name in the configuration to the indicator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from engine.config.market import IndicatorSpec, parse_indicator
+from engine.core.errors import ConfigError
+from engine.market.indicators import averages, oscillators, trend, volatility
+from engine.market.indicators.rolling import Exponential, Mean, Weighted
+from engine.market.indicators.study import Formula, Study
+
+_FORMULAS: Final[dict[str, Callable[..., Formula]]] = {
+    "sma": lambda period: averages.OnClose(Mean(period)),
+    "ema": lambda period: averages.OnClose(Exponential(period)),
+    "wma": lambda period: averages.OnClose(Weighted(period)),
+    "bbi": averages.Bbi,
+    "vwap": averages.Vwap,
+    "rsi": oscillators.Rsi,
+    "macd": oscillators.Macd,
+    "kdj": oscillators.kdj,
+    "stoch": oscillators.stochastic,
+    "cci": oscillators.Cci,
+    "roc": oscillators.Roc,
+    "adx": trend.Adx,
+    "supertrend": trend.Supertrend,
+    "atr": trend.Atr,
+    "bb": volatility.Bollinger,
+    "donchian": volatility.Donchian,
+    "realised_vol": volatility.RealisedVolatility,
+    "zscore": volatility.ZScore,
+    "return_z": volatility.ReturnZ,
+    "obv": volatility.Obv,
+    "volume_ratio": volatility.VolumeRatio,
+}
+_WIDTHS: Final = frozenset({"bb", "supertrend"})  # whose last number is a multiplier, not a period
+
+
+def build(spec: IndicatorSpec | str) -> Study:
+    """A fresh indicator. Raises ConfigError for an unknown name or a period that is no whole number."""
+    try:
+        spec = parse_indicator(spec) if isinstance(spec, str) else spec
+        return Study(spec.outputs, _FORMULAS[spec.kind](*_numbers(spec)))
+    except ValueError as error:
+        raise ConfigError(f"indicators: {error}") from error
+
+
+def _numbers(spec: IndicatorSpec) -> list[int | float]:
+    numbers: list[int | float] = []
+    for index, value in enumerate(spec.parameters):
+        if spec.kind in _WIDTHS and index == len(spec.parameters) - 1:
+            numbers.append(value)
+        elif value == int(value):
+            numbers.append(int(value))
+        else:
+            raise ValueError(f"{spec.outputs[0]}: {value:g} is no period")
+    return numbers

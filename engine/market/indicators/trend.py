@@ -1,0 +1,109 @@
+"""Is there a trend, and which way."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from engine.core.market import Candle
+from engine.market.indicators.rolling import WilderSum, wilder
+from engine.market.indicators.study import Values
+
+
+class Adx:
+    """Average directional index and the two directional indicators +DI and -DI, all 0..100 (Wilder)."""
+
+    __slots__ = ("_adx", "_before", "_minus", "_plus", "_range")
+    STATE: ClassVar[tuple[str, ...]] = ("_adx", "_before", "_minus", "_plus", "_range")
+
+    def __init__(self, period: int) -> None:
+        self._before: Candle | None = None
+        self._plus = WilderSum(period)
+        self._minus = WilderSum(period)
+        self._range = WilderSum(period)
+        self._adx = wilder(period)
+
+    def step(self, candle: Candle, commit: bool) -> Values:
+        before = self._before
+        if commit:
+            self._before = candle
+        if before is None:
+            return (None, None, None)
+        up = candle.high - before.high
+        down = before.low - candle.low
+        plus = self._plus.step(up if up > down and up > 0 else 0.0, commit)
+        minus = self._minus.step(down if down > up and down > 0 else 0.0, commit)
+        span = self._range.step(true_range(candle, before.close), commit)
+        if plus is None or minus is None or span is None:
+            return (None, None, None)
+        if span <= 0:  # no movement at all: no direction
+            return (self._adx.step(0.0, commit), 0.0, 0.0)
+        moved = plus + minus
+        dx = 100.0 * abs(plus - minus) / moved if moved > 0 else 0.0
+        return (self._adx.step(dx, commit), 100.0 * plus / span, 100.0 * minus / span)
+
+
+class Supertrend:
+    """A trailing band `multiplier` ATRs from the middle; its side (+1 below a rising price, -1 above).
+
+    The band only tightens while its side lasts and changes side when a close goes through it.
+    """
+
+    __slots__ = ("_atr", "_close", "_lower", "_multiplier", "_side", "_upper")
+    STATE: ClassVar[tuple[str, ...]] = ("_atr", "_close", "_lower", "_side", "_upper")
+
+    def __init__(self, period: int, multiplier: float) -> None:
+        self._multiplier = multiplier
+        self._atr = Atr(period)
+        self._close: float | None = None
+        self._upper: float | None = None
+        self._lower: float | None = None
+        self._side = 1
+
+    def step(self, candle: Candle, commit: bool) -> Values:
+        (atr,) = self._atr.step(candle, commit)
+        before = self._close
+        if commit:
+            self._close = candle.close
+        if atr is None:
+            return (None, None)
+        middle = (candle.high + candle.low) / 2.0
+        upper = middle + self._multiplier * atr
+        lower = middle - self._multiplier * atr
+        if before is not None and self._upper is not None and self._lower is not None:
+            if upper > self._upper and before <= self._upper:
+                upper = self._upper
+            if lower < self._lower and before >= self._lower:
+                lower = self._lower
+        side = self._turned(candle.close, upper, lower)
+        if commit:
+            self._upper, self._lower, self._side = upper, lower, side
+        return (lower if side > 0 else upper, float(side))
+
+    def _turned(self, close: float, upper: float, lower: float) -> int:
+        """The side after this close."""
+        if self._side > 0:
+            return -1 if close < lower else 1
+        return 1 if close > upper else -1
+
+
+class Atr:
+    """Average true range of Wilder, in price units. The first candle has no close before it: left out."""
+
+    __slots__ = ("_close", "_mean")
+    STATE: ClassVar[tuple[str, ...]] = ("_close", "_mean")
+
+    def __init__(self, period: int) -> None:
+        self._close: float | None = None
+        self._mean = wilder(period)
+
+    def step(self, candle: Candle, commit: bool) -> Values:
+        before = self._close
+        if commit:
+            self._close = candle.close
+        return (None if before is None else self._mean.step(true_range(candle, before), commit),)
+
+
+def true_range(candle: Candle, close_before: float) -> float:
+    """Range of the candle, the gap from the close before it included."""
+    high, low = candle.high, candle.low
+    return (high if high > close_before else close_before) - (low if low < close_before else close_before)

@@ -1,0 +1,280 @@
+"""Frame to signal, without any I/O: candles, indicators, detectors and scores of all watched symbols.
+
+Single-threaded and deterministic: the same events in the same order give the same signals, bit for bit.
+Nothing reads a clock; time comes with the events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Mapping, Sequence
+from enum import Enum, auto
+from typing import Final
+
+import msgspec
+
+from engine.config.market import MarketConfig
+from engine.config.market_rules import BreakoutRule, CrossRule
+from engine.core.market import Candle, MarketEvent, Trade
+from engine.core.signals import MarketSnapshot, Signal, signal_id
+from engine.core.times import NS_PER_S
+from engine.market.candles import Gap
+from engine.market.detectors import Crossing, Reading
+from engine.market.frames import Frame
+from engine.market.scorer import Evidence, Scorer, agreement
+from engine.market.snapshot import snapshot
+from engine.market.state import freeze, thaw
+from engine.market.watch import Binding, Watch, trends, ts_close
+
+_NONE: Final[tuple[Signal, ...]] = ()
+_MAX_CLOSED: Final = 50_000
+
+
+class _Mode(Enum):
+    LIVE = auto()  # crossings become signals
+    SILENT = auto()  # detectors follow, nobody is told
+    PASS = auto()  # detectors are not asked
+
+
+class ClosedCandle(msgspec.Struct, frozen=True):
+    """A final candle with the features as of its close; None where the warm-up is not over."""
+
+    candle: Candle
+    features: Mapping[str, float | None]
+
+
+class MarketPipeline:
+    """All symbols of one configuration.
+
+    `contract_values` are coins a contract, needed where candles are made of trades (1 if absent).
+    """
+
+    def __init__(self, config: MarketConfig, contract_values: Mapping[str, float] | None = None) -> None:
+        self._config = config
+        self._scorer = Scorer(config.scorer)
+        self._max_age_ns = int(config.max_age * NS_PER_S)
+        values = contract_values or {}
+        self._watches = {symbol: Watch(symbol, config, values.get(symbol, 1.0)) for symbol in config.symbols}
+        self._base = config.timeframes[0]
+        self._closed: deque[ClosedCandle] = deque(maxlen=_MAX_CLOSED)
+        self._gaps: list[Gap] = []
+        self.ignored = 0  # events of symbols and timeframes that are not watched
+
+    def set_contract_values(self, contract_values: Mapping[str, float]) -> None:
+        """Coins a contract, for candles made of trades; before the first trade."""
+        for symbol, watch in self._watches.items():
+            if watch.trades is not None and symbol in contract_values:
+                watch.trades.contract_value = contract_values[symbol]
+
+    def update(self, event: MarketEvent) -> Sequence[Signal]:
+        """Take in one event; return the signals that it makes, in order."""
+        watch = self._watches.get(event.symbol)
+        if watch is None:
+            self.ignored += 1
+            return _NONE
+        kind = type(event)
+        if isinstance(event, Candle):
+            return self._on_candle(watch, event)
+        watch.apply(event)
+        signals: list[Signal] = []
+        if isinstance(event, Trade) and watch.trades is not None:
+            for candle in watch.trades.add(event):
+                signals += self._series(watch, watch.base, candle)
+        moved = watch.moved_by[kind]
+        if moved:
+            signals += self._evaluate_live(watch, moved, event.ts_event)
+        return signals or _NONE
+
+    def advance(self, now_ns: int) -> Sequence[Signal]:
+        """Close the candles made of trades that ended by `now_ns` less the grace; else nothing to do."""
+        ts = now_ns - int(self._config.trade_grace * NS_PER_S)
+        signals: list[Signal] = []
+        for watch in self._watches.values():
+            for candle in watch.trades.advance(ts) if watch.trades is not None else ():
+                signals += self._series(watch, watch.base, candle)
+        return signals or _NONE
+
+    def warm_up(self, symbol: str, timeframe: str, candles: Sequence[Candle]) -> Sequence[Signal]:
+        """Begin a timeframe anew with the venue's history (its newest closed candles).
+
+        The first time the detectors follow silently. Later (a gap too long to fill) they look only at the
+        end, so that what they had said and what holds now differ by signals. The base is to come last.
+        """
+        watch = self._watches[symbol]
+        frame = watch.frames[timeframe]
+        first = frame.series.last_open is None
+        frame.reset()
+        if timeframe == self._base:
+            for aggregator in watch.aggregators:
+                aggregator.reset()
+        mode = _Mode.SILENT if first else _Mode.PASS
+        signals: list[Signal] = []
+        for candle in frame.series.rebuild(candles):
+            signals += self._close(watch, frame, candle, mode)
+        if not first and frame.ts_close is not None:
+            signals += self._evaluate(watch, frame, frame.ts_close)
+        return signals or _NONE
+
+    def backfill(self, symbol: str, timeframe: str, candles: Sequence[Candle]) -> Sequence[Signal]:
+        """Give the candles that a Gap asked for; all that waited behind it is worked through in order."""
+        watch = self._watches[symbol]
+        frame = watch.frames[timeframe]
+        signals: list[Signal] = []
+        for candle in frame.series.fill(candles):
+            signals += self._close(watch, frame, candle, _Mode.LIVE)
+        return signals or _NONE
+
+    def gap(self, symbol: str, timeframe: str) -> Gap | None:
+        """What a timeframe waits for right now."""
+        return self._watches[symbol].frames[timeframe].series.gap
+
+    def take_gaps(self) -> Sequence[Gap]:
+        """Gaps that were found since the last call, each once."""
+        if not self._gaps:
+            return ()
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
+    def take_closed(self) -> Sequence[ClosedCandle]:
+        """Candles that were closed since the last call, in order; of more than 50,000 the oldest go."""
+        closed = tuple(self._closed)
+        self._closed.clear()
+        return closed
+
+    def snapshot(self, symbol: str, now_ns: int) -> MarketSnapshot:
+        """What may be known about the symbol at `now_ns`."""
+        return snapshot(self._watches[symbol], now_ns, self._max_age_ns)
+
+    def forming(self, symbol: str, timeframe: str) -> Mapping[str, float | None] | None:
+        """Features as if the candle in the making were closed; None while there is none. Changes nothing."""
+        watch = self._watches[symbol]
+        frame, base = watch.frames[timeframe], watch.base
+        newest = watch.trades.forming if watch.trades is not None else base.series.forming
+        if frame is not base and watch.aggregators:
+            by = next(a for a in watch.aggregators if a.timeframe == timeframe)
+            newest = None if newest is None else by.peek(newest)
+        elif frame is not base:
+            newest = frame.series.forming
+        return None if newest is None else frame.forming(newest)
+
+    def state(self) -> bytes:
+        """All that `restore` needs to go on bit for bit."""
+        body = {symbol: freeze(watch) for symbol, watch in self._watches.items()}
+        return msgspec.msgpack.encode((self._fingerprint(), body))
+
+    def restore(self, state: bytes) -> bool:
+        """Go on where `state` was taken. False, and nothing changes, when it is of another configuration."""
+        fingerprint, body = msgspec.msgpack.decode(state)
+        if fingerprint != self._fingerprint():
+            return False
+        for symbol, watch in self._watches.items():
+            thaw(watch, body[symbol])
+        return True
+
+    def _fingerprint(self) -> str:
+        return hashlib.sha256(msgspec.json.encode(self._config, enc_hook=float)).hexdigest()
+
+    def _on_candle(self, watch: Watch, candle: Candle) -> Sequence[Signal]:
+        frame = watch.frames.get(candle.timeframe)
+        made = frame is not watch.base and watch.aggregators
+        if frame is None or made or watch.trades is not None:
+            self.ignored += 1
+            return _NONE
+        watch.seen(candle.ts_event, candle.ts_recv)
+        return self._series(watch, frame, candle)
+
+    def _series(self, watch: Watch, frame: Frame, candle: Candle) -> Sequence[Signal]:
+        """One candle of the feed or of our making through the order of its series."""
+        series = frame.series
+        waited = bool(series.held)
+        signals: list[Signal] = []
+        for closed in series.accept(candle):
+            signals += self._close(watch, frame, closed, _Mode.LIVE)
+        if series.held and not waited and (gap := series.gap) is not None:
+            self._gaps.append(gap)
+        return signals
+
+    def _close(self, watch: Watch, frame: Frame, candle: Candle, mode: _Mode) -> Sequence[Signal]:
+        """The next closed candle of a timeframe, and of the longer ones that it completes."""
+        frame.absorb(candle)
+        self._closed.append(ClosedCandle(candle, frame.features))
+        ts = ts_close(candle)
+        watch.seen_price(ts, candle.close, candle.ts_recv)
+        signals: list[Signal] = []
+        if mode is not _Mode.PASS:
+            signals += self._evaluate(watch, frame, ts)
+            signals += self._evaluate_live(watch, watch.moved_by[Candle], ts)
+        if mode is _Mode.SILENT:
+            signals.clear()
+        if frame is watch.base:
+            for aggregator in watch.aggregators:
+                for longer in aggregator.add(candle):
+                    made = self._series(watch, watch.frames[aggregator.timeframe], longer)
+                    signals += () if mode is _Mode.SILENT else made
+        return signals
+
+    def _evaluate(self, watch: Watch, frame: Frame, ts: int) -> Sequence[Signal]:
+        """Ask the detectors of a timeframe about its newest closed candle."""
+        signals: list[Signal] = []
+        features, previous = frame.features, frame.previous
+        for binding in watch.frame_bindings[frame.timeframe]:
+            rule = binding.rule
+            upper = lower = release = None
+            if isinstance(rule, CrossRule):
+                upper = features[rule.against] if isinstance(rule.against, str) else rule.against
+            elif isinstance(rule, BreakoutRule):
+                upper, lower = previous.get(rule.upper), previous.get(rule.lower)
+                release = previous.get(rule.release)
+            reading = Reading(features[rule.feature], ts, upper, lower, release, features["close"])
+            for crossing in binding.detector.update(reading):
+                signals.append(self._signal(watch, binding, crossing))
+        return signals
+
+    def _evaluate_live(self, watch: Watch, bindings: Sequence[Binding], ts: int) -> Sequence[Signal]:
+        """Ask the detectors of the live features that an event may have moved."""
+        signals: list[Signal] = []
+        for binding in bindings:
+            feature, rule = binding.feature, binding.rule
+            if feature is None:
+                continue
+            upper: float | None = None
+            if isinstance(rule, CrossRule):
+                against = rule.against
+                upper = self._live_value(watch, against, ts) if isinstance(against, str) else against
+            for crossing in binding.detector.update(Reading(feature.value(ts), ts, upper, price=watch.last)):
+                signals.append(self._signal(watch, binding, crossing))
+        return signals
+
+    def _live_value(self, watch: Watch, name: str, ts: int) -> float | None:
+        return next(feature.value(ts) for feature in watch.live if feature.name == name)
+
+    def _signal(self, watch: Watch, binding: Binding, crossing: Crossing) -> Signal:
+        rule = binding.rule
+        frames = watch.frames.values()
+        frame = watch.frames[rule.timeframe] if rule.timeframe else watch.base
+        direction = crossing.direction if rule.directional else 0
+        evidence = Evidence(
+            edge=crossing.edge,
+            age_s=(watch.newest - crossing.ts) / NS_PER_S,
+            distance=crossing.distance,
+            earlier=binding.recurrence.count(crossing.ts),
+            volume_ratio=frame.volume_ratio,
+            agreement=agreement(direction, trends(frames, without=rule.timeframe)),
+        )
+        binding.recurrence.add(crossing.ts)
+        return Signal(
+            signal_id=signal_id(watch.symbol, rule.name, crossing.edge, crossing.ts),
+            symbol=watch.symbol,
+            detector=rule.name,
+            feature=rule.feature,
+            timeframe=rule.timeframe,
+            edge=crossing.edge,
+            value=crossing.value,
+            threshold=crossing.threshold,
+            release=crossing.release,
+            score=self._scorer.score(evidence),
+            price=watch.last,
+            ts_event=crossing.ts,
+            ts_recv=watch.newest,
+        )

@@ -1,0 +1,241 @@
+"""Features of the live stream: what trades, quotes, book, funding and open interest say between candles.
+
+Each feature of one symbol has its own small object with `name`, `ts` (of the newest value that went in)
+and `value(now)`. Windows are cut into 60 buckets: O(1) an event, exact to a sixtieth of the window.
+"""
+
+from __future__ import annotations
+
+from math import log, sqrt
+from typing import ClassVar, Final, Protocol
+
+from engine.core.market import BookTop
+from engine.core.times import NS_PER_S
+
+_BUCKETS: Final = 60
+_BPS: Final = 10_000.0
+_Z_WINDOWS: Final = 60  # windows over which the deviation of change_z is averaged
+_Z_READY: Final = 20
+
+
+class LiveFeature(Protocol):
+    """One feature of one symbol. `value` is None while it is not known; it changes nothing."""
+
+    STATE: ClassVar[tuple[str, ...]]
+    name: str
+
+    @property
+    def ts(self) -> int: ...
+
+    def value(self, now: int) -> float | None: ...
+
+
+class Gauge:
+    """A number that the venue tells, or that follows from one event: spread, imbalance, funding."""
+
+    __slots__ = ("_value", "name", "ts")
+    STATE: ClassVar[tuple[str, ...]] = ("_value", "ts")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ts = 0
+        self._value: float | None = None
+
+    def set(self, ts: int, value: float | None) -> None:
+        """The newest value; None when the event says that there is none."""
+        self.ts = ts
+        self._value = value
+
+    def value(self, now: int) -> float | None:
+        return self._value
+
+
+class Basis:
+    """Mark over index, in bps of the index."""
+
+    __slots__ = ("_index", "_mark", "name", "ts")
+    STATE: ClassVar[tuple[str, ...]] = ("_index", "_mark", "ts")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ts = 0
+        self._mark: float | None = None
+        self._index: float | None = None
+
+    def set_mark(self, ts: int, price: float) -> None:
+        self.ts, self._mark = ts, price
+
+    def set_index(self, ts: int, price: float) -> None:
+        self.ts, self._index = ts, price
+
+    def value(self, now: int) -> float | None:
+        if self._mark is None or not self._index:
+            return None
+        return (self._mark - self._index) / self._index * _BPS
+
+
+class Change:
+    """Change over a window, in percent, of a price or an open interest."""
+
+    __slots__ = ("_bucket", "_count", "_newest", "_ring", "_width", "name", "ts")
+    STATE: ClassVar[tuple[str, ...]] = ("_bucket", "_count", "_newest", "_ring", "ts")
+
+    def __init__(self, name: str, window_s: int) -> None:
+        self.name = name
+        self.ts = 0
+        self._width = window_s * NS_PER_S // _BUCKETS
+        self._ring = [0.0] * (_BUCKETS + 1)  # the last value of each bucket, by bucket number
+        self._bucket: int | None = None
+        self._count = 0  # buckets known, the newest included
+        self._newest = 0.0
+
+    def add(self, ts: int, value: float) -> None:
+        """The newest value; one that is older than the newest bucket is left out."""
+        bucket = ts // self._width
+        last = self._bucket
+        ring = self._ring
+        if last is None or bucket - last > _BUCKETS:
+            self._count = 1 if last is None else _BUCKETS + 1
+            if last is not None:  # nothing happened for a whole window: it was at the last value
+                ring[:] = [self._newest] * (_BUCKETS + 1)
+            self._bucket = bucket
+        elif bucket > last:
+            if bucket > last + 1:
+                self._carry(last + 1, bucket)
+            self._count = min(_BUCKETS + 1, self._count + bucket - last)
+            self._bucket = bucket
+        elif bucket < last:
+            return
+        ring[bucket % (_BUCKETS + 1)] = value
+        self._newest = value
+        self.ts = ts
+
+    def _carry(self, begin: int, end: int) -> None:
+        """Nothing happened in these buckets (fewer than the ring has): they hold the value before."""
+        ring = self._ring
+        size = len(ring)
+        first, count = begin % size, end - begin
+        tail = min(count, size - first)
+        ring[first : first + tail] = [self._newest] * tail
+        ring[: count - tail] = [self._newest] * (count - tail)
+
+    def past(self, now: int) -> float | None:
+        """The value a window before `now`, None when that was not seen."""
+        if self._bucket is None:
+            return None
+        wanted = now // self._width - _BUCKETS
+        if wanted >= self._bucket:
+            return self._newest
+        if wanted <= self._bucket - self._count:
+            return None
+        return self._ring[wanted % (_BUCKETS + 1)]
+
+    def value(self, now: int) -> float | None:
+        past = self.past(now)
+        return (self._newest / past - 1.0) * 100.0 if past else None
+
+    def ratio(self, now: int) -> float | None:
+        """Newest over past."""
+        past = self.past(now)
+        return self._newest / past if past else None
+
+
+class ChangeZ:
+    """The log change over a window in standard deviations of earlier such changes.
+
+    The deviation is taken around 0, one sample a window: the mean of the first 60, exponential from there.
+    """
+
+    __slots__ = ("_change", "_samples", "_variance", "_window", "_window_at", "name")
+    STATE: ClassVar[tuple[str, ...]] = ("_change", "_samples", "_variance", "_window_at")
+
+    def __init__(self, name: str, window_s: int) -> None:
+        self.name = name
+        self._change = Change(name, window_s)
+        self._window = window_s * NS_PER_S
+        self._window_at: int | None = None
+        self._samples = 0
+        self._variance = 0.0
+
+    @property
+    def ts(self) -> int:
+        return self._change.ts
+
+    def add(self, ts: int, value: float) -> None:
+        """The newest price."""
+        window = ts // self._window
+        if self._window_at is None:
+            self._window_at = window
+        elif window > self._window_at:
+            self._sample(self._window_at * self._window + self._window - 1)
+            self._window_at = window
+        self._change.add(ts, value)
+
+    def value(self, now: int) -> float | None:
+        ratio = self._change.ratio(now)
+        if ratio is None or self._samples < _Z_READY or self._variance <= 0:
+            return None
+        return log(ratio) / sqrt(self._variance)
+
+    def _sample(self, end: int) -> None:
+        """Take in the change of the window that ended at `end`."""
+        ratio = self._change.ratio(end)
+        if ratio is None:
+            return
+        self._samples = min(self._samples + 1, _Z_WINDOWS)
+        self._variance += (log(ratio) ** 2 - self._variance) / self._samples
+
+
+class TradeFlow:
+    """Contracts bought less contracts sold by takers over a window, as a share of all: -1 to +1."""
+
+    __slots__ = ("_bought", "_bucket", "_sold", "_width", "name", "ts")
+    STATE: ClassVar[tuple[str, ...]] = ("_bought", "_bucket", "_sold", "ts")
+
+    def __init__(self, name: str, window_s: int) -> None:
+        self.name = name
+        self.ts = 0
+        self._width = window_s * NS_PER_S // _BUCKETS
+        self._bought = [0.0] * _BUCKETS
+        self._sold = [0.0] * _BUCKETS
+        self._bucket = 0
+
+    def add(self, ts: int, contracts: float, *, bought: bool) -> None:
+        """One trade; one from before the window is left out."""
+        bucket = ts // self._width
+        if bucket <= self._bucket - _BUCKETS:
+            return
+        if bucket > self._bucket:
+            for passed in range(max(self._bucket + 1, bucket - _BUCKETS + 1), bucket + 1):
+                self._bought[passed % _BUCKETS] = self._sold[passed % _BUCKETS] = 0.0
+            self._bucket = bucket
+        side = self._bought if bought else self._sold
+        side[bucket % _BUCKETS] += contracts
+        self.ts = max(self.ts, ts)
+
+    def value(self, now: int) -> float | None:
+        behind = now // self._width - self._bucket
+        if behind <= 0:
+            bought, sold = sum(self._bought), sum(self._sold)
+        else:
+            live = [b % _BUCKETS for b in range(self._bucket + 1 + behind - _BUCKETS, self._bucket + 1)]
+            bought, sold = sum(self._bought[b] for b in live), sum(self._sold[b] for b in live)
+        total = bought + sold
+        return (bought - sold) / total if total > 0 else None
+
+
+def spread_bps(bid: float | None, ask: float | None) -> float | None:
+    """Ask less bid in bps of their middle; None on an empty side."""
+    if bid is None or ask is None or bid + ask <= 0:
+        return None
+    return (ask - bid) / (bid + ask) * 2.0 * _BPS
+
+
+def book_imbalance(book: BookTop, levels: int) -> float | None:
+    """Contracts bid less contracts asked on the best levels, as a share of both: -1 to +1."""
+    bid = ask = 0.0
+    for _, size in book.bids[:levels]:
+        bid += size
+    for _, size in book.asks[:levels]:
+        ask += size
+    return (bid - ask) / (bid + ask) if bid + ask > 0 else None

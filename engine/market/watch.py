@@ -1,0 +1,277 @@
+"""All that is known about one symbol: its newest quotes, its live features, its timeframes, its detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar, Final
+
+from engine.config.market import MarketConfig, StreamSpec, parse_stream
+from engine.config.market_rules import Rule
+from engine.core.market import (
+    BookTop,
+    Candle,
+    ChannelState,
+    FeedStatus,
+    FundingRate,
+    IndexPrice,
+    MarketEvent,
+    MarkPrice,
+    OpenInterest,
+    Ticker,
+    Trade,
+)
+from engine.core.times import timeframe_ns
+from engine.market.candles import Aggregator
+from engine.market.detectors import detector
+from engine.market.frames import Frame
+from engine.market.scorer import Recurrence
+from engine.market.stream import (
+    Basis,
+    Change,
+    ChangeZ,
+    Gauge,
+    LiveFeature,
+    TradeFlow,
+    book_imbalance,
+    spread_bps,
+)
+from engine.market.trade_candles import TradeCandles
+
+# which kinds of live features an event may move
+_MOVES: Final[Mapping[type[MarketEvent], frozenset[str]]] = {
+    Trade: frozenset({"change_pct", "change_z", "trade_flow"}),
+    Ticker: frozenset({"change_pct", "change_z", "spread_bps"}),
+    Candle: frozenset({"change_pct", "change_z"}),
+    BookTop: frozenset({"spread_bps", "book_imbalance"}),
+    MarkPrice: frozenset({"basis_bps"}),
+    IndexPrice: frozenset({"basis_bps"}),
+    FundingRate: frozenset({"funding_rate"}),
+    OpenInterest: frozenset({"oi_change_pct"}),
+    FeedStatus: frozenset(),
+}
+_SLOW: Final = ("funding_rate", "oi_change_pct")
+
+
+class Binding:
+    """A detector at work on this symbol. `feature` is the live feature it reads, None on a timeframe."""
+
+    __slots__ = ("detector", "feature", "recurrence", "rule")
+    STATE: ClassVar[tuple[str, ...]] = ("detector", "recurrence")
+
+    def __init__(self, rule: Rule, half_life_s: float, feature: LiveFeature | None) -> None:
+        self.rule = rule
+        self.detector = detector(rule)
+        self.recurrence = Recurrence(half_life_s)
+        self.feature = feature
+
+
+class Watch:
+    """State of one symbol. `apply` takes what is no candle; candles go through the frames.
+
+    Prices are quote units, open interest is contracts, times are the venue's unless their name says seen.
+    """
+
+    STATE: ClassVar[tuple[str, ...]] = (
+        "_ts_quotes",
+        "aggregators",
+        "ask",
+        "bid",
+        "frame_bindings",
+        "frames",
+        "funding_rate",
+        "index",
+        "last",
+        "live",
+        "live_bindings",
+        "mark",
+        "newest",
+        "open_24h",
+        "open_interest",
+        "stale",
+        "trades",
+        "ts_funding",
+        "ts_funding_seen",
+        "ts_last",
+        "ts_mark",
+        "ts_open_interest",
+        "ts_price",
+        "volume_24h",
+    )
+
+    def __init__(self, symbol: str, config: MarketConfig, contract_value: float) -> None:
+        self.symbol = symbol
+        self.last: float | None = None
+        self.bid: float | None = None
+        self.ask: float | None = None
+        self.mark: float | None = None
+        self.index: float | None = None
+        self.funding_rate: float | None = None
+        self.ts_funding: int | None = None
+        self.open_interest: float | None = None
+        self.volume_24h: float | None = None
+        self.open_24h: float | None = None
+        self.ts_last = 0  # venue time of `last`
+        self.ts_price = self.ts_mark = self.ts_funding_seen = self.ts_open_interest = 0  # when received
+        self._ts_quotes = 0  # venue time of bid and ask
+        self.newest = 0  # newest time that any event told
+        self.stale: list[str] = []
+        self._build_candles(config, contract_value)
+        self._build_live(config)
+        self._build_bindings(config)
+        self._apply: dict[type[MarketEvent], Callable[..., None]] = {
+            Trade: self._on_trade,
+            Ticker: self._on_ticker,
+            BookTop: self._on_book,
+            MarkPrice: self._on_mark,
+            IndexPrice: self._on_index,
+            FundingRate: self._on_funding,
+            OpenInterest: self._on_open_interest,
+            FeedStatus: self._on_status,
+        }
+
+    @property
+    def base(self) -> Frame:
+        """The shortest timeframe, of which the others are made."""
+        return next(iter(self.frames.values()))
+
+    def apply(self, event: MarketEvent) -> None:
+        """Take in an event that is no candle."""
+        self.seen(event.ts_event, event.ts_recv)
+        self._apply[type(event)](event)
+
+    def seen_price(self, ts: int, price: float, ts_recv: int) -> None:
+        """A price of the venue's time `ts`; one that is older than the newest is left out."""
+        self.seen(ts, ts_recv)
+        if ts < self.ts_last:
+            return
+        self.last, self.ts_last, self.ts_price = price, ts, ts_recv or ts
+        for feature in self._of_price:
+            feature.add(ts, price)
+
+    def seen(self, ts_event: int, ts_recv: int) -> None:
+        """Some event told this time; the age of an edge is measured against the newest."""
+        self.newest = max(self.newest, ts_event, ts_recv)
+
+    def _on_trade(self, event: Trade) -> None:
+        self.seen_price(event.ts_event, event.price, event.ts_recv)
+        bought = event.side.sign > 0
+        for flow in self._flows:
+            flow.add(event.ts_event, event.size, bought=bought)
+
+    def _on_ticker(self, event: Ticker) -> None:
+        self.seen_price(event.ts_event, event.last, event.ts_recv)
+        self.volume_24h, self.open_24h = event.volume_24h, event.open_24h
+        self._quotes(event.ts_event, event.bid, event.ask)
+
+    def _on_book(self, event: BookTop) -> None:
+        bid = event.bids[0][0] if event.bids else None
+        ask = event.asks[0][0] if event.asks else None
+        self._quotes(event.ts_event, bid, ask)
+        for gauge, levels in self._imbalances:
+            gauge.set(event.ts_event, book_imbalance(event, levels))
+
+    def _quotes(self, ts: int, bid: float | None, ask: float | None) -> None:
+        if ts < self._ts_quotes:
+            return
+        self._ts_quotes = ts
+        self.bid, self.ask = bid, ask
+        for gauge in self._spreads:
+            gauge.set(ts, spread_bps(bid, ask))
+
+    def _on_mark(self, event: MarkPrice) -> None:
+        self.mark, self.ts_mark = event.price, event.ts_recv or event.ts_event
+        for basis in self._bases:
+            basis.set_mark(event.ts_event, event.price)
+
+    def _on_index(self, event: IndexPrice) -> None:
+        self.index = event.price
+        for basis in self._bases:
+            basis.set_index(event.ts_event, event.price)
+
+    def _on_funding(self, event: FundingRate) -> None:
+        self.funding_rate, self.ts_funding = event.rate, event.ts_funding
+        self.ts_funding_seen = event.ts_recv or event.ts_event
+        for gauge in self._fundings:
+            gauge.set(event.ts_event, event.rate)
+
+    def _on_open_interest(self, event: OpenInterest) -> None:
+        self.open_interest = event.contracts
+        self.ts_open_interest = event.ts_recv or event.ts_event
+        for change in self._of_interest:
+            change.add(event.ts_event, event.contracts)
+
+    def _on_status(self, event: FeedStatus) -> None:
+        if event.state is ChannelState.LIVE:
+            self.stale = [channel for channel in self.stale if channel != event.channel]
+        elif event.channel not in self.stale:
+            self.stale = sorted((*self.stale, event.channel))
+
+    def _build_candles(self, config: MarketConfig, contract_value: float) -> None:
+        base, *longer = config.timeframes
+        self.frames: dict[str, Frame] = {
+            timeframe: Frame(self.symbol, timeframe, config) for timeframe in config.timeframes
+        }
+        self.aggregators = [Aggregator(base, timeframe) for timeframe in longer] if config.aggregate else []
+        by_trades = config.candles == "trades"
+        self.trades = TradeCandles(self.symbol, base, contract_value) if by_trades else None
+
+    def _build_live(self, config: MarketConfig) -> None:
+        specs = [parse_stream(text) for text in config.stream]
+        self._kinds = {spec.name: spec.kind for spec in specs}
+        self.live = [_live_feature(spec) for spec in specs]
+        pairs = list(zip(specs, self.live, strict=True))
+        self._of_price = [
+            f for s, f in pairs if s.kind != "oi_change_pct" and isinstance(f, Change | ChangeZ)
+        ]
+        self._of_interest = [f for s, f in pairs if s.kind == "oi_change_pct" and isinstance(f, Change)]
+        self._flows = [f for f in self.live if isinstance(f, TradeFlow)]
+        self._bases = [f for f in self.live if isinstance(f, Basis)]
+        gauges = [(s, f) for s, f in pairs if isinstance(f, Gauge)]
+        self._spreads = [f for s, f in gauges if s.kind == "spread_bps"]
+        self._fundings = [f for s, f in gauges if s.kind == "funding_rate"]
+        self._imbalances = [(f, s.levels) for s, f in gauges if s.kind == "book_imbalance"]
+
+    def _build_bindings(self, config: MarketConfig) -> None:
+        features = {feature.name: feature for feature in self.live}
+        half_life_s = config.scorer.rarity_half_life
+        rules = [rule for rule in config.detectors if not rule.symbols or self.symbol in rule.symbols]
+        self.frame_bindings: dict[str, list[Binding]] = {
+            timeframe: [Binding(rule, half_life_s, None) for rule in rules if rule.timeframe == timeframe]
+            for timeframe in config.timeframes
+        }
+        self.live_bindings = [
+            Binding(rule, half_life_s, features[rule.feature]) for rule in rules if not rule.timeframe
+        ]
+        self.moved_by = {
+            kind: tuple(b for b in self.live_bindings if self._kinds[b.rule.feature] in moved)
+            for kind, moved in _MOVES.items()
+        }
+
+
+def _live_feature(spec: StreamSpec) -> LiveFeature:
+    match spec.kind:
+        case "change_pct" | "oi_change_pct":
+            return Change(spec.name, spec.window_s)
+        case "change_z":
+            return ChangeZ(spec.name, spec.window_s)
+        case "trade_flow":
+            return TradeFlow(spec.name, spec.window_s)
+        case "basis_bps":
+            return Basis(spec.name)
+        case _:
+            return Gauge(spec.name)
+
+
+def is_slow(feature: LiveFeature) -> bool:
+    """Whether its source speaks rarely (funding every minute), so that an old value is not a stale one."""
+    return feature.name.startswith(_SLOW)
+
+
+def trends(frames: Iterable[Frame], without: str) -> list[int]:
+    """Trends of all timeframes but one."""
+    return [frame.trend for frame in frames if frame.timeframe != without]
+
+
+def ts_close(candle: Candle) -> int:
+    """When the candle ended."""
+    return candle.ts_open + timeframe_ns(candle.timeframe)

@@ -1,0 +1,221 @@
+"""Every indicator equals its definition, from candle to candle, and a forming candle leaves no trace."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import talib
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.config.market import INDICATORS
+from engine.core.errors import ConfigError
+from engine.core.market import Candle
+from engine.market.indicators.catalog import build
+from tests.market_world import candle, closes, walk
+
+Lines = Sequence[Any]
+ALL = (*INDICATORS, "ema_5", "bb_10_2.5", "macd_5_35_5", "supertrend_7_2", "stoch_9_2_4", "adx_5")
+
+
+class Columns:
+    """Prices of candles as TA-Lib takes them."""
+
+    def __init__(self, candles: Sequence[Candle]) -> None:
+        self.high = np.array([c.high for c in candles])
+        self.low = np.array([c.low for c in candles])
+        self.close = np.array([c.close for c in candles])
+        self.volume = np.array([c.volume for c in candles])
+
+
+def bands(c: Columns, period: int, width: float) -> Lines:
+    upper, middle, lower = talib.BBANDS(c.close, period, width, width)
+    return (upper, middle, lower, (upper - lower) / middle, (c.close - lower) / (upper - lower))
+
+
+ORACLES: dict[str, Callable[[Columns], Lines]] = {
+    "sma_20": lambda c: (talib.SMA(c.close, 20),),
+    "ema_12": lambda c: (talib.EMA(c.close, 12),),
+    "wma_10": lambda c: (talib.WMA(c.close, 10),),
+    "rsi_14": lambda c: (talib.RSI(c.close, 14),),
+    "macd": lambda c: talib.MACD(c.close, 12, 26, 9),
+    "macd_5_35_5": lambda c: talib.MACD(c.close, 5, 35, 5),
+    "kdj": lambda c: talib.KDJ(c.high, c.low, c.close),
+    "stoch": lambda c: talib.STOCH(c.high, c.low, c.close, fastk_period=14),
+    "cci_20": lambda c: (talib.CCI(c.high, c.low, c.close, 20),),
+    "roc_10": lambda c: (talib.ROC(c.close, 10),),
+    "adx_14": lambda c: tuple(
+        f(c.high, c.low, c.close, 14) for f in (talib.ADX, talib.PLUS_DI, talib.MINUS_DI)
+    ),
+    "atr_14": lambda c: (talib.ATR(c.high, c.low, c.close, 14),),
+    "bb_20": lambda c: bands(c, 20, 2),
+    "bb_10_2.5": lambda c: bands(c, 10, 2.5),
+    "donchian_20": lambda c: talib.DONCHIAN(c.high, c.low, 20),
+    "supertrend_10_3": lambda c: (talib.SUPERTREND(c.high, c.low, c.close, 10, 3)[0],),
+    "obv": lambda c: (talib.OBV(c.close, c.volume),),
+    "vwap": lambda c: (talib.VWAP(c.high, c.low, c.close, c.volume),),
+    "zscore_20": lambda c: ((c.close - talib.SMA(c.close, 20)) / talib.STDDEV(c.close, 20),),
+}
+
+
+OSCILLATORS = ("rsi", "kdj", "stoch", "cci", "roc", "adx", "zscore", "obv")  # not in units of the price
+
+
+def lines(name: str, candles: Sequence[Candle]) -> list[list[float | None]]:
+    study = build(name)
+    return [list(line) for line in zip(*(study.update(c) for c in candles), strict=True)]
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 2**32),
+    price=st.sampled_from([0.08, 1.0, 150.0, 60_000.0]),
+    step=st.sampled_from([0.0005, 0.003, 0.02]),
+)
+@pytest.mark.parametrize("name", ORACLES)
+def test_indicator_equals_talib(name: str, seed: int, price: float, step: float) -> None:
+    candles = walk(seed, 220, price=price, step=step)
+    for ours, theirs in zip(lines(name, candles), ORACLES[name](Columns(candles)), strict=False):
+        known = [i for i, value in enumerate(theirs) if not math.isnan(value)]
+        assert known, "the oracle gave something to compare with"
+        # TA-Lib's own variance is E[x^2] - E[x]^2: it has lost this much to the price level
+        lost = 1e-13 / step**2 if name.startswith(("bb", "zscore")) else 0.0
+        near_zero = 1e-9 if name.startswith(OSCILLATORS) else 1e-12 * price
+        for i in known:
+            value = ours[i]
+            assert value is not None
+            assert math.isclose(value, theirs[i], rel_tol=1e-9 + lost, abs_tol=near_zero)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_forming_candle_changes_nothing_and_shows_what_closing_would(name: str) -> None:
+    study, twin = build(name), build(name)
+    other = walk(99, 150, step=0.004)
+    for closed, never in zip(walk(5, 150), other, strict=True):
+        before = study.snapshot()
+        study.peek(never)
+        seen = study.peek(closed)
+        assert study.snapshot() == before
+        assert seen == study.update(closed) == twin.update(closed)
+
+
+@pytest.mark.parametrize("name", ALL)
+@given(cut=st.integers(0, 120))
+@settings(max_examples=15)
+def test_restored_indicator_goes_on_bit_for_bit(name: str, cut: int) -> None:
+    candles = walk(7, 160)
+    whole, first, second = build(name), build(name), build(name)
+    for item in candles[:cut]:
+        whole.update(item)
+        first.update(item)
+    second.restore(first.snapshot())
+    assert [second.update(c) for c in candles[cut:]] == [whole.update(c) for c in candles[cut:]]
+    assert second.snapshot() == whole.snapshot()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_indicator_does_not_grow(name: str) -> None:
+    def scalars(state: object) -> int:
+        return sum(scalars(item) for item in state) if isinstance(state, list) else 1
+
+    study = build(name)
+    candles = walk(3, 600)
+    for item in candles[:300]:
+        study.update(item)
+    bound = scalars(study.snapshot()) * 2 + 40  # extremes keep between one value and a window
+    for item in candles[300:]:
+        study.update(item)
+        assert scalars(study.snapshot()) <= bound
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_indicator_says_when_it_is_ready(name: str) -> None:
+    study = build(name)
+    ready = [study.ready]
+    for item in walk(1, 120):
+        study.update(item)
+        ready.append(study.ready)
+    assert (ready[0], ready[-1]) == (False, True)
+    assert ready == sorted(ready), "once ready, it stays so"
+    assert study.value == study.values[0]
+
+
+def test_sums_do_not_drift_over_a_long_life() -> None:
+    study = build("zscore_20")
+    candles = walk(11, 20_000, step=0.0004)
+    for item in candles:
+        study.update(item)
+    window = [c.close for c in candles[-20:]]
+    exact = (window[-1] - statistics.fmean(window)) / statistics.pstdev(window)
+    assert study.value == pytest.approx(exact, rel=1e-10)
+
+
+def test_bbi_is_the_mean_of_four_means() -> None:
+    (line,) = lines("bbi", closes([float(i) for i in range(30)]))
+    assert line[22] is None
+    assert line[23] == pytest.approx((22 + 20.5 + 17.5 + 11.5) / 4)
+
+
+def test_realised_volatility_is_annualised_from_sample_deviation() -> None:
+    candles = walk(2, 40, timeframe="5m")
+    returns = [math.log(b.close / a.close) for a, b in zip(candles[-21:], candles[-20:], strict=False)]
+    (line,) = lines("realised_vol_20", candles)
+    assert line[-1] == pytest.approx(statistics.stdev(returns) * math.sqrt(365 * 288), rel=1e-9)
+
+
+def test_return_z_compares_with_returns_before_it() -> None:
+    candles = walk(2, 80)
+    returns = [math.log(b.close / a.close) for a, b in itertools.pairwise(candles)]
+    exact = (returns[-1] - statistics.fmean(returns[-61:-1])) / statistics.pstdev(returns[-61:-1])
+    (line,) = lines("return_z_60", candles)
+    assert line[-1] == pytest.approx(exact, rel=1e-9)
+
+
+def test_volume_ratio_compares_with_candles_before_it() -> None:
+    candles = [candle(i, 1, 1, 1, 1, volume=2.0) for i in range(20)] + [candle(20, 1, 1, 1, 1, volume=7.0)]
+    (line,) = lines("volume_ratio_20", candles)
+    assert line[19] is None
+    assert line[20] == 3.5
+
+
+def test_vwap_begins_anew_at_midnight_utc() -> None:
+    study = build("vwap")
+    days = [candle(i, p, p, p, p, timeframe="1d") for i, p in enumerate((10.0, 20.0))]
+    assert [study.update(c)[0] for c in days] == [10.0, 20.0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("rsi_14", 50.0), ("stoch", 50.0), ("cci_20", 0.0), ("adx_14", 0.0)]
+)
+def test_market_that_does_not_move_is_neutral(name: str, value: float) -> None:
+    study = build(name)
+    for item in closes([100.0] * 60):
+        study.update(item)
+    assert study.value == value
+
+
+def test_bands_without_width_have_no_place_in_them() -> None:
+    study = build("bb_20")
+    for item in closes([100.0] * 30):
+        study.update(item)
+    assert study.values == (100.0, 100.0, 100.0, 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("rsy_14", "did you mean 'rsi'"),
+        ("rsi_14_3", "at most 1"),
+        ("ema_0", "above 0"),
+        ("ema_2.5", "no period"),
+    ],
+)
+def test_wrong_indicator_is_refused(name: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        build(name)
