@@ -88,7 +88,7 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ws_private_url: str = ""
     ws_business_url: str = ""
     position_mode: Literal["net", "long_short"] = "long_short"
-    margin_mode: Literal["cross", "isolated"] = "cross"
+    margin_mode: Literal["cross"] = "cross"  # isolated margin is not supported
     settle_currency: str = "USDT"
     trigger_price: Literal["last", "mark", "index"] = "mark"  # what fires stops and targets
     book_channel: Literal["books5", "books", "bbo-tbt"] = "books5"

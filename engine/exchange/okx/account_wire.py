@@ -64,7 +64,7 @@ def decode_balance(body: bytes, currency: str) -> VenueBalance | None:
                     currency=currency,
                     cash=required(row.cashBal, "cashBal"),
                     equity=required(row.eq, "eq"),
-                    available=decimal(row.availEq) or or_zero(row.availBal),
+                    available=or_zero(row.availEq or row.availBal),
                     ts_event=ms_to_ns(row.uTime or account.uTime),
                 )
     return None

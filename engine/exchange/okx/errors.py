@@ -39,7 +39,7 @@ _REACTIONS: Final[dict[str, Reaction]] = {
     **_codes(Reaction.UNKNOWN, "50001 50004 50013 50026 51054 51149 51412 64007"),
     **_codes(Reaction.CONFIGURE, "50035 50100 50101 50102 50103 50104 50105 50106 50107 50108 50109 50110"),
     **_codes(Reaction.CONFIGURE, "50111 50112 50113 50114 50119 50120 50121 60004 60005 60006 60007 60008"),
-    **_codes(Reaction.CONFIGURE, "60009 60024 60026 60032 4001 4007"),
+    **_codes(Reaction.CONFIGURE, "60009 60024 60026 60032"),
 }
 
 _REGION: Final = (
@@ -67,7 +67,6 @@ _REMEDIES: Final[dict[str, str]] = {
     "60009": "login was refused: check `api_key`, `secret` and `passphrase`",
     "60024": _PASSPHRASE,
     "60032": _REGION,
-    "4007": "the key was changed or deleted at OKX: put the new one into the configuration",
 }
 _DUPLICATES: Final = frozenset({"51011", "51016", "50071"})
 _GONE: Final = frozenset(

@@ -256,7 +256,8 @@ class Link:
         if end.reason == "replaced":
             return
         self._failures += 1
-        log.warning("connection lost", link=self.plan.name, reason=end.reason, code=end.code)
+        tell = log.warning if self._failures == 1 else log.debug  # one line for an outage
+        tell("connection lost", link=self.plan.name, reason=end.reason, code=end.code)
         if end.code == _LOGIN_FAILED:
             self._login_refusals += 1
         if end.fatal or self._login_refusals >= _LOGIN_REFUSALS:

@@ -29,7 +29,7 @@ from engine.exchange.okx.frames import (
 _REQUESTS_PER_HOUR: Final = 480  # subscribe, unsubscribe and login, per connection
 _HOUR_S: Final = 3600.0
 _ARGS_PER_REQUEST: Final = 100  # about 7 KB of the 64 KB that a request may have
-_FATAL: Final = frozenset({"60005", "60007", "60008", "60024", "60026", "60032", "4001", "4007"})
+_FATAL: Final = frozenset({"60005", "60007", "60008", "60024", "60026", "60032"})
 _LOGIN_CODES: Final = frozenset({"60004", "60006", "60009", "60011", "63999", *_FATAL})
 _UPGRADE: Final = "64008"
 _TOO_FREQUENT: Final = "60014"
