@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.core.errors import CodecError
 from engine.exchange.okx.frames import Arg
@@ -210,3 +213,52 @@ def test_request_rate_refusal_ends_the_connection() -> None:
     (drop,) = ready(TRADES).received(event(event="error", code="60014", msg="Requests too frequent"), 1.0)
     assert isinstance(drop, Drop)
     assert not drop.fatal
+
+
+FRAMES = st.one_of(
+    st.sampled_from(
+        [
+            b"pong",
+            ack(TRADES),
+            ack(BOOKS),
+            ack(ORDERS),
+            ack(BOOKS, "unsubscribe"),
+            event(event="login", code="0"),
+            event(event="notice", code="64008"),
+            event(event="error", code="60012", msg="Invalid request"),
+            event(event="error", code="60018", msg="channel:books, instId:BTC-USDT-SWAP doesn't exist"),
+            event(event="channel-conn-count-error", channel="trades", connCount="31"),
+            event(id="9", op="order", code="0", data=[]),
+            b'{"arg":{"channel":"trades"},"data":[]}',
+        ]
+    ),
+    st.binary(max_size=8),
+    st.integers(1, 30),  # seconds that pass
+    st.just("resubscribe"),
+)
+
+
+@given(st.lists(FRAMES, max_size=40), st.booleans())
+def test_any_conversation_ends_ready_or_dead_and_refusals_are_told(
+    conversation: list[bytes | int | str], private: bool
+) -> None:
+    """Whatever the venue says, in whatever order: no channel vanishes without an answer or a Refused."""
+    session = Session((TRADES, BOOKS), RULES, login=b"{}" if private else None)
+    actions, now = session.opened(0.0), 0.0
+    for step in [*conversation, *([9] * 8)]:
+        if isinstance(step, int):
+            now += step
+            actions += session.tick(now)
+        elif step == "resubscribe":
+            actions += session.resubscribe(BOOKS, now)
+        else:
+            assert isinstance(step, bytes)
+            with suppress(CodecError):
+                actions += session.received(step, now)
+        actions += session.received(b"pong", now)  # the venue is there all the time
+    assert session.phase in {Phase.READY, Phase.DEAD}
+    drops = [action for action in actions if isinstance(action, Drop)]
+    assert bool(drops) is (session.phase is Phase.DEAD)
+    assert sum(isinstance(action, Became) for action in actions) <= 1
+    refused = [action.arg for action in actions if isinstance(action, Refused)]
+    assert len(refused) == len(set(refused))

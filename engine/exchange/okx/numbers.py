@@ -9,7 +9,7 @@ from typing import Final
 from engine.core.errors import CodecError
 from engine.core.times import NS_PER_MS
 
-_LONGEST: Final = 64  # characters; balances have about 35
+_LONGEST: Final = 128  # characters; balances have about 35
 _LARGEST_EXPONENT: Final = 30
 _LAST_MS: Final = 9_223_372_036_000  # still fits 64 bits as nanoseconds
 
