@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -20,7 +20,6 @@ from engine.core.errors import BusUnavailable, CodecError, OutcomeUnknown, Unava
 from engine.core.market import Candle
 from engine.core.signals import MarketSnapshot, Signal
 from engine.exchange.ports import MarketFeed
-from engine.journal.ports import Journal
 from engine.market.outbox import SignalOutbox
 from engine.market.pipeline import MarketPipeline
 from engine.retry import patiently
@@ -37,6 +36,13 @@ _TICK_S: Final = 0.25
 _FILL_TRIES: Final = 5
 
 
+class MarketJournal(Protocol):
+    """What of the journal the market part writes."""
+
+    async def record_candles(self, candles: Sequence[Candle]) -> None: ...
+    async def record_signals(self, signals: Sequence[Signal]) -> None: ...
+
+
 class MarketService:
     """Owns the feed and the pipeline. `run` ends only with an error.
 
@@ -47,7 +53,7 @@ class MarketService:
     name = "market"
 
     def __init__(
-        self, config: MarketConfig, feed: MarketFeed, bus: Bus, journal: Journal, clock: Clock
+        self, config: MarketConfig, feed: MarketFeed, bus: Bus, journal: MarketJournal, clock: Clock
     ) -> None:
         self._config = config
         self._feed = feed
@@ -85,7 +91,8 @@ class MarketService:
         log.info("market warmed up", symbols=len(self._config.symbols))
         async for event in self._feed.events():
             self.events += 1
-            self._moved[event.symbol] = None
+            if event.symbol in self._config.symbols:
+                self._moved[event.symbol] = None
             self._emit(self.pipeline.update(event))
 
     def _emit(self, signals: Sequence[Signal]) -> None:
@@ -172,7 +179,7 @@ class MarketService:
         await self.warm.wait()
         while True:
             moved, self._moved = self._moved, {}
-            snapshots = [self.snapshot(symbol) for symbol in moved if symbol in self._config.symbols]
+            snapshots = [self.snapshot(symbol) for symbol in moved]
             try:
                 if snapshots:
                     await self._bus.publish_many(SNAPSHOTS, snapshots)
