@@ -41,8 +41,7 @@ _KINDS: Final[tuple[tuple[type[openai.APIError], Failure], ...]] = (
     (openai.AuthenticationError, Failure.NOT_ALLOWED),
     (openai.PermissionDeniedError, Failure.NOT_ALLOWED),
     (openai.InternalServerError, Failure.SERVER_ERROR),
-    (openai.APITimeoutError, Failure.TIMEOUT),
-    (openai.APIConnectionError, Failure.UNREACHABLE),
+    (openai.APIConnectionError, Failure.UNREACHABLE),  # its timeouts too: of an answer, ours comes first
     (openai.APIResponseValidationError, Failure.BAD_REPLY),
     (openai.APIStatusError, Failure.BAD_REQUEST),
 )
@@ -114,7 +113,8 @@ class LlmClient:
             detail = f"no answer in {limit_s:.1f} s" if asked else "the own queue was too long"
             failure = ModelFailure(failure=Failure.TIMEOUT, detail=detail, model=name)
         except (openai.OpenAIError, ValueError) as error:
-            failure = ModelFailure(failure=_kind(error), detail=_redacted(str(error), endpoint), model=name)
+            detail = _redacted(_told(error), endpoint)
+            failure = ModelFailure(failure=_kind(error), detail=detail, model=name)
         else:
             if line.breaker.on_success():
                 log.info("provider answers again", provider=endpoint.name)
@@ -263,6 +263,12 @@ def _kind(error: openai.OpenAIError | ValueError) -> Failure:
     if isinstance(error, openai.APIStatusError) and error.status_code == 402:  # noqa: PLR2004 - no credit
         return Failure.NOT_ALLOWED
     return next((kind for type_, kind in _KINDS if isinstance(error, type_)), Failure.BAD_REPLY)
+
+
+def _told(error: Exception) -> str:
+    """What happened; the SDK tells it of a lost connection only in the cause."""
+    lost = isinstance(error, openai.APIConnectionError) and error.__cause__ is not None
+    return str(error.__cause__ if lost else error) or type(error).__name__
 
 
 def _redacted(text: str, endpoint: Endpoint) -> str:
