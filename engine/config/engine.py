@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.config.loader import Duration
-
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 

@@ -1,0 +1,47 @@
+"""`edgewise config`: is it right, what does it say, what may it say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli.startup import fail_clearly, settings_of
+
+app = typer.Typer(help="Check and explain the configuration.", no_args_is_help=True)
+Folder = Annotated[Path, typer.Option("--dir", help="Folder of the configuration.")]
+
+
+@app.command()
+def check(folder: Folder = Path("etc")) -> None:
+    """Read every file; name each mistake with file, line, key and what was expected. Exit code 2 then."""
+    with fail_clearly():
+        settings = settings_of(folder)
+        provider = settings.provider
+        sends = "orders are sent" if provider.may_trade else "orders are not sent (trading_enabled: false)"
+        print(f"{folder}: {len(settings.manager.traders)} traders on {settings.provider_id}; {sends}")
+        for trader in settings.manager.traders:
+            decider = trader.model or (trader.strategy.name if trader.strategy else "")
+            capital = settings.manager.capital(trader)
+            print(f"  {trader.id}: {decider}, {capital:,.2f} USD, {', '.join(settings.symbols(trader))}")
+
+
+@app.command()
+def schema(
+    file: Annotated[str, typer.Argument(help="engine, market, exchange, executor, manager or llm.")],
+) -> None:
+    """Print the JSON Schema of one file, for editors."""
+    import msgspec
+
+    from engine.config.loader import schema as json_schema
+    from engine.config.settings import Settings
+
+    types = {
+        field.name: field.type
+        for field in msgspec.structs.fields(Settings)
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct)
+    }
+    if file not in types:
+        raise typer.BadParameter(f"expected one of {', '.join(types)}", param_hint="FILE")
+    print(msgspec.json.format(msgspec.json.encode(json_schema(types[file]))).decode())

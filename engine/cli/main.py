@@ -1,0 +1,58 @@
+"""The command line. Heavy imports stay inside the commands, so that help is instant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli import bus, config, db, prompt
+from engine.cli.demo import demo
+from engine.cli.model_server import model_server
+from engine.cli.simulator import simulator
+from engine.cli.startup import fail_clearly, settings_of
+
+app = typer.Typer(
+    name="edgewise",
+    help="An event-driven trading engine in which language models trade crypto perpetuals side by side.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # locals hold keys
+    add_completion=False,
+)
+app.command()(demo)
+app.command()(simulator)
+app.command(name="model-server")(model_server)
+app.add_typer(config.app, name="config")
+app.add_typer(db.app, name="db")
+app.add_typer(bus.app, name="bus")
+app.add_typer(prompt.app, name="prompt")
+
+Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
+
+
+@app.command()
+def engine(etc: Etc = Path("etc")) -> None:
+    """Run the engine: market, manager, executors and exchange of one venue account, until stopped."""
+    from engine.app import run_engine
+
+    with fail_clearly():
+        run_engine(settings_of(etc))
+
+
+@app.command()
+def api(etc: Etc = Path("etc")) -> None:
+    """Serve the read-only HTTP API until stopped."""
+    from api.app import run_api
+
+    with fail_clearly():
+        run_api(settings_of(etc))
+
+
+def main() -> None:
+    """Entry point of the `edgewise` command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""`edgewise simulator`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from engine.cli.startup import fail_clearly
+
+if TYPE_CHECKING:
+    from engine.clock import Clock
+    from engine.exchange.simulator.venue import Venue
+
+
+def simulator(
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8640,
+    account: Annotated[
+        list[str] | None, typer.Option(help="KEY:SECRET:PASSPHRASE:USDT, one account each; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the generated market.")] = 1,
+    replay: Annotated[Path | None, typer.Option(help="Play this recording instead.", exists=True)] = None,
+    symbol: Annotated[
+        list[str] | None, typer.Option(help="Markets to list; of a recording, the one it is of.")
+    ] = None,
+    loop: Annotated[bool, typer.Option("--loop", help="Start a recording over when it ends.")] = False,
+    manual: Annotated[
+        bool, typer.Option("--manual", help="The market moves by POST /sim/market only.")
+    ] = False,
+    speed: Annotated[float, typer.Option(help="Engine seconds a real second.", min=0.1, max=1000)] = 1.0,
+    epoch: Annotated[int, typer.Option(help="Engine time (ns) at --wall-epoch; 0: wall time.")] = 0,
+    wall_epoch: Annotated[int, typer.Option(help="Wall time (ns) at which engine time is --epoch.")] = 0,
+    state: Annotated[Path | None, typer.Option(help="Folder that keeps the accounts.")] = None,
+    position_mode: Annotated[str, typer.Option(help="long_short or net.")] = "long_short",
+    no_rate_limit: Annotated[bool, typer.Option("--no-rate-limit", help="Answer any number.")] = False,
+) -> None:
+    """Serve OKX's protocol on this machine: REST and WebSockets, accounts, a market, no money."""
+    from engine.clock import ScaledClock, SystemClock
+    from engine.exchange.simulator.build import Plan, build
+
+    clock: Clock = ScaledClock(speed, epoch, wall_epoch) if epoch else SystemClock()
+    kind: Literal["generated", "recorded", "manual"] = "generated"
+    kind = "recorded" if replay else "manual" if manual else kind
+    with fail_clearly():
+        venue = build(
+            Plan(
+                accounts=tuple(account or ("demo-key:demo-secret:demo-pass:100000",)),
+                market=kind,
+                symbols=tuple(symbol or ()),
+                seed=seed,
+                recording=replay,
+                loop=loop,
+                folder=state,
+                position_mode=position_mode,
+                rate_limits=not no_rate_limit,
+                speed=speed if epoch else 1.0,
+            ),
+            clock,
+        )
+        asyncio.run(_serve(venue, port))
+
+
+async def _serve(venue: Venue, port: int) -> None:
+    from engine.exchange.simulator.server import Server
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    server = Server(venue, port)
+    async with server.running():
+        print(f"REST    http://127.0.0.1:{server.port}", flush=True)
+        print(f"sockets ws://127.0.0.1:{server.port}/ws/v5/public, /private, /business", flush=True)
+        markets = ", ".join(each.instrument.symbol for each in venue.world.source.listings)
+        print(f"markets {markets}", flush=True)
+        print("simulator ready", flush=True)
+        await stop.wait()

@@ -1,0 +1,45 @@
+"""What every command does first: settings, log, and errors that a person can act on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from engine.core.errors import ConfigError, EdgewiseError, VenueMisconfigured
+
+if TYPE_CHECKING:
+    from engine.config.settings import Settings
+
+MISCONFIGURED: Final = 2  # exit code: a file, a variable or an account must be changed
+
+
+@contextmanager
+def fail_clearly() -> Iterator[None]:
+    """Our own errors become their text and an exit code; anything else is a bug and shows its traceback."""
+    try:
+        yield
+    except* (ConfigError, VenueMisconfigured) as group:
+        _say(group)
+        sys.exit(MISCONFIGURED)
+    except* EdgewiseError as group:
+        _say(group)
+        sys.exit(1)
+
+
+def _say(group: BaseExceptionGroup[EdgewiseError]) -> None:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            _say(error)
+        else:
+            print(error, file=sys.stderr)
+
+
+def settings_of(etc: Path) -> Settings:
+    """The configuration in `etc`. Raises ConfigError."""
+    from engine.config.settings import load_settings
+
+    return load_settings(etc, os.environ)

@@ -1,0 +1,164 @@
+"""What the demo runs: processes, ports, and a clock that goes on where the last demo stopped."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from engine.clock import ScaledClock, SystemClock
+from engine.embedded import ServerAddresses
+from engine.supervise import ProcessSpec
+
+_ACCOUNT_USDT: Final = 120_000  # holds what etc/manager.yaml promises, and a reserve
+
+
+class DemoOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the command line asks for. `run_for_s` 0 runs until it is stopped; real seconds."""
+
+    home: Path
+    etc: Path
+    port: int
+    speed: float
+    run_for_s: float
+    seed: int
+    replay: Path | None
+    fresh: bool
+
+
+class Ports(msgspec.Struct, frozen=True, kw_only=True):
+    api: int
+    simulator: int
+    model: int
+    metrics: int
+
+
+class Epoch(msgspec.Struct, frozen=True, kw_only=True):
+    """Where engine time stood at a moment of wall time; every process of a demo is given the same."""
+
+    epoch_ns: int
+    wall_epoch_ns: int
+    speed: float
+
+    def clock(self) -> ScaledClock:
+        return ScaledClock(self.speed, self.epoch_ns, self.wall_epoch_ns)
+
+
+def prepare_home(options: DemoOptions) -> Path:
+    """The demo's folder; emptied first for `--fresh`."""
+    if options.fresh and options.home.exists():
+        shutil.rmtree(options.home)
+    (options.home / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
+    return options.home
+
+
+def next_epoch(options: DemoOptions) -> Epoch:
+    """Engine time starts at the wall's, or later where an earlier, faster demo had come further."""
+    wall_ns = SystemClock().now_ns()
+    saved = _epoch_file(options.home)
+    reached = 0
+    if saved.exists():
+        reached = msgspec.json.decode(saved.read_bytes(), type=Epoch).epoch_ns
+    return Epoch(epoch_ns=max(wall_ns, reached), wall_epoch_ns=wall_ns, speed=options.speed)
+
+
+def save_reached(options: DemoOptions, now_ns: int) -> None:
+    """Note how far engine time has come, so that the next demo does not go back."""
+    reached = Epoch(epoch_ns=now_ns, wall_epoch_ns=0, speed=options.speed)
+    part = _epoch_file(options.home).with_suffix(".part")
+    part.write_bytes(msgspec.json.encode(reached))
+    part.replace(_epoch_file(options.home))
+
+
+def _epoch_file(home: Path) -> Path:
+    return home / "clock.json"
+
+
+def choose_ports(options: DemoOptions) -> Ports:
+    """The API's port as asked for, the others free ones."""
+    free = _free_ports(4)
+    return Ports(api=options.port or free[0], simulator=free[1], model=free[2], metrics=free[3])
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def processes(
+    options: DemoOptions, ports: Ports, epoch: Epoch, servers: ServerAddresses
+) -> tuple[ProcessSpec, ...]:
+    """The children, in the order in which they must be ready."""
+    key, secret, passphrase = _account(options.home)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("OKX_")}
+    env |= servers.environment() | {
+        "EDGEWISE_ENV": "demo",
+        "EDGEWISE_EXCHANGE": "okx_simulator",
+        "EDGEWISE_SIMULATOR_URL": f"http://127.0.0.1:{ports.simulator}",
+        "EDGEWISE_SIMULATOR_WS": f"ws://127.0.0.1:{ports.simulator}",
+        "EDGEWISE_SIMULATOR_KEY": key,
+        "EDGEWISE_SIMULATOR_SECRET": secret,
+        "EDGEWISE_SIMULATOR_PASSPHRASE": passphrase,
+        "EDGEWISE_SIMULATOR_LIMITS": "false",
+        "EDGEWISE_METRICS_PORT": str(ports.metrics),
+        "EDGEWISE_API_PORT": str(ports.api),
+        "EDGEWISE_SPEED": str(epoch.speed),
+        "EDGEWISE_EPOCH_NS": str(epoch.epoch_ns),
+        "EDGEWISE_WALL_EPOCH_NS": str(epoch.wall_epoch_ns),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not env.get("EDGEWISE_LLM_BASE_URL"):
+        env["EDGEWISE_LLM_BASE_URL"] = f"http://127.0.0.1:{ports.model}/v1"
+        env["EDGEWISE_LLM_API_KEY"] = "local"
+    simulator = [
+        "simulator",
+        *("--port", str(ports.simulator)),
+        *("--account", f"{key}:{secret}:{passphrase}:{_ACCOUNT_USDT}"),
+        *("--seed", str(options.seed)),
+        *("--speed", str(epoch.speed)),
+        *("--epoch", str(epoch.epoch_ns)),
+        *("--wall-epoch", str(epoch.wall_epoch_ns)),
+        *("--state", str(options.home / "simulator")),
+        "--no-rate-limit",
+    ]
+    if options.replay is not None:
+        simulator += ["--replay", str(options.replay)]
+    arguments = {
+        "simulator": simulator,
+        "model-server": ["model-server", "--port", str(ports.model)],
+        "engine": ["engine", "--etc", str(options.etc)],
+        "api": ["api", "--etc", str(options.etc)],
+    }
+    return tuple(
+        ProcessSpec(
+            name=name,
+            argv=(sys.executable, "-m", "engine.cli.main", *words),
+            log=options.home / "logs" / f"{name}.log",
+            env=env,
+            ready="ready",
+        )
+        for name, words in arguments.items()
+    )
+
+
+def _account(home: Path) -> tuple[str, str, str]:
+    """Key, secret and pass phrase of the simulated account; made once, kept with the demo."""
+    kept = home / "account.json"
+    if not kept.exists():
+        made = [secrets.token_hex(12) for _ in range(3)]
+        kept.touch(mode=0o600)
+        kept.write_bytes(msgspec.json.encode(made))
+    key, secret, passphrase = msgspec.json.decode(kept.read_bytes(), type=list[str])
+    return key, secret, passphrase

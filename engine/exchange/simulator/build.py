@@ -1,0 +1,78 @@
+"""From what a command line says to a simulated venue."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from engine.clock import Clock
+from engine.core.errors import ConfigError
+from engine.exchange.matching.types import AccountSpec
+from engine.exchange.ports import PositionMode
+from engine.exchange.simulator.auth import WINDOW_S, Credentials, Gatekeeper
+from engine.exchange.simulator.faults import Faults
+from engine.exchange.simulator.generator import GeneratedMarket
+from engine.exchange.simulator.manual import ManualMarket
+from engine.exchange.simulator.pushes import Hub
+from engine.exchange.simulator.replay import RecordedMarket, read_recording
+from engine.exchange.simulator.source import MarketSource
+from engine.exchange.simulator.universe import DEFAULT_SYMBOLS, listings
+from engine.exchange.simulator.venue import UID, Venue
+from engine.exchange.simulator.world import World
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What to simulate. `accounts` as KEY:SECRET:PASSPHRASE:USDT; `folder` None forgets at the end."""
+
+    accounts: tuple[str, ...]
+    market: Literal["generated", "recorded", "manual"] = "generated"
+    symbols: tuple[str, ...] = ()
+    seed: int = 1
+    recording: Path | None = None
+    loop: bool = False
+    folder: Path | None = None
+    position_mode: str = "long_short"
+    rate_limits: bool = True
+    speed: float = 1.0
+
+
+def build(plan: Plan, clock: Clock) -> Venue:
+    """The venue, with its former state if `folder` has one. Raises ConfigError."""
+    if plan.position_mode not in set(PositionMode):
+        raise ConfigError(f"--position-mode {plan.position_mode!r}: expected long_short or net")
+    mode = PositionMode(plan.position_mode)
+    credentials, specs = zip(*(_account(text, mode) for text in plan.accounts), strict=True)
+    world = World(_source(plan, clock.now_ns()), specs, plan.folder)
+    return Venue(
+        world=world,
+        clock=clock,
+        gatekeeper=Gatekeeper(credentials, clock.engine_ns(WINDOW_S)),
+        faults=Faults(),
+        hub=Hub(world, UID),
+        limits=plan.rate_limits,
+    )
+
+
+def _source(plan: Plan, now_ns: int) -> MarketSource:
+    if plan.market == "recorded" and plan.recording is not None:
+        symbol = plan.symbols[0] if plan.symbols else ""
+        return RecordedMarket(read_recording(plan.recording, symbol), now_ns, loop=plan.loop)
+    listed = listings(plan.symbols or DEFAULT_SYMBOLS)
+    if plan.market == "manual":
+        return ManualMarket(listed, now_ns)
+    return GeneratedMarket(listed, plan.seed, now_ns)
+
+
+def _account(text: str, mode: PositionMode) -> tuple[Credentials, AccountSpec]:
+    parts = text.split(":")
+    try:
+        key, secret, passphrase, usdt = parts
+        balance = Decimal(usdt)
+    except (ValueError, InvalidOperation) as error:
+        raise ConfigError("--account: expected KEY:SECRET:PASSPHRASE:USDT") from error
+    if not key or not secret or not passphrase or not balance.is_finite() or balance < 0:
+        raise ConfigError("--account: expected KEY:SECRET:PASSPHRASE:USDT")
+    return Credentials(key, secret, passphrase), AccountSpec(account=key, balance=balance, position_mode=mode)

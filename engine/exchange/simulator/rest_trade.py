@@ -1,0 +1,107 @@
+"""Trading endpoints: bodies in, one verdict an item out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from engine.exchange.matching.records import VenueAlgo, VenueOrder
+from engine.exchange.matching.types import AlgoRequest, OrderRequest, VenueRefusal
+from engine.exchange.simulator import parse, wire
+from engine.exchange.simulator.faults import FaultKind
+from engine.exchange.simulator.venue import Venue
+from engine.exchange.simulator.world import CancelAllAfter
+
+Body = dict[str, Any]
+_PARSERS: Final[dict[str, Callable[[Body], msgspec.Struct]]] = {
+    "order": parse.place,
+    "batch-orders": parse.place,
+    "cancel-order": parse.cancel,
+    "cancel-batch-orders": parse.cancel,
+    "amend-order": parse.amend,
+    "amend-batch-orders": parse.amend,
+    "order-algo": parse.place_algo,
+    "cancel-algos": parse.cancel_algo,
+    "amend-algos": parse.amend_algo,
+}
+ITEM_ENDPOINTS: Final = frozenset(_PARSERS)
+_MOST_ITEMS: Final = 20
+
+
+def items(venue: Venue, account: str, endpoint: str, bodies: list[Any]) -> list[wire.Row]:
+    """Carry out each item; its verdict is in sCode and sMsg. Raises VenueRefusal for the whole request."""
+    if not bodies or len(bodies) > _MOST_ITEMS or not all(isinstance(body, dict) for body in bodies):
+        raise VenueRefusal("50014", "Parameter can not be empty" if not bodies else "Parameter error")
+    return [_item(venue, account, endpoint, body) for body in bodies]
+
+
+def _item(venue: Venue, account: str, endpoint: str, body: Body) -> wire.Row:
+    algo = "algo" in endpoint
+    client_key = "algoClOrdId" if algo else "clOrdId"
+    row: wire.Row = {
+        "algoId" if algo else "ordId": str(body.get("algoId" if algo else "ordId") or ""),
+        client_key: str(body.get(client_key) or ""),
+        "sCode": "0",
+        "sMsg": "",
+        "tag": str(body.get("tag") or ""),
+        "ts": wire.ms(venue.now()),
+    }
+    if algo:
+        row["clOrdId"] = ""
+    if "amend" in endpoint:
+        row["reqId"] = str(body.get("reqId") or "")
+    try:
+        result = _carry_out(venue, account, _PARSERS[endpoint](body))
+    except VenueRefusal as refusal:
+        return row | {"sCode": refusal.code, "sMsg": refusal.message}
+    if isinstance(result, VenueOrder):
+        row["ordId"] = result.order_id
+    elif isinstance(result, VenueAlgo):
+        row["algoId"] = result.algo_id
+    return row
+
+
+def _carry_out(venue: Venue, account: str, request: msgspec.Struct) -> object:
+    if isinstance(request, OrderRequest):
+        venue.orders_received[request.client_order_id] += 1
+        if request.attached and venue.faults.take("order", FaultKind.REFUSE_ATTACHED):
+            request = msgspec.structs.replace(request, attached=())
+    elif isinstance(request, AlgoRequest):
+        fault = venue.faults.take("order-algo", FaultKind.REFUSE_ALGO)
+        if fault is not None:
+            raise VenueRefusal(fault.code, "Refused on demand")
+    return venue.request(account, request).result
+
+
+def summary(rows: list[wire.Row]) -> tuple[str, str]:
+    """Top-level code and text of per-item verdicts: all well, all failed, or some."""
+    failed = sum(row.get("sCode", "0") != "0" for row in rows)
+    if not failed:
+        return "0", ""
+    if failed == len(rows):
+        return "1", "All operations failed"
+    return "2", "Bulk operation partially succeeded."
+
+
+def close_position(venue: Venue, account: str, body: Body) -> list[wire.Row]:
+    request = parse.close_position(body)
+    venue.request(account, request)
+    return [
+        {
+            "instId": request.symbol,
+            "posSide": request.pos_side.value,
+            "clOrdId": request.client_order_id,
+            "tag": request.tag,
+        }
+    ]
+
+
+def cancel_all_after(venue: Venue, account: str, body: Body) -> list[wire.Row]:
+    seconds = parse.number(body, "timeOut")
+    if seconds and not 10 <= seconds <= 120:  # noqa: PLR2004 - the venue's bounds
+        raise VenueRefusal("51000", "Parameter timeOut error")
+    until = venue.request(account, CancelAllAfter(int(seconds))).result
+    stamp = wire.ms(until) if isinstance(until, int) and until else "0"
+    return [{"triggerTime": stamp, "tag": str(body.get("tag") or ""), "ts": wire.ms(venue.now())}]
