@@ -68,6 +68,7 @@ class CycleJournal:
         self.open: set[str] = set()
         self.trades: tuple[ClosedTrade, ...] = ()
         self.away = False
+        self.refused = 0  # calls while it was away
 
     async def record_cycle(self, record: CycleRecord) -> bool:
         self._answer()
@@ -93,6 +94,7 @@ class CycleJournal:
 
     def _answer(self) -> None:
         if self.away:
+            self.refused += 1
             raise StoreUnavailable("the journal is away")
 
 
