@@ -165,6 +165,17 @@ def test_gap_too_long_to_fill_is_built_anew_and_tells_what_changed() -> None:
     assert features(pipeline)[0] == features(fresh)[0]
 
 
+def test_excursion_that_began_and_ended_within_a_rebuilt_gap_is_not_told() -> None:
+    up = [100.0 + i for i in range(60)]
+    path = closes([100.0 + i % 2 for i in range(60)] + up + up[::-1] + up)
+    pipeline = MarketPipeline(CONFIG)
+    pipeline.warm_up(BTC, "1m", path[:60])
+    assert Edge.UP in {s.edge for s in run(pipeline, path[60:100]) if s.detector == "rsi"}
+    assert not run(pipeline, path[239:240])
+    signals = pipeline.warm_up(BTC, "1m", path[80:239])
+    assert not [s for s in signals if s.detector == "rsi"], "it is UP as it was"
+
+
 @settings(max_examples=15)
 @given(cut=st.integers(0, 400))
 def test_restored_pipeline_goes_on_bit_for_bit(cut: int) -> None:

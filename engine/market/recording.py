@@ -1,0 +1,102 @@
+"""Recorded markets as events: what the pipeline would have been told at the time.
+
+Files, `.gz` or not, with a header row:
+
+    ts_ms,open,high,low,close,volume          candles, stamped at their open, volume in coins
+    ...ts_ms,...,price,size,...taker_side     prints; the first column that names a time counts
+    ts_ms,...,bid,bid_size,ask,ask_size       best quotes
+
+Every candle is told when it closed. Events are in the order of the file.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import Final
+
+from engine.core.errors import ConfigError
+from engine.core.market import BookTop, Candle, MarketEvent, Side, Trade
+from engine.core.times import NS_PER_MS, TIMEFRAMES, timeframe_ns
+
+_CANDLE_COLUMNS: Final = ("ts_ms", "open", "high", "low", "close", "volume")
+Row = Mapping[str, str]
+
+
+def read_events(path: Path, symbol: str) -> Iterator[MarketEvent]:
+    """The events of a file, oldest first. Raises ConfigError that names file and line."""
+    rows = _rows(path)
+    first = list(islice(rows, 2))
+    if not first:
+        raise ConfigError(f"{path} holds no events")
+    parse = _parser(path, symbol, first)
+    for line, row in enumerate(chain(first, rows), 2):
+        try:
+            yield parse(row)
+        except (KeyError, ValueError) as error:
+            raise ConfigError(f"{path}:{line}: {error}") from error
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8", newline="") as file:
+            yield from csv.DictReader(file)
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _parser(path: Path, symbol: str, first: list[Row]) -> Callable[[Row], MarketEvent]:
+    columns = tuple(first[0])
+    time = next((name for name in columns if name.endswith("ts_ms")), "")
+    if columns[: len(_CANDLE_COLUMNS)] == _CANDLE_COLUMNS:
+        timeframe = _timeframe(path, first)
+        return lambda row: _candle(row, symbol, timeframe)
+    if time and {"price", "size"} <= set(columns):
+        return lambda row: _trade(row, symbol, time)
+    if time and {"bid", "bid_size", "ask", "ask_size"} <= set(columns):
+        return lambda row: _book(row, symbol, time)
+    expected = "ts_ms,open,high,low,close,volume or columns for time, price and size, or bid and ask"
+    raise ConfigError(f"{path}:1: expected {expected}")
+
+
+def _timeframe(path: Path, first: list[Row]) -> str:
+    """Told by the distance of the first two candles."""
+    try:
+        step = (int(first[-1]["ts_ms"]) - int(first[0]["ts_ms"])) * NS_PER_MS
+    except ValueError as error:
+        raise ConfigError(f"{path}:2: {error}") from error
+    for timeframe in TIMEFRAMES:
+        if timeframe_ns(timeframe) == step:
+            return timeframe
+    raise ConfigError(f"{path}: no timeframe has candles {step / NS_PER_MS / 1000:g} s apart")
+
+
+def _candle(row: Row, symbol: str, timeframe: str) -> Candle:
+    ts_open = int(row["ts_ms"]) * NS_PER_MS
+    return Candle(
+        symbol=symbol,
+        timeframe=timeframe,
+        ts_open=ts_open,
+        open=float(row["open"]),
+        high=float(row["high"]),
+        low=float(row["low"]),
+        close=float(row["close"]),
+        volume=float(row["volume"]),
+        closed=True,
+        ts_event=ts_open + timeframe_ns(timeframe),
+    )
+
+
+def _trade(row: Row, symbol: str, time: str) -> Trade:
+    side = Side((row.get("taker_side") or Side.BUY).lower())
+    price, size = float(row["price"]), float(row["size"])
+    return Trade(symbol, price, size, side, row.get("trade_id", ""), int(row[time]) * NS_PER_MS)
+
+
+def _book(row: Row, symbol: str, time: str) -> BookTop:
+    bid, ask = (float(row["bid"]), float(row["bid_size"])), (float(row["ask"]), float(row["ask_size"]))
+    return BookTop(symbol, (bid,), (ask,), int(row[time]) * NS_PER_MS)
