@@ -10,7 +10,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from engine.cli.prompt import app
 from engine.core.decisions import CycleRecord, CycleStatus
 from engine.core.errors import ConfigError
 from engine.core.ledger import ClosedTrade
@@ -206,3 +208,23 @@ def test_broken_template_is_refused_with_its_reason(tmp_path: Path, system: str,
 def test_unknown_template_is_named_with_those_there_are() -> None:
     with pytest.raises(ConfigError, match=r"no system prompt 'agressive'; known: aggressive"):
         LIBRARY.pair("agressive")
+
+
+ETC = str(Path(__file__).parent.parent / "etc")
+
+
+def test_command_shows_what_would_be_sent_for_a_recorded_wakeup(tmp_path: Path) -> None:
+    (tmp_path / "wakeup.json").write_bytes(msgspec.json.encode(WAKEUP))
+    asked = ["render", "--dir", ETC, "--wakeup", str(tmp_path / "wakeup.json")]
+    shown = CliRunner().invoke(app, asked)
+    assert shown.exit_code == 0, shown.output
+    prompt = msgspec.json.decode(CliRunner().invoke(app, [*asked, "--json"]).output)
+    assert prompt["system"] in shown.output
+    assert prompt["user"] in shown.output
+    assert f"at most {prompt['tokens']} tokens" in shown.output
+    assert prompt["digest"] in shown.output
+
+
+def test_command_names_the_traders_there_are() -> None:
+    result = CliRunner().invoke(app, ["render", "--dir", ETC, "--trader", "nobody"])
+    assert result.exit_code == 2
