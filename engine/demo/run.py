@@ -50,7 +50,7 @@ async def _with_servers(
     options: DemoOptions, console: Console, servers: ServerAddresses, stop: asyncio.Event
 ) -> int:
     ports, epoch = choose_ports(options), next_epoch(options)
-    clock = epoch.clock()
+    clock, failed, view = epoch.clock(), False, View()
     with Screen(console, ports, options.speed) as screen:
         try:
             async with Supervisor(clock, screen.on_state) as supervisor, aiohttp.ClientSession() as session:
@@ -61,9 +61,11 @@ async def _with_servers(
                 watcher = Watcher(session, f"http://127.0.0.1:{ports.api}")
                 view = await _watch(options, clock, screen, watcher, stop)
         except* ProcessFailed as failures:
+            failed = True
             for failure in failures.exceptions:
                 console.print(str(failure), style="red", markup=False)
-            return 1
+    if failed:
+        return 1
     return _summary(console, view) if options.run_for_s else 0
 
 

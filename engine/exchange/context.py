@@ -40,3 +40,4 @@ class ExchangeContext:
     accounts: Accounts
     contracts: ContractValues
     position_mode: PositionMode
+    trading_enabled: bool  # False: watch and decide, send nothing at all

@@ -50,6 +50,7 @@ class OrderDesk:
         self._venue, self._journal, self._bus = context.venue, context.journal, context.bus
         self._clock, self._jobs, self._books = context.clock, context.jobs, context.books
         self._accounts, self._contracts = context.accounts, context.contracts
+        self._enabled = context.trading_enabled
         self._reports: asyncio.Queue[ExecutionReport] = asyncio.Queue(_REPORTS_LIMIT)
         self._outbox: deque[OrderUpdate] = deque(maxlen=_OUTBOX_LIMIT)
         self._outbox_filled = asyncio.Event()
@@ -71,6 +72,9 @@ class OrderDesk:
         if not await patiently(lambda: self._journal.insert_order(order)):
             return  # it was journalled by an earlier life: recovery owns it
         self.open[order.client_order_id] = order
+        if not self._enabled:
+            await self._close(order, OrderState.REJECTED, "trading is disabled")
+            return
         if intent.ts_expires and self._clock.now_ns() > intent.ts_expires:
             await self._close(order, OrderState.EXPIRED, "expired before it was sent")
             return

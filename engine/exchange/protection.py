@@ -49,6 +49,8 @@ class Guard:
 
     async def check(self) -> None:
         """One look: missing stops are placed, wrong sizes amended, orphans cancelled."""
+        if not self._context.trading_enabled:
+            return
         resting: dict[str, list[Protection]] = {}
         for protection in await self._context.venue.protections():
             if owner := entry_of(protection.client_id):

@@ -50,6 +50,8 @@ class ExchangeService:
 
     def refusal(self, symbol: str) -> str:
         """Why an entry in `symbol` must not be sent now; "" when it may."""
+        if not self._context.trading_enabled:
+            return "trading_disabled"
         if not self.ready:
             return "recovering"
         if not self.stream_up:
@@ -82,8 +84,9 @@ class ExchangeService:
         await self._context.venue.check_account()
         await self.recovery.reconcile()
         await fund(self._context, self._capital)
-        for symbol, leverage in self._leverage.items():
-            await self._context.venue.set_leverage(symbol, leverage)
+        if self._context.trading_enabled:
+            for symbol, leverage in self._leverage.items():
+                await self._context.venue.set_leverage(symbol, leverage)
         await self.recovery.resume_intents()
 
     async def run(self) -> None:

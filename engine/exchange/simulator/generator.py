@@ -28,7 +28,7 @@ _HISTORY_STEP_S: Final = 5
 _LEVELS: Final = 10
 _MARKET_VOLATILITY: Final = 0.00045  # per square root of a minute, of the common move
 _VOL_PULL, _VOL_NOISE = 0.02, 0.12  # per minute: log volatility returns with 1/50 and wanders
-_DRIFT_PULL, _DRIFT_NOISE = 1 / 30, 0.00006  # per minute
+_DRIFT_PULL, _DRIFT_NOISE = 1 / 30, 0.00003  # per minute
 _JUMPS_PER_MIN: Final = 1 / 120
 _LONGEST_CATCH_UP: Final = 2 * 24 * 60  # minutes
 

@@ -1,0 +1,229 @@
+"""The engine as a process: start by recovery, run every part beside the others, stop when told to.
+
+A part that fails ends the process; whoever supervises it starts it again, and recovery does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import msgspec
+import stamina.instrumentation
+import structlog
+
+from engine.assembly import (
+    InstrumentBook,
+    build_deciders,
+    build_traders,
+    check_symbols,
+    trader_records,
+    venue_leverage,
+)
+from engine.clock import Clock, ScaledClock, SystemClock
+from engine.config.settings import Settings
+from engine.core.books import Books
+from engine.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable, Unavailable
+from engine.core.instruments import Instrument
+from engine.embedded import EmbeddedServers, ServerAddresses, external_addresses
+from engine.exchange.context import ExchangeContext
+from engine.exchange.okx.feed import OkxMarketFeed
+from engine.exchange.okx.venue import OkxVenue
+from engine.exchange.ports import PositionMode
+from engine.exchange.service import ExchangeService
+from engine.executor.llm import LlmClient
+from engine.executor.service import ExecutorService
+from engine.jobs import Jobs
+from engine.journal.ports import KeepState
+from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres_migrate import migrate
+from engine.log import configure
+from engine.manager.accounts import TraderAccounts
+from engine.manager.build import build_scheduler
+from engine.manager.service import ManagerContext, ManagerService, MarketView
+from engine.market.service import MarketService
+from engine.redis_bus import RedisBus
+from engine.report import ReportedParts, Reporter
+from engine.retry import patiently
+
+log = structlog.get_logger()
+
+_WAIT_S: Final = 1.0
+_AUDIT_EVERY_S: Final = 2.0
+
+
+def run_engine(settings: Settings) -> None:
+    """Run until SIGINT or SIGTERM. Raises ConfigError or VenueMisconfigured when it must not start."""
+    clock = make_clock(settings)
+    configure(clock, settings.engine.log_level, "engine")
+    stamina.instrumentation.set_on_retry_hooks([])  # outages are logged once, where they are known
+    asyncio.run(_until_stopped(settings, clock))
+
+
+def make_clock(settings: Settings) -> Clock:
+    """Wall time, or the scaled time that the configuration asks for."""
+    config = settings.engine.clock
+    if config.speed == 1 and not config.epoch_ns:
+        return SystemClock()
+    return ScaledClock(config.speed, config.epoch_ns, config.wall_epoch_ns)
+
+
+async def _until_stopped(settings: Settings, clock: Clock) -> None:
+    loop = asyncio.get_running_loop()
+    engine = asyncio.ensure_future(serve(settings, clock))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, engine.cancel)
+    try:
+        await engine
+    except asyncio.CancelledError:
+        log.info("engine stopped")
+
+
+@asynccontextmanager
+async def servers_of(settings: Settings, clock: Clock) -> AsyncIterator[ServerAddresses]:
+    """Addresses of the operator's servers, or of embedded ones that live as long as this block."""
+    config = settings.engine.servers
+    external = external_addresses(
+        {"EDGEWISE_POSTGRES_DSN": config.postgres_dsn, "EDGEWISE_REDIS_URL": config.redis_url}
+    )
+    if external is not None:
+        yield external
+        return
+    home = settings.folder.absolute().parent / config.home
+    async with EmbeddedServers(home, clock=clock) as servers, asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(servers.run(), name="embedded servers")
+        yield servers.addresses
+        keeping.cancel()
+
+
+async def serve(settings: Settings, clock: Clock) -> None:
+    """Build all parts, recover, then run them until cancelled."""
+    provider = settings.provider
+    if provider.type != "okx":
+        raise ConfigError(f"provider {settings.provider_id!r}: type {provider.type} cannot trade yet")
+    account_id = settings.provider_id
+    okx = msgspec.structs.replace(provider.okx, account_id=account_id)
+    async with AsyncExitStack() as stack:
+        servers = await stack.enter_async_context(servers_of(settings, clock))
+        await patiently(lambda: migrate(servers.postgres_dsn))
+        journal = await stack.enter_async_context(PostgresJournal(servers.postgres_dsn, clock))
+        bus = RedisBus(servers.redis_url, settings.engine.env, clock)
+        stack.push_async_callback(bus.aclose)
+        await stack.enter_async_context(journal.account_lock(account_id))
+        venue = OkxVenue(okx, clock)
+        stack.push_async_callback(venue.close)
+        listed = await _listed(venue, clock)
+        timeframes = settings.market.timeframes
+        pushed = timeframes[:1] if settings.market.aggregate else timeframes
+        feed = OkxMarketFeed(okx, check_symbols(settings, listed), pushed, clock)
+        stack.push_async_callback(feed.close)
+        llm = LlmClient(settings.llm, clock)
+        stack.push_async_callback(llm.aclose)
+        jobs = await stack.enter_async_context(Jobs())
+        engine = Engine(settings, clock, journal, bus, jobs)
+        await engine.build(venue, feed, llm, InstrumentBook(listed), PositionMode(okx.position_mode))
+        await engine.run()
+
+
+async def _listed(venue: OkxVenue, clock: Clock) -> tuple[Instrument, ...]:
+    """The venue's swaps; waits for a venue that is away."""
+    while True:
+        try:
+            return await venue.instruments()
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("venue is away, waiting", error=str(error))
+            await clock.sleep_real(_WAIT_S)
+
+
+class Engine:
+    """All parts of one account."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, journal: PostgresJournal, bus: RedisBus, jobs: Jobs
+    ) -> None:
+        self._settings, self._clock = settings, clock
+        self._journal, self._bus, self._jobs = journal, bus, jobs
+
+    async def build(
+        self,
+        venue: OkxVenue,
+        feed: OkxMarketFeed,
+        llm: LlmClient,
+        instruments: InstrumentBook,
+        mode: PositionMode,
+    ) -> None:
+        """Wire the parts together; nothing runs yet."""
+        settings, clock, journal, bus = self._settings, self._clock, self._journal, self._bus
+        now = clock.now_ns()
+        await patiently(lambda: journal.record_instruments(list(instruments.by_symbol.values()), now))
+        await patiently(lambda: journal.record_traders(trader_records(settings, now)))
+        states = await patiently(lambda: journal.load_states(KeepState.BREAKER))
+        traders = build_traders(settings, states)
+        books = Books(settings.provider_id, traders)
+        accounts = TraderAccounts(books, clock.now_ns)
+        self.exchange = ExchangeService(
+            ExchangeContext(
+                venue=venue,
+                journal=journal,
+                bus=bus,
+                clock=clock,
+                jobs=self._jobs,
+                books=books,
+                accounts=accounts,
+                contracts=instruments,
+                position_mode=mode,
+                trading_enabled=settings.provider.may_trade,
+            ),
+            capital={t.id: settings.manager.capital(t) for t in settings.manager.traders},
+            leverage=venue_leverage(settings, instruments),
+            limit_timeout_s=settings.manager.manager.limit_order_timeout,
+            audit_every_s=_AUDIT_EVERY_S,
+        )
+        view = MarketView({}, instruments.by_symbol)
+        scheduler = build_scheduler(settings.manager, {t: traders[t].symbols for t in traders}, now)
+        context = ManagerContext(
+            settings.manager, books, accounts, view, self.exchange, scheduler, bus, journal, clock
+        )
+        self.manager = ManagerService(context, traders)
+        self.market = MarketService(settings.market, feed, bus, journal, clock)
+        deciders = build_deciders(settings, llm, journal, clock)
+        self.executor = ExecutorService(deciders, bus, journal, clock, self._jobs)
+        self.reporter = Reporter(
+            ReportedParts(
+                settings,
+                clock,
+                bus,
+                feed,
+                self.market,
+                view,
+                self.manager,
+                accounts,
+                self.executor,
+                self.exchange,
+            )
+        )
+
+    async def run(self) -> None:
+        """Recover, then run until cancelled or until a part fails."""
+        await self.exchange.start()
+        await self.manager.start()
+        async with asyncio.TaskGroup() as tasks:
+            for name, work in (
+                ("exchange", self.exchange.run()),
+                ("market", self.market.run()),
+                ("manager", self.manager.run()),
+                ("executor", self.executor.run()),
+                ("report", self.reporter.run()),
+                ("account lock", self._hold_lock()),
+            ):
+                tasks.create_task(work, name=name)
+            log.info("engine ready", account=self._settings.provider_id)
+            print("engine ready", flush=True)  # noqa: T201 - a supervisor waits for this line
+
+    async def _hold_lock(self) -> None:
+        """End the process when the account lock is lost: another engine may have it by now."""
+        await self._journal.lost()
+        raise StoreUnavailable("the account lock was lost with its database connection")

@@ -1,0 +1,106 @@
+"""Puts an engine together from settings: one function a part, no part knows another's construction."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from engine.clock import Clock
+from engine.config.settings import Settings
+from engine.core.errors import ConfigError
+from engine.core.instruments import Instrument, coin
+from engine.executor.decision import AnswerRules
+from engine.executor.llm import LlmClient
+from engine.executor.model import ModelDecider, ModelSetup
+from engine.executor.ports import Decider
+from engine.executor.prompt import PromptLibrary
+from engine.executor.strategies.catalog import make_strategy
+from engine.journal.ports import Journal, TraderRecord
+from engine.manager.traders import Trader
+
+
+class InstrumentBook:
+    """The venue's instruments by symbol; one object for all who need contract values."""
+
+    def __init__(self, instruments: tuple[Instrument, ...]) -> None:
+        self.by_symbol = {each.symbol: each for each in instruments}
+
+    def contract_value(self, symbol: str) -> Decimal:
+        return self.by_symbol[symbol].contract_value
+
+
+def check_symbols(settings: Settings, listed: tuple[Instrument, ...]) -> tuple[str, ...]:
+    """Venue ids of everything that is watched. Raises ConfigError for what the venue does not list."""
+    known = {each.symbol for each in listed if each.live}
+    wanted = tuple(dict.fromkeys(s for t in settings.manager.traders for s in settings.symbols(t)))
+    for symbol in wanted:
+        if symbol not in known:
+            raise ConfigError(f"{symbol} is not traded at {settings.provider_id}; remove it from the traders")
+    return wanted
+
+
+def build_deciders(settings: Settings, llm: LlmClient, journal: Journal, clock: Clock) -> dict[str, Decider]:
+    """Who decides for each trader. Raises ConfigError for what a trader names wrongly."""
+    library = PromptLibrary(settings.executor.prompts)
+    deciders: dict[str, Decider] = {}
+    for trader in settings.manager.traders:
+        if trader.strategy is not None:
+            deciders[trader.id] = make_strategy(trader.strategy.name, trader.strategy.params, clock)
+            continue
+        rules = AnswerRules(
+            limits=settings.executor.tighten(trader.risk_params),
+            major_coins=frozenset(settings.manager.manager.major_coins),
+        )
+        setup = ModelSetup(
+            client=llm,
+            prompts=library.pair(trader.prompt_template, trader.executor_prompt_template),
+            rules=rules,
+            config=settings.executor,
+            journal=journal,
+            clock=clock,
+        )
+        deciders[trader.id] = ModelDecider(trader.model, setup)
+    return deciders
+
+
+def build_traders(settings: Settings, states: dict[str, bytes]) -> dict[str, Trader]:
+    """The traders with their limits tightened by executor.yaml, and the breaker states of a former life."""
+    traders: dict[str, Trader] = {}
+    for config in settings.manager.traders:
+        limits = settings.executor.tighten(config.risk_params)
+        tightened = msgspec.structs.replace(config, risk_params=limits)
+        traders[config.id] = Trader(tightened, settings.symbols(config), states.get(config.id, b""))
+    return traders
+
+
+def trader_records(settings: Settings, now_ns: int) -> list[TraderRecord]:
+    """The traders as the journal keeps them."""
+    return [
+        TraderRecord(
+            trader_id=trader.id,
+            name=trader.name or trader.id,
+            kind="model" if trader.model else "strategy",
+            model=trader.model or (trader.strategy.name if trader.strategy else ""),
+            account_id=settings.provider_id,
+            config=msgspec.json.encode(trader),
+            ts=now_ns,
+        )
+        for trader in settings.manager.traders
+    ]
+
+
+def venue_leverage(settings: Settings, instruments: InstrumentBook) -> dict[str, Decimal]:
+    """Leverage to set at the venue: the highest that a trader of the symbol may use.
+
+    The venue has one leverage a symbol for all of them; each trader's own only counts in its virtual margin.
+    """
+    majors = set(settings.manager.manager.major_coins)
+    wanted: dict[str, Decimal] = {}
+    for trader in settings.manager.traders:
+        limits = settings.executor.tighten(trader.risk_params)
+        for symbol in settings.symbols(trader):
+            most = limits.major_coin_leverage if coin(symbol) in majors else limits.altcoin_leverage
+            most = min(most, instruments.by_symbol[symbol].max_leverage)
+            wanted[symbol] = max(most, wanted.get(symbol, Decimal(1)))
+    return wanted

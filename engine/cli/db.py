@@ -1,0 +1,66 @@
+"""`edgewise db`: the journal's database."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli.startup import fail_clearly, settings_of
+
+app = typer.Typer(help="Look after the journal's database.", no_args_is_help=True)
+Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
+Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+@app.command()
+def migrate(etc: Etc = Path("etc"), as_json: Json = False) -> None:
+    """Apply the migrations that are missing. The engine does the same at its start."""
+    import msgspec
+
+    from engine.journal.postgres_migrate import migrate as apply
+
+    with fail_clearly():
+        names = asyncio.run(apply(_dsn(etc)))
+    if as_json:
+        print(msgspec.json.encode(names).decode())
+    else:
+        print("\n".join(names) or "nothing to apply")
+
+
+@app.command()
+def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
+    """Applied migrations and the size of every table."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    from engine.journal.postgres_migrate import table_sizes
+
+    with fail_clearly():
+        sizes = asyncio.run(table_sizes(_dsn(etc)))
+    if as_json:
+        print(msgspec.json.encode(sizes).decode())
+        return
+    table = Table("table", "rows", "MB")
+    for size in sizes:
+        table.add_row(size.table, f"{size.rows:,}", f"{size.megabytes:.1f}")
+    Console().print(table)
+
+
+def _dsn(etc: Path) -> str:
+    """The configured database, or the embedded one of a running engine or demo."""
+    from engine.core.errors import ConfigError
+    from engine.embedded import known_addresses
+
+    settings = settings_of(etc)
+    servers = settings.engine.servers
+    if servers.postgres_dsn:
+        return servers.postgres_dsn
+    home = etc.absolute().parent / servers.home
+    for folder in (home, home / "demo" / "servers"):
+        if addresses := known_addresses(folder):
+            return addresses.postgres_dsn
+    raise ConfigError(f"no database is configured, and none was started below {home}")

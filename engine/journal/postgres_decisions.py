@@ -1,0 +1,182 @@
+"""Wakeups, cycles, verdicts, and what parts keep across a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+import msgspec
+
+from engine.core.decisions import (
+    Action,
+    CycleRecord,
+    CycleStatus,
+    Decision,
+    Verdict,
+    Wakeup,
+)
+from engine.core.signals import Signal
+from engine.journal.ports import KeepState, TraderRecord
+from engine.journal.postgres_pool import Pool
+from engine.journal.postgres_rows import insert
+
+_SIGNAL_COLUMNS: Final = tuple(Signal.__struct_fields__)
+SIGNAL: Final = insert("signals", _SIGNAL_COLUMNS, "on conflict do nothing")
+_OPEN_CYCLE: Final = """
+insert into decision_cycles (cycle_id, trader_id, mode, status, wakeup, reasons, ts_created)
+values ($1, $2, $3, 'pending', $4, $5, $6) on conflict do nothing
+"""
+_CLOSE_CYCLE: Final = """
+update decision_cycles set status = $2, decider = $3, model = $4, prompt_version = $5, prompt_digest = $6,
+  decisions = $7, prices = $8, refusal = $9, error = $10, tokens_in = $11, tokens_out = $12,
+  tokens_cached = $13, cost_usd = $14, latency_ms = $15, ts_started = $16, ts_decided = $17
+where cycle_id = $1 and status = 'pending' returning trader_id
+"""
+_TALK: Final = insert(
+    "llm_conversations",
+    ("cycle_id", "trader_id", "system_prompt", "user_prompt", "answer", "reasoning", "ts"),
+    "on conflict do nothing",
+)
+_VERDICT: Final = insert(
+    "decision_validations",
+    ("cycle_id", "trader_id", "symbol", "act", "approved", "reason", "checks", "ts"),
+    "on conflict do nothing",
+)
+_TRADER: Final = """
+insert into traders (trader_id, name, kind, model, account_id, config, ts_created, ts_updated)
+values ($1, $2, $3, $4, $5, $6, $7, $7)
+on conflict (trader_id) do update set name = excluded.name, kind = excluded.kind, model = excluded.model,
+  account_id = excluded.account_id, config = excluded.config, ts_updated = excluded.ts_updated
+"""
+_STATE: Final = """
+insert into part_states (kind, trader_id, state, ts) values ($1, $2, $3, $4)
+on conflict (kind, trader_id) do update set state = excluded.state, ts = excluded.ts
+"""
+
+
+class DecisionTables:
+    """Part of PostgresJournal; see engine.journal.ports.Journal for what each method promises."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def record_traders(self, traders: Sequence[TraderRecord]) -> None:
+        rows = [
+            (t.trader_id, t.name, t.kind, t.model, t.account_id, t.config.decode(), t.ts) for t in traders
+        ]
+        await self._pool.execute_many(_TRADER, rows)
+
+    async def record_wakeup(self, wakeup: Wakeup) -> None:
+        signals = [reason.signal for reason in wakeup.reasons if reason.signal is not None]
+        async with self._pool.transaction() as connection:
+            await connection.executemany(SIGNAL, [signal_values(signal) for signal in signals])
+            await connection.execute(
+                _OPEN_CYCLE,
+                wakeup.cycle_id,
+                wakeup.trader_id,
+                wakeup.mode.value,
+                msgspec.msgpack.encode(wakeup),
+                msgspec.json.encode(wakeup.reasons).decode(),
+                wakeup.ts,
+            )
+            await connection.executemany(
+                "insert into cycle_signals (cycle_id, signal_id) values ($1, $2) on conflict do nothing",
+                [(wakeup.cycle_id, signal.signal_id) for signal in signals],
+            )
+
+    async def record_cycle(self, record: CycleRecord) -> bool:
+        decision = record.decision
+        async with self._pool.transaction() as connection:
+            trader_id = await connection.fetchval(
+                _CLOSE_CYCLE,
+                decision.cycle_id,
+                record.status.value,
+                decision.decider,
+                record.model,
+                record.prompt_version,
+                record.prompt_digest,
+                msgspec.json.encode(decision.actions).decode(),
+                msgspec.json.encode(decision.prices).decode(),
+                decision.refusal,
+                _text(record.error),
+                record.tokens_in,
+                record.tokens_out,
+                record.tokens_cached,
+                record.cost_usd,
+                record.latency_ms,
+                record.ts_started,
+                decision.ts_decided,
+            )
+            if trader_id is None:
+                return False
+            texts = (record.system_prompt, record.user_prompt, record.answer, record.reasoning)
+            if any(texts):
+                values = (decision.cycle_id, trader_id, *map(_text, texts), decision.ts_decided)
+                await connection.execute(_TALK, *values)
+            return True
+
+    async def record_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        rows = [
+            (
+                *(v.cycle_id, v.trader_id, v.symbol, v.act.value, v.approved, v.reason),
+                msgspec.json.encode(v.checks).decode(),
+                v.ts,
+            )
+            for v in verdicts
+        ]
+        await self._pool.execute_many(_VERDICT, rows)
+
+    async def open_cycles(self) -> tuple[str, ...]:
+        sql = "select cycle_id from decision_cycles where status = 'pending' order by seq"
+        return tuple(str(row["cycle_id"]) for row in await self._pool.fetch(sql))
+
+    async def recent_cycles(self, trader_id: str, limit: int) -> tuple[CycleRecord, ...]:
+        sql = """select * from decision_cycles where trader_id = $1 and status <> 'pending'
+            order by seq desc limit $2"""
+        return tuple(cycle_of(row) for row in await self._pool.fetch(sql, trader_id, limit))
+
+    async def save_state(self, kind: KeepState, trader_id: str, state: bytes, ts: int) -> None:
+        await self._pool.execute_many(_STATE, [(kind.value, trader_id, state, ts)])
+
+    async def load_states(self, kind: KeepState) -> dict[str, bytes]:
+        sql = "select trader_id, state from part_states where kind = $1"
+        return {str(row["trader_id"]): bytes(row["state"]) for row in await self._pool.fetch(sql, kind.value)}
+
+
+def signal_values(signal: Signal) -> list[object]:
+    """Values in the order of the columns of `signals`."""
+    found = [getattr(signal, name) for name in _SIGNAL_COLUMNS]
+    return [str(value) if isinstance(value, str) else value for value in found]
+
+
+def cycle_of(row: asyncpg.Record) -> CycleRecord:
+    """A closed cycle without its prompts and answer."""
+    decision = Decision(
+        cycle_id=row["cycle_id"],
+        trader_id=row["trader_id"],
+        decider=row["decider"],
+        actions=msgspec.json.decode(row["decisions"], type=tuple[Action, ...]),
+        prices=msgspec.json.decode(row["prices"], type=dict[str, float]),
+        ts_decided=row["ts_decided"],
+        refusal=row["refusal"],
+    )
+    return CycleRecord(
+        decision=decision,
+        status=CycleStatus(row["status"]),
+        model=row["model"],
+        prompt_version=row["prompt_version"],
+        prompt_digest=row["prompt_digest"],
+        error=row["error"],
+        tokens_in=row["tokens_in"],
+        tokens_out=row["tokens_out"],
+        tokens_cached=row["tokens_cached"],
+        cost_usd=row["cost_usd"],
+        latency_ms=row["latency_ms"],
+        ts_started=row["ts_started"],
+    )
+
+
+def _text(text: str) -> str:
+    """Postgres takes no NUL in a text; a model may well send one."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

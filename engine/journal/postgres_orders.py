@@ -1,0 +1,239 @@
+"""Orders, fills, money and positions: what must be on disk before anything follows from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import asyncpg
+import msgspec
+
+from engine.core.decisions import AccountView
+from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
+from engine.core.orders import Fill, Order, OrderIntent
+from engine.journal.ports import AccountCheck, Bookings, RiskEvent
+from engine.journal.postgres_pool import Pool
+from engine.journal.postgres_rows import (
+    FILL_COLUMNS,
+    INTENT_COLUMNS,
+    ORDER_QUERY,
+    TRADE_COLUMNS,
+    cash_flow_of,
+    fill_of,
+    funding_of,
+    insert,
+    intent_of,
+    intent_values,
+    order_of,
+    trade_of,
+)
+
+if TYPE_CHECKING:
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+_INTENT = insert("order_intents", (*INTENT_COLUMNS, "client_order_id"), "on conflict do nothing")
+_ORDER_COLUMNS = (
+    *("client_order_id", "trader_id", "account_id", "symbol", "state", "venue_state", "venue_order_id"),
+    *("contracts", "filled", "claimed", "average_price", "fees", "reason"),
+    *("ts_created", "ts_sent", "ts_acked", "ts_updated"),
+)
+_ORDER = insert("trader_orders", _ORDER_COLUMNS, "on conflict do nothing")
+_UPDATE = """
+update trader_orders set state = $2, venue_state = $3, venue_order_id = $4, filled = $5, claimed = $6,
+  average_price = $7, fees = $8, reason = $9, ts_sent = greatest(ts_sent, $10), ts_acked = $11,
+  ts_updated = $12
+where client_order_id = $1
+"""
+_FILL = insert("trader_fills", FILL_COLUMNS, "on conflict do nothing returning 1")
+_TRADE = insert("closed_trades", TRADE_COLUMNS, "on conflict do nothing")
+_EVENT = insert("order_events", ("client_order_id", "state", "filled", "fill_id", "reason", "raw", "ts"))
+_POSITION_COLUMNS = (
+    *("trader_id", "symbol", "position_side", "contracts", "coins", "entry_price", "leverage", "margin"),
+    *(
+        "realised",
+        "fees",
+        "funding",
+        "liquidation_price",
+        "stop_loss",
+        "take_profit",
+        "confidence",
+        "risk_usd",
+    ),
+    *("invalidation", "entry_client_order_id", "ts_opened", "ts_updated"),
+)
+
+
+class OrderTables:
+    """Part of PostgresJournal; see engine.journal.ports.Journal for what each method promises."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    # -- orders
+
+    async def record_intents(self, intents: Sequence[OrderIntent]) -> None:
+        async with self._pool.transaction() as connection:
+            for intent in intents:
+                await self._put_intent(connection, intent, intent.client_order_id)
+
+    async def insert_order(self, order: Order) -> bool:
+        async with self._pool.transaction() as connection:
+            await self._put_intent(connection, order.intent, order.client_order_id)
+            return await self._put_order(connection, order)
+
+    async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
+        async with self._pool.transaction() as connection:
+            await self._put_intent(connection, order.intent, order.client_order_id)
+            await self._put_order(connection, order)
+            if fill is not None and not await connection.fetchval(_FILL, *_values(fill, FILL_COLUMNS)):
+                return False  # an order that was just made here stays: it is true
+            await connection.execute(
+                _UPDATE,
+                order.client_order_id,
+                order.state.value,
+                order.venue_state.value,
+                order.venue_order_id,
+                order.filled,
+                order.claimed,
+                order.average_price,
+                order.fees,
+                order.reason,
+                order.ts_sent,
+                order.ts_acked,
+                order.ts_updated,
+            )
+            fill_id = fill.fill_id if fill else None
+            event = (order.client_order_id, order.state.value, order.filled, fill_id, order.reason)
+            await connection.execute(_EVENT, *event, raw or None, order.ts_updated)
+            return True
+
+    @staticmethod
+    async def _put_intent(connection: Connection, intent: OrderIntent, client_order_id: str) -> None:
+        """The intent, without its cycle where the journal has none: an order is never lost."""
+        if intent.cycle_id and not await connection.fetchval(
+            "select 1 from decision_cycles where cycle_id = $1", intent.cycle_id
+        ):
+            intent = msgspec.structs.replace(intent, cycle_id="")
+        await connection.execute(_INTENT, *intent_values(intent), client_order_id)
+
+    @staticmethod
+    async def _put_order(connection: Connection, order: Order) -> bool:
+        intent = order.intent
+        status = await connection.execute(
+            _ORDER,
+            *(order.client_order_id, intent.trader_id, intent.account_id, intent.symbol),
+            *(order.state.value, order.venue_state.value, order.venue_order_id, intent.contracts),
+            *(order.filled, order.claimed, order.average_price, order.fees, order.reason),
+            *(intent.ts_created, order.ts_sent, order.ts_acked, order.ts_updated),
+        )
+        return status.endswith(" 1")
+
+    async def fill_booked(self, account_id: str, fill_id: str) -> bool:
+        sql = "select 1 from trader_fills where account_id = $1 and fill_id = $2"
+        return bool(await self._pool.fetch(sql, account_id, fill_id))
+
+    async def order(self, client_order_id: str) -> Order | None:
+        rows = await self._pool.fetch(f"{ORDER_QUERY} where o.client_order_id = $1", client_order_id)
+        return order_of(rows[0]) if rows else None
+
+    async def open_orders(self, account_id: str) -> tuple[Order, ...]:
+        sql = (
+            f"{ORDER_QUERY} where o.account_id = $1 "
+            "and o.state in ('PENDING_NEW', 'NEW', 'PARTIALLY_FILLED') order by o.seq"
+        )
+        return tuple(order_of(row) for row in await self._pool.fetch(sql, account_id))
+
+    async def pending_intents(self, account_id: str, since_ns: int) -> tuple[OrderIntent, ...]:
+        sql = """select i.* from order_intents i left join trader_orders o using (client_order_id)
+            where i.account_id = $1 and i.ts_created >= $2 and o.client_order_id is null
+            order by i.ts_created"""
+        return tuple(intent_of(row) for row in await self._pool.fetch(sql, account_id, since_ns))
+
+    async def newest_fill_ns(self, account_id: str) -> int:
+        sql = "select coalesce(max(ts_event), 0) as ts from trader_fills where account_id = $1"
+        return int((await self._pool.fetch(sql, account_id))[0]["ts"])
+
+    # -- books
+
+    async def bookings(self, account_id: str) -> Bookings:
+        async with self._pool.connection() as connection, connection.transaction(isolation="repeatable_read"):
+            flows = await connection.fetch(
+                "select * from cash_flows where account_id = $1 order by seq", account_id
+            )
+            fills = await connection.fetch(
+                "select * from trader_fills where account_id = $1 order by seq", account_id
+            )
+            paid = await connection.fetch(
+                "select * from funding_payments where account_id = $1 order by ts_event, seq", account_id
+            )
+            entries = await connection.fetch(
+                """select i.* from order_intents i where i.account_id = $1 and i.purpose = 'entry' and exists
+                (select 1 from trader_fills f where f.client_order_id = i.client_order_id)""",
+                account_id,
+            )
+        return Bookings(
+            cash_flows=tuple(map(cash_flow_of, flows)),
+            fills=tuple(map(fill_of, fills)),
+            entries=tuple(map(intent_of, entries)),
+            funding=tuple(map(funding_of, paid)),
+        )
+
+    async def record_cash_flow(self, flow: CashFlow) -> bool:
+        columns = tuple(CashFlow.__struct_fields__)
+        async with self._pool.connection() as connection:
+            sql = insert("cash_flows", columns, "on conflict do nothing returning 1")
+            return bool(await connection.fetchval(sql, *_values(flow, columns)))
+
+    async def record_funding(self, payments: Sequence[FundingPayment]) -> bool:
+        if not payments:
+            return False
+        columns = tuple(FundingPayment.__struct_fields__)
+        known = "select 1 from funding_payments where account_id = $1 and bill_id = $2 limit 1"
+        async with self._pool.transaction() as connection:
+            if await connection.fetchval(known, payments[0].account_id, payments[0].bill_id):
+                return False
+            rows = [_values(payment, columns) for payment in payments]
+            await connection.executemany(insert("funding_payments", columns), rows)
+            return True
+
+    async def record_position(self, view: AccountView, trades: Sequence[ClosedTrade]) -> None:
+        async with self._pool.transaction() as connection:
+            await connection.execute("delete from trader_positions where trader_id = $1", view.trader_id)
+            rows = [
+                [view.trader_id, each.symbol, each.side.value]
+                + [getattr(each, name) for name in _POSITION_COLUMNS[3:-1]]
+                + [view.ts]
+                for each in view.positions
+            ]
+            await connection.executemany(insert("trader_positions", _POSITION_COLUMNS), rows)
+            await connection.executemany(_TRADE, [_values(trade, TRADE_COLUMNS) for trade in trades])
+
+    async def record_performance(self, views: Sequence[AccountView]) -> None:
+        columns = (
+            *("trader_id", "ts", "capital", "cash", "equity", "available", "margin_used", "realised"),
+            *("unrealised", "fees", "funding"),
+        )
+        rows = [[*_values(view, columns), msgspec.msgpack.encode(view)] for view in views]
+        await self._pool.execute_many(
+            insert("trader_performance", (*columns, "view"), "on conflict do nothing"), rows
+        )
+
+    async def record_check(self, check: AccountCheck) -> None:
+        columns = tuple(AccountCheck.__struct_fields__)
+        sql = insert("account_checks", columns, "on conflict do nothing")
+        await self._pool.execute_many(sql, [_values(check, columns)])
+
+    async def record_risk_event(self, event: RiskEvent) -> None:
+        columns = tuple(RiskEvent.__struct_fields__)
+        sql = insert("risk_events", columns, "on conflict do nothing")
+        await self._pool.execute_many(sql, [_values(event, columns)])
+
+    async def recent_trades(self, trader_id: str, limit: int) -> tuple[ClosedTrade, ...]:
+        sql = "select * from closed_trades where trader_id = $1 order by seq desc limit $2"
+        return tuple(trade_of(row) for row in await self._pool.fetch(sql, trader_id, limit))
+
+
+def _values(record: msgspec.Struct, columns: tuple[str, ...]) -> list[object]:
+    """Fields by name; words of an enumeration as text."""
+    found = [getattr(record, name) for name in columns]
+    return [str(value) if isinstance(value, str) else value for value in found]

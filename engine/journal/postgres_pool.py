@@ -1,0 +1,98 @@
+"""Connections to Postgres that say clearly when it is away: StoreUnavailable, and one log line a change."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Final, Self
+
+import asyncpg
+import structlog
+
+from engine.core.errors import StoreUnavailable
+
+log = structlog.get_logger()
+
+TIMEOUT_S: Final = 3.0
+_LARGEST: Final = 8
+# What the server or the way to it does when it is away, restarts or is too slow.
+_AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+)
+
+
+class Pool:
+    """A bounded pool that is made when first needed and heals by itself after an outage."""
+
+    def __init__(self, dsn: str, largest: int = _LARGEST, settings: dict[str, str] | None = None) -> None:
+        self._dsn, self._largest = dsn, largest
+        self._settings = settings or {}
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._making = asyncio.Lock()
+        self._up = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.terminate()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+        """A connection inside a transaction. Raises StoreUnavailable; nothing was written then, unless the
+        connection broke during the commit, so what is written must be idempotent."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+        """A connection without a transaction. Raises StoreUnavailable."""
+        try:
+            pool = await self._made()
+            async with pool.acquire(timeout=TIMEOUT_S) as connection:
+                yield connection
+        except _AWAY as error:
+            self._note(up=False, why=str(error) or type(error).__name__)
+            raise StoreUnavailable(f"Postgres is away: {error or type(error).__name__}") from error
+        self._note(up=True)
+
+    async def fetch(self, sql: str, *values: object) -> list[asyncpg.Record]:
+        """Rows of a query. Raises StoreUnavailable."""
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *values)
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """One statement for many rows, in one transaction. Raises StoreUnavailable."""
+        if rows:
+            async with self.transaction() as connection:
+                await connection.executemany(sql, rows)
+
+    async def _made(self) -> asyncpg.Pool[asyncpg.Record]:
+        async with self._making:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._dsn,
+                    min_size=1,
+                    max_size=self._largest,
+                    command_timeout=TIMEOUT_S,
+                    timeout=TIMEOUT_S,
+                    server_settings={"application_name": "edgewise", **self._settings},
+                )
+            return self._pool
+
+    def _note(self, *, up: bool, why: str = "") -> None:
+        if up and not self._up:
+            log.info("database is back")
+        elif not up and self._up:
+            log.warning("database is away", error=why)
+        self._up = up

@@ -1,0 +1,93 @@
+"""Rows of the order and book tables to domain values, and back."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from engine.core.ledger import CashFlow, ClosedTrade, FlowKind, FundingPayment
+from engine.core.market import Side
+from engine.core.orders import Fill, Order, OrderIntent, OrderState, OrderType, PositionSide, Purpose
+
+INTENT_COLUMNS = tuple(OrderIntent.__struct_fields__)
+FILL_COLUMNS = tuple(Fill.__struct_fields__)
+TRADE_COLUMNS = tuple(ClosedTrade.__struct_fields__)
+
+
+def insert(table: str, columns: tuple[str, ...], more: str = "") -> str:
+    """An insert of every column in order; `more` is what follows the values."""
+    marks = ", ".join(f"${i}" for i in range(1, len(columns) + 1))
+    return f"insert into {table} ({', '.join(columns)}) values ({marks}) {more}"  # noqa: S608 - names of ours
+
+
+def intent_of(row: asyncpg.Record) -> OrderIntent:
+    """An intent from a row with all its columns."""
+    values = {name: row[name] for name in INTENT_COLUMNS}
+    values |= {
+        "cycle_id": row["cycle_id"] or "",
+        "side": Side(row["side"]),
+        "position_side": PositionSide(row["position_side"]),
+        "purpose": Purpose(row["purpose"]),
+        "order_type": OrderType(row["order_type"]),
+    }
+    return OrderIntent(**values)
+
+
+def intent_values(intent: OrderIntent) -> list[object]:
+    """Values of INTENT_COLUMNS; a missing cycle is NULL."""
+    return [
+        getattr(intent, name) if name != "cycle_id" else intent.cycle_id or None for name in INTENT_COLUMNS
+    ]
+
+
+# One row of an order with its intent; both tables have some names in common.
+ORDER_QUERY = f"""
+select i.{", i.".join(INTENT_COLUMNS)}, o.client_order_id, o.state, o.venue_state, o.venue_order_id,
+  o.contracts as order_contracts, o.filled, o.claimed, o.average_price, o.fees, o.reason as order_reason,
+  o.ts_sent, o.ts_acked, o.ts_updated
+from trader_orders o join order_intents i using (client_order_id)
+"""  # noqa: S608 - names of ours
+
+
+def order_of(row: asyncpg.Record) -> Order:
+    """An order from a row of ORDER_QUERY."""
+    return Order(
+        client_order_id=row["client_order_id"],
+        intent=intent_of(row),
+        state=OrderState(row["state"]),
+        venue_state=OrderState(row["venue_state"]),
+        venue_order_id=row["venue_order_id"],
+        filled=row["filled"],
+        claimed=row["claimed"],
+        average_price=row["average_price"],
+        fees=row["fees"],
+        reason=row["order_reason"],
+        ts_sent=row["ts_sent"],
+        ts_acked=row["ts_acked"],
+        ts_updated=row["ts_updated"],
+    )
+
+
+def fill_of(row: asyncpg.Record) -> Fill:
+    values = {name: row[name] for name in FILL_COLUMNS}
+    values |= {
+        "side": Side(row["side"]),
+        "position_side": PositionSide(row["position_side"]),
+        "purpose": Purpose(row["purpose"]),
+    }
+    return Fill(**values)
+
+
+def trade_of(row: asyncpg.Record) -> ClosedTrade:
+    values = {name: row[name] for name in TRADE_COLUMNS}
+    values |= {"side": PositionSide(row["side"]), "exit_purpose": Purpose(row["exit_purpose"])}
+    return ClosedTrade(**values)
+
+
+def cash_flow_of(row: asyncpg.Record) -> CashFlow:
+    values = {name: row[name] for name in CashFlow.__struct_fields__}
+    return CashFlow(**(values | {"kind": FlowKind(row["kind"])}))
+
+
+def funding_of(row: asyncpg.Record) -> FundingPayment:
+    values = {name: row[name] for name in FundingPayment.__struct_fields__}
+    return FundingPayment(**(values | {"position_side": PositionSide(row["position_side"])}))

@@ -1,0 +1,126 @@
+"""What the engine tells the faces: its status, prices and accounts in Redis, and the metrics page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from engine.cache import Cache
+from engine.clock import Clock
+from engine.config.settings import Settings
+from engine.core.instruments import coin
+from engine.exchange.okx.feed import OkxMarketFeed
+from engine.exchange.service import ExchangeService
+from engine.executor.service import ExecutorService
+from engine.manager.accounts import TraderAccounts
+from engine.manager.service import ManagerService, MarketView
+from engine.market.service import MarketService
+from engine.status import STATUS_KEY, STATUS_TTL_S, BooksStatus, EngineStatus
+
+_EVERY_S: Final = 1.0
+_VALUES_TTL_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedParts:
+    """Where the figures come from."""
+
+    settings: Settings
+    clock: Clock
+    cache: Cache
+    feed: OkxMarketFeed
+    market: MarketService
+    view: MarketView
+    manager: ManagerService
+    accounts: TraderAccounts
+    executor: ExecutorService
+    exchange: ExchangeService
+
+
+class Reporter:
+    """Writes once a second, real time; an outage of Redis drops what could not be written."""
+
+    def __init__(self, parts: ReportedParts) -> None:
+        self._parts = parts
+        self._ts_started = parts.clock.now_ns()
+
+    async def run(self) -> None:
+        """Report for ever."""
+        while True:
+            await self.report()
+            await self._parts.clock.sleep_real(_EVERY_S)
+
+    async def report(self) -> None:
+        """One round."""
+        cache = self._parts.cache
+        await cache.set_json(STATUS_KEY, msgspec.json.encode(self.status()), STATUS_TTL_S)
+        if prices := self._prices():
+            await cache.set_hash("market:prices", prices)
+        for symbol, snapshot in self._parts.view.snapshots.items():
+            await cache.set_json(f"market:snapshot:{symbol}", msgspec.json.encode(snapshot), _VALUES_TTL_S)
+        for view in self._parts.accounts.views():
+            key = f"trader:{view.trader_id}"
+            await cache.set_json(f"{key}:equity", msgspec.json.encode(view.equity), _VALUES_TTL_S)
+            await cache.set_json(f"{key}:margin_used", msgspec.json.encode(view.margin_used), _VALUES_TTL_S)
+            await cache.set_json(f"{key}:positions", msgspec.json.encode(view.positions), _VALUES_TTL_S)
+        if balance := self._parts.exchange.balance:
+            account = f"exchange:{self._parts.settings.provider_id}:account"
+            await cache.set_json(account, msgspec.json.encode(balance), _VALUES_TTL_S)
+
+    def _prices(self) -> dict[str, bytes]:
+        """Coin → JSON of nof1's price object; times in ms."""
+        return {
+            coin(symbol): msgspec.json.encode(
+                {"symbol": coin(symbol), "price": price, "timestamp": snapshot.ts_price // 1_000_000}
+            )
+            for symbol, snapshot in self._parts.view.snapshots.items()
+            if (price := snapshot.price()) is not None
+        }
+
+    def status(self) -> EngineStatus:
+        """Everything that an operator asks first."""
+        parts = self._parts
+        return EngineStatus(
+            account_id=parts.settings.provider_id,
+            provider=parts.settings.provider.type,
+            trading_enabled=parts.settings.provider.may_trade,
+            speed=parts.settings.engine.clock.speed,
+            ts=parts.clock.now_ns(),
+            ts_started=self._ts_started,
+            connections=self._connections(),
+            counts={
+                "frames": parts.feed.frames,
+                "bad_frames": parts.feed.bad_frames,
+                "wakeups": parts.manager.wakeups,
+                "cycles": sum(parts.executor.cycles.values()),
+                "open_orders": len(parts.exchange.desk.open),
+                "fills_booked": parts.exchange.desk.fills,
+                "unprotected": parts.exchange.guard.unprotected,
+            },
+            refusals=dict(parts.manager.refusals),
+            entries_refused=parts.exchange.refusal("*"),
+            books=self._books(),
+        )
+
+    def _connections(self) -> dict[str, str]:
+        parts = self._parts
+        sockets = {name: "live" if up else "down" for name, up in parts.feed.connected.items()}
+        sockets["private"] = "live" if parts.exchange.stream_up else "down"
+        sockets["market"] = "ready" if parts.market.warm.is_set() else "warming up"
+        return sockets
+
+    def _books(self) -> BooksStatus | None:
+        check = self._parts.exchange.auditor.newest
+        if check is None:
+            return None
+        return BooksStatus(
+            balanced=check.balanced,
+            difference=float(check.difference),
+            venue_equity=float(check.venue_equity),
+            traders_equity=float(check.traders_equity),
+            reserve=float(check.reserve),
+            detail=check.detail,
+            ts=check.ts,
+        )
