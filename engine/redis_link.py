@@ -1,0 +1,45 @@
+"""The way to Redis: how long to wait for it, and whether it is there."""
+
+from __future__ import annotations
+
+import msgspec
+import structlog
+
+from engine.clock import Clock
+
+log = structlog.get_logger()
+
+
+class RedisTiming(msgspec.Struct, frozen=True, kw_only=True):
+    """Real seconds. `command_s` bounds each command, `publish_s` all tries of one publication."""
+
+    command_s: float = 2.0
+    publish_s: float = 5.0
+    block_s: float = 1.0  # of a blocking read
+    claim_idle_s: float = 60.0  # unacknowledged this long by another consumer: it is dead
+    housekeeping_s: float = 15.0
+    keep_s: float = 300.0  # what all groups have read stays this long, for a group that begins later
+    retry_delay_s: float = 0.2  # after a failure of a handler
+    longest_wait_s: float = 2.0  # between two tries of a server that is away
+    cache_s: float = 0.5  # of a cache command; then it is dropped
+
+
+class Link:
+    """Whether the server is there, for everybody in this process: one log line a change."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.up = True
+        self.failed_at_s = 0.0
+        self._clock = clock
+
+    def failed(self, error: BaseException) -> None:
+        self.failed_at_s = self._clock.real_s()
+        if self.up:
+            self.up = False
+            log.warning("redis went away", error=str(error))
+
+    def worked(self) -> None:
+        if not self.up:
+            self.up = True
+            away_s = round(self._clock.real_s() - self.failed_at_s, 3)
+            log.info("redis came back", since_last_failure_s=away_s)

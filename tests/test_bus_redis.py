@@ -1,0 +1,289 @@
+"""What only a real server can do to the bus: die, forget, be full, be slow to come back."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from engine.bus import Message, Topic
+from engine.clock import SystemClock, cancelled
+from engine.core.errors import BusUnavailable
+from engine.embedded.valkey import find_binary
+from engine.redis_bus import DEAD, RedisBus
+from engine.redis_link import RedisTiming
+
+TEXTS = Topic("texts", str)
+STREAM = "edgewise:test:texts"
+QUICK = RedisTiming(
+    block_s=0.1, retry_delay_s=0.01, publish_s=0.5, claim_idle_s=0.2, housekeeping_s=0.05, keep_s=0
+)
+
+
+class Valkey:
+    """A server that a test may kill and start again, with or without what it held."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix://{folder}/v.sock"
+        self.client = redis.Redis.from_url(self.url, protocol=3)
+
+    def start(self, *options: str) -> None:
+        settings = ["--port", "0", "--unixsocket", f"{self._folder}/v.sock", "--dir", str(self._folder)]
+        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        self._process = subprocess.Popen(
+            [find_binary(), *settings, *durable, *options], stdout=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                self.client.ping()
+            except redis.exceptions.ConnectionError:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            else:
+                return
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def forget(self) -> None:
+        """What a restart on another machine's disk would be."""
+        for path in sorted(self._folder.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+
+@pytest.fixture
+def valkey() -> Iterator[Valkey]:
+    with tempfile.TemporaryDirectory(prefix="ew-") as folder:  # a socket's path is at most 107 bytes
+        server = Valkey(Path(folder))
+        server.start()
+        yield server
+        server.kill()
+        server.client.close()
+
+
+@pytest.fixture
+async def bus(valkey: Valkey) -> AsyncIterator[RedisBus]:
+    bus = RedisBus(valkey.url, "test", SystemClock(), timing=QUICK)
+    yield bus
+    await bus.aclose()
+
+
+class Seen(list[str]):
+    """A handler that keeps what it got."""
+
+    async def __call__(self, message: Message[str]) -> None:
+        self.append(message.body)
+
+
+async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_b2_consumer_outlives_the_server_and_publish_says_so(valkey: Valkey, bus: RedisBus) -> None:
+    seen = Seen()
+    task = asyncio.create_task(bus.consume(TEXTS, "g", seen))
+    await bus.publish(TEXTS, "before")
+    await until(lambda: seen == ["before"])
+    valkey.kill()
+    with pytest.raises(BusUnavailable):
+        await bus.publish(TEXTS, "lost, and the publisher knows")
+    await until(lambda: not bus.up)
+    valkey.start()
+    await bus.publish(TEXTS, "after")
+    await until(lambda: bus.up and seen == ["before", "after"])
+    await cancelled(task)
+
+
+async def test_a_short_absence_is_ridden_out_by_publish(valkey: Valkey) -> None:
+    patient = RedisBus(valkey.url, "test", SystemClock(), timing=RedisTiming(publish_s=20))
+    valkey.kill()
+    publishing = asyncio.create_task(patient.publish(TEXTS, "x"))
+    await until(lambda: not patient.up)
+    valkey.start()
+    await publishing
+    assert valkey.client.xlen(STREAM) == 1
+    await patient.aclose()
+
+
+async def test_b2_server_that_comes_back_empty_gets_its_groups_again(valkey: Valkey, bus: RedisBus) -> None:
+    seen = Seen()
+    task = asyncio.create_task(bus.consume(TEXTS, "g", seen))
+    await bus.publish(TEXTS, "before")
+    await until(lambda: seen == ["before"])
+    valkey.kill()
+    valkey.forget()
+    valkey.start()
+    await bus.publish(TEXTS, "after")
+    await until(lambda: seen == ["before", "after"])
+    valkey.client.flushall()  # also while a read is waiting
+    await bus.publish(TEXTS, "and again")
+    await until(lambda: seen == ["before", "after", "and again"])
+    await cancelled(task)
+
+
+async def test_b2_a_full_server_refuses_and_recovers(valkey: Valkey, bus: RedisBus) -> None:
+    valkey.client.config_set("maxmemory-policy", "noeviction")
+    valkey.client.config_set("maxmemory", "1mb")
+    with pytest.raises(BusUnavailable):
+        await bus.publish(TEXTS, "x" * 100)
+    valkey.client.config_set("maxmemory", "0")
+    await bus.publish(TEXTS, "y")
+
+
+async def test_handled_messages_are_not_handled_again_when_the_acknowledgement_was_lost(
+    valkey: Valkey, bus: RedisBus
+) -> None:
+    seen = Seen()
+
+    async def handle(message: Message[str]) -> None:
+        await seen(message)
+        if message.body == "b":
+            valkey.kill()
+
+    await bus.publish_many(TEXTS, ["a", "b", "c"])
+    task = asyncio.create_task(bus.consume(TEXTS, "g", handle))
+    await until(lambda: len(seen) == 3 and not bus.up)
+    valkey.start()
+    await bus.publish(TEXTS, "d")
+    await until(lambda: "d" in seen)
+    await cancelled(task)
+    assert seen == ["a", "b", "c", "d"]
+    assert valkey.client.xpending(STREAM, "g")["pending"] == 0
+
+
+async def test_trim_keeps_what_a_group_has_not_acknowledged(valkey: Valkey, bus: RedisBus) -> None:
+    hold, quick = asyncio.Event(), Seen()
+    slow = Seen()
+
+    async def wait(message: Message[str]) -> None:
+        if message.body == "150":
+            await hold.wait()
+        await slow(message)
+
+    names = [str(number) for number in range(1000)]
+    tasks = [
+        asyncio.create_task(bus.consume(TEXTS, group, handler))
+        for group, handler in (("slow", wait), ("quick", quick))
+    ]
+    await until(lambda: bool(valkey.client.exists(STREAM)) and len(valkey.client.xinfo_groups(STREAM)) == 2)
+    for start in range(0, 1000, 50):
+        await bus.publish_many(TEXTS, names[start : start + 50])
+    await until(lambda: quick == names)
+    await until(lambda: valkey.client.xlen(STREAM) < 1000)  # trimmed up to the slow group's oldest
+    assert valkey.client.xlen(STREAM) >= 850
+    hold.set()
+    await until(lambda: slow == names)
+    await until(lambda: valkey.client.xlen(STREAM) < 250)  # the rest of one node stays
+    for task in tasks:
+        await cancelled(task)
+
+
+async def test_a_topic_that_nobody_reads_is_bounded(valkey: Valkey, bus: RedisBus) -> None:
+    for _ in range(26):
+        await bus.publish_many(TEXTS, ["x"] * 500)
+    assert 10_000 <= valkey.client.xlen(STREAM) <= 11_200
+
+
+async def test_bytes_that_are_no_message_go_to_the_dead_letters(valkey: Valkey, bus: RedisBus) -> None:
+    dead, seen = list[str](), Seen()
+    bus.on_dead = lambda topic, message_id, error: dead.append(error)
+    valkey.client.xadd(STREAM, {"m": b"\xc1garbage"})
+    await bus.publish(TEXTS, "sound")
+    task = asyncio.create_task(bus.consume(TEXTS, "g", seen))
+    await until(lambda: seen == ["sound"] and bool(dead))
+    assert dead[0].startswith("CodecError")
+    letters: Any = valkey.client.xrange(STREAM + DEAD)
+    ((_, fields),) = letters
+    assert (fields[b"m"], fields[b"group"], fields[b"consumer"]) == (b"\xc1garbage", b"g", b"0")
+    assert valkey.client.xpending(STREAM, "g")["pending"] == 0
+    await cancelled(task)
+
+
+_CONSUMER = """
+import asyncio, sys
+from engine.bus import Topic
+from engine.clock import SystemClock
+from engine.redis_bus import RedisBus
+
+async def handle(message):
+    print(message.body, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(RedisBus(sys.argv[1], "test", SystemClock()).consume(Topic("texts", str), "g", handle))
+"""
+
+
+async def test_b1_killed_after_the_read_the_message_comes_again(valkey: Valkey, bus: RedisBus) -> None:
+    await bus.publish_many(TEXTS, ["first", "second"])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _CONSUMER, valkey.url, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"first\n"
+    process.kill()
+    await process.wait()
+    assert valkey.client.xpending(STREAM, "g")["pending"] == 2
+    seen = Seen()
+    task = asyncio.create_task(bus.consume(TEXTS, "g", seen))
+    await until(lambda: seen == ["first", "second"])
+    await cancelled(task)
+    assert valkey.client.xpending(STREAM, "g")["pending"] == 0
+
+
+async def test_a_message_that_ends_the_process_every_time_is_put_aside(valkey: Valkey, bus: RedisBus) -> None:
+    await bus.publish_many(TEXTS, ["deadly", "sound"])
+    valkey.client.xgroup_create(STREAM, "g", id="0")
+    valkey.client.xreadgroup("g", "0", {STREAM: ">"}, count=2)
+    for _ in range(10):  # ten lives that ended while they handled it
+        valkey.client.xreadgroup("g", "0", {STREAM: "0"}, count=1)
+    seen = Seen()
+    task = asyncio.create_task(bus.consume(TEXTS, "g", seen))
+    await until(lambda: seen == ["sound"])
+    await cancelled(task)
+    assert valkey.client.xlen(STREAM + DEAD) == 1
+
+
+async def test_cancelled_consumers_end_at_any_moment(valkey: Valkey, bus: RedisBus) -> None:
+    for pause_ms in range(60):
+        task = asyncio.create_task(bus.consume(TEXTS, "g", Seen(), consumer=str(pause_ms)))
+        await bus.publish(TEXTS, "x")
+        await asyncio.sleep(pause_ms / 4000)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        assert done
+
+
+# -- the cache
+
+
+async def test_cache_keeps_values_and_never_raises(valkey: Valkey, bus: RedisBus) -> None:
+    await bus.set_hash("market:prices", {"BTC": b"1.5", "ETH": b"2"})
+    await bus.set_hash("market:prices", {"BTC": b"1.6"})
+    await bus.set_json("api:x", b"{}", ttl_s=100)
+    assert await bus.get_hash("market:prices") == {"BTC": b"1.6", "ETH": b"2"}
+    assert await bus.get("api:x") == b"{}"
+    assert 0 < valkey.client.pttl("api:x") <= 100_000
+    assert await bus.get("nothing") is None
+    valkey.kill()
+    await bus.set_json("api:x", b"[]")
+    await bus.set_hash("market:prices", {"BTC": b"1.7"})
+    assert await bus.get("api:x") is None
+    assert await bus.get_hash("market:prices") == {}
+    assert bus.cache_writes_dropped == 2
