@@ -236,9 +236,10 @@ class Session:
         return self._settled()
 
     def _left(self, key: tuple[str, str], now_s: float) -> list[Action]:
-        self._leaving.pop(key, None)
         arg = self._args.get(key)
-        return self._ask((arg,), now_s, alone=True) if arg is not None else []
+        if self._leaving.pop(key, None) is None or arg is None:
+            return []
+        return self._ask((arg,), now_s, alone=True)
 
     # -- requests
 
