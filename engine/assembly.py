@@ -8,6 +8,7 @@ import msgspec
 
 from engine.clock import Clock
 from engine.config.settings import Settings
+from engine.config.values import plain
 from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, coin
 from engine.executor.decision import AnswerRules
@@ -83,7 +84,7 @@ def trader_records(settings: Settings, now_ns: int) -> list[TraderRecord]:
             kind="model" if trader.model else "strategy",
             model=trader.model or (trader.strategy.name if trader.strategy else ""),
             account_id=settings.provider_id,
-            config=msgspec.json.encode(trader),
+            config=msgspec.json.encode(trader, enc_hook=plain),
             ts=now_ns,
         )
         for trader in settings.manager.traders

@@ -48,3 +48,12 @@ class Secret:
 
     def __str__(self) -> str:
         return "***"
+
+
+def plain(value: object) -> object:
+    """Encoder hook: a duration as seconds, a secret as stars. Raises NotImplementedError for other types."""
+    if isinstance(value, Duration):
+        return float(value)
+    if isinstance(value, Secret):
+        return str(value)
+    raise NotImplementedError(f"{type(value).__name__} has no place in a configuration")

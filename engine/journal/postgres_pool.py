@@ -82,7 +82,7 @@ class Pool:
             if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     self._dsn,
-                    min_size=1,
+                    min_size=0,
                     max_size=self._largest,
                     command_timeout=TIMEOUT_S,
                     timeout=TIMEOUT_S,
