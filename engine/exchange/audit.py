@@ -9,8 +9,10 @@ import structlog
 
 from engine.core.books import RESERVE, Comparison, VenueHolding
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
-from engine.core.ledger import CashFlow, FlowKind
-from engine.core.orders import ZERO, OrderState
+from engine.core.orders import (
+    ZERO,
+    OrderState,
+)
 from engine.exchange.context import ExchangeContext
 from engine.exchange.orders import OrderDesk
 from engine.exchange.ports import PositionMode, VenueBalance, VenuePosition
@@ -123,42 +125,3 @@ class Auditor:
                 ts=check.ts,
             )
             await patiently(lambda: self._context.journal.record_risk_event(event))
-
-
-async def fund(context: ExchangeContext, capital: dict[str, Decimal]) -> None:
-    """Give each trader its start capital, once: the account's cash is the reserve, capital comes from it.
-
-    Raises VenueMisconfigured when the reserve does not hold what the traders are promised.
-    """
-    books, now = context.books, context.clock.now_ns()
-    reserve = books.account(RESERVE)
-    flows: list[CashFlow] = []
-
-    def flow(flow_id: str, trader_id: str, amount: Decimal) -> None:
-        flows.append(
-            CashFlow(
-                flow_id=f"{books.account_id}:{flow_id}",
-                trader_id=trader_id,
-                account_id=books.account_id,
-                kind=FlowKind.CAPITAL,
-                amount=amount,
-                ts=now,
-            )
-        )
-
-    free = reserve.cash
-    if not reserve.capital and not any(account.capital for account in books.traders()):
-        free = (await context.venue.balance()).cash
-        flow("reserve", RESERVE, free)
-    for trader_id, amount in capital.items():
-        if not books.account(trader_id).capital:
-            free -= amount
-            flow(f"capital:{trader_id}", trader_id, amount)
-            flow(f"capital:{trader_id}:from", RESERVE, -amount)
-    if free < 0:
-        raise Rejected(
-            f"the account holds {-free} less than its traders are promised; lower total_equity_usd"
-        )
-    for each in flows:
-        await patiently(lambda each=each: context.journal.record_cash_flow(each))  # type: ignore[misc]
-        books.apply_cash(each)

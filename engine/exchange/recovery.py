@@ -32,6 +32,7 @@ class Recovery:
     def __init__(self, context: ExchangeContext, desk: OrderDesk) -> None:
         self._context = context
         self._desk = desk
+        self._first_start_ns = context.clock.now_ns()
         self._asked: dict[str, tuple[float, int]] = {}  # client order id → (real time of last, count)
 
     async def load(self) -> None:
@@ -39,6 +40,8 @@ class Recovery:
         context = self._context
         account_id = context.books.account_id
         bookings = await patiently(lambda: context.journal.bookings(account_id))
+        if bookings.cash_flows:
+            self._first_start_ns = bookings.cash_flows[0].ts
         for flow in bookings.cash_flows:
             context.books.apply_cash(flow)
         await self._fold(bookings)
@@ -76,17 +79,25 @@ class Recovery:
         Raises Unavailable or OutcomeUnknown when the venue does not answer; call again then.
         """
         context, desk = self._context, self._desk
-        account_id = context.books.account_id
-        newest = await patiently(lambda: context.journal.newest_fill_ns(account_id))
+        since = await self._since()
         for report in await context.venue.open_orders():
             await desk.report(report)
         for order in list(desk.open.values()):
             await self._settle(order)
-        for report in await context.venue.executions_since(max(0, newest - _OVERLAP_NS)):
+        for report in await context.venue.executions_since(since):
             await desk.report(report)
         await desk.drained()
-        await self.book_funding(max(0, newest - _OVERLAP_NS))
+        await self.book_funding(since)
         log.info("venue reconciled", open_orders=len(desk.open))
+
+    async def _since(self) -> int:
+        """From when executions are asked for: a little before the newest known, or the first start.
+
+        What the account did before edgewise knew it is not ours to book.
+        """
+        account_id = self._context.books.account_id
+        newest = await patiently(lambda: self._context.journal.newest_fill_ns(account_id))
+        return max(newest - _OVERLAP_NS, self._first_start_ns)
 
     async def _settle(self, order: Order) -> None:
         """Ask for one order until the venue knows it, or surely never had it."""

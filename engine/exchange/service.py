@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 import structlog
 
 from engine.bus import INTENTS, Message
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
-from engine.core.orders import ExecutionReport, OrderIntent, OrderType, Purpose
+from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, Purpose
 from engine.core.times import NS_PER_HOUR, NS_PER_S
-from engine.exchange.audit import Auditor, fund
+from engine.exchange.audit import Auditor
 from engine.exchange.context import ExchangeContext
+from engine.exchange.opening import open_books
 from engine.exchange.orders import OrderDesk
 from engine.exchange.ports import StreamStatus, VenueBalance, VenueEvent
 from engine.exchange.protection import Guard
@@ -83,7 +85,7 @@ class ExchangeService:
     async def _synchronise(self) -> None:
         await self._context.venue.check_account()
         await self.recovery.reconcile()
-        await fund(self._context, self._capital)
+        await open_books(self._context, self._capital)
         if self._context.trading_enabled:
             for symbol, leverage in self._leverage.items():
                 await self._context.venue.set_leverage(symbol, leverage)
@@ -156,10 +158,13 @@ class ExchangeService:
         while True:
             await clock.sleep_real(1.0)
             for order in list(self.desk.open.values()):
-                resting = order.intent.purpose is Purpose.ENTRY and order.intent.order_type in {
-                    OrderType.LIMIT,
-                    OrderType.POST_ONLY,
-                }
-                if resting and clock.now_ns() - order.intent.ts_created > self._limit_timeout_ns:
-                    name = f"cancel:{order.client_order_id}"
-                    self._context.jobs.start(name, lambda order=order: self.desk.cancel(order))
+                if self._is_stale(order):
+                    self._context.jobs.start(
+                        f"cancel:{order.client_order_id}", partial(self.desk.cancel, order)
+                    )
+
+    def _is_stale(self, order: Order) -> bool:
+        intent = order.intent
+        rests = intent.order_type in {OrderType.LIMIT, OrderType.POST_ONLY}
+        age_ns = self._context.clock.now_ns() - intent.ts_created
+        return rests and intent.purpose is Purpose.ENTRY and age_ns > self._limit_timeout_ns

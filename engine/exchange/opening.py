@@ -1,0 +1,121 @@
+"""The first page of the books: capital for the traders, and what was there before them."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import structlog
+
+from engine.core.books import RESERVE
+from engine.core.errors import VenueMisconfigured
+from engine.core.ledger import CashFlow, FlowKind
+from engine.core.market import Side
+from engine.core.orders import (
+    UNATTRIBUTED,
+    ZERO,
+    Fill,
+    Order,
+    OrderIntent,
+    OrderState,
+    OrderType,
+    PositionSide,
+    Purpose,
+)
+from engine.exchange.context import ExchangeContext
+from engine.exchange.ports import VenuePosition
+from engine.retry import patiently
+
+log = structlog.get_logger()
+
+
+async def open_books(context: ExchangeContext, capital: dict[str, Decimal]) -> None:
+    """Give each trader its start capital, once: the account's cash is the reserve, capital comes from it.
+
+    At the very first start, positions that the account holds already are adopted at the venue's average
+    price: they belong to nobody, and stop entries in their symbols. Raises VenueMisconfigured when the
+    reserve does not hold what the traders are promised.
+    """
+    books, now = context.books, context.clock.now_ns()
+    reserve = books.account(RESERVE)
+    first = not reserve.capital and not any(account.capital for account in books.traders())
+    flows: list[CashFlow] = []
+
+    def flow(flow_id: str, trader_id: str, amount: Decimal) -> None:
+        flows.append(
+            CashFlow(
+                flow_id=f"{books.account_id}:{flow_id}",
+                trader_id=trader_id,
+                account_id=books.account_id,
+                kind=FlowKind.CAPITAL,
+                amount=amount,
+                ts=now,
+            )
+        )
+
+    free = reserve.cash
+    if first:
+        free = (await context.venue.balance()).cash
+        flow("reserve", RESERVE, free)
+    for trader_id, amount in capital.items():
+        if not books.account(trader_id).capital:
+            free -= amount
+            flow(f"capital:{trader_id}", trader_id, amount)
+            flow(f"capital:{trader_id}:from", RESERVE, -amount)
+    if free < 0:
+        raise VenueMisconfigured(f"the account lacks {-free} of what its traders get; lower total_equity_usd")
+    if first:
+        for position in await context.venue.positions():
+            if position.contracts:
+                await _adopt(context, position, now)
+    for each in flows:
+        await _put(context, each)
+
+
+async def _put(context: ExchangeContext, flow: CashFlow) -> None:
+    await patiently(lambda: context.journal.record_cash_flow(flow))
+    context.books.apply_cash(flow)
+
+
+async def _adopt(context: ExchangeContext, position: VenuePosition, now: int) -> None:
+    """Book a position that was there before us, as one fill that nobody made."""
+    long = position.contracts > 0
+    side = Side.BUY if long else Side.SELL
+    holder = position.position_side or (PositionSide.LONG if long else PositionSide.SHORT)
+    name = f"x{position.symbol}{holder}"
+    contracts = abs(position.contracts)
+    intent = OrderIntent(
+        intent_id=name,
+        cycle_id="",
+        trader_id=UNATTRIBUTED,
+        account_id=context.books.account_id,
+        symbol=position.symbol,
+        side=side,
+        position_side=holder,
+        purpose=Purpose.EXTERNAL,
+        order_type=OrderType.MARKET,
+        contracts=contracts,
+        ts_created=now,
+    )
+    fill = Fill(
+        fill_id=f"adopted:{position.symbol}:{holder}",
+        client_order_id=name,
+        venue_order_id="",
+        trader_id=UNATTRIBUTED,
+        account_id=context.books.account_id,
+        symbol=position.symbol,
+        side=side,
+        position_side=holder,
+        purpose=Purpose.EXTERNAL,
+        contracts=contracts,
+        price=position.average_price,
+        contract_value=context.contracts.contract_value(position.symbol),
+        fee=ZERO,
+        maker=False,
+        ts_event=now,
+    )
+    order = Order(
+        client_order_id=name, intent=intent, state=OrderState.FILLED, filled=contracts, claimed=contracts
+    )
+    if await patiently(lambda: context.journal.record_execution(order, fill)):
+        context.books.apply_fill(fill)
+        log.warning("position adopted", symbol=position.symbol, contracts=str(position.contracts))
