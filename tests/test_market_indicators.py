@@ -64,6 +64,7 @@ ORACLES: dict[str, Callable[[Columns], Lines]] = {
 }
 
 
+WIDTH, PLACE = 3, 4  # of the lines of a band: its width, and %b
 OSCILLATORS = ("rsi", "kdj", "stoch", "cci", "roc", "adx", "zscore", "obv")  # not in units of the price
 
 
@@ -81,16 +82,16 @@ def lines(name: str, candles: Sequence[Candle]) -> list[list[float | None]]:
 @pytest.mark.parametrize("name", ORACLES)
 def test_indicator_equals_talib(name: str, seed: int, price: float, step: float) -> None:
     candles = walk(seed, 220, price=price, step=step)
-    for ours, theirs in zip(lines(name, candles), ORACLES[name](Columns(candles)), strict=False):
+    oracle = ORACLES[name](Columns(candles))
+    for number, (ours, theirs) in enumerate(zip(lines(name, candles), oracle, strict=False)):
         known = [i for i, value in enumerate(theirs) if not math.isnan(value)]
         assert known, "the oracle gave something to compare with"
-        # TA-Lib's own variance is E[x^2] - E[x]^2: it has lost this much to the price level
-        lost = 1e-13 / step**2 if name.startswith(("bb", "zscore")) else 0.0
-        near_zero = 1e-9 if name.startswith(OSCILLATORS) else 1e-12 * price
+        pure = name.startswith(OSCILLATORS) or (name.startswith("bb_") and number == PLACE)
+        near_zero = 1e-9 if pure else 1e-12 * price  # a difference of like numbers has no relative error
         for i in known:
             value = ours[i]
             assert value is not None
-            assert math.isclose(value, theirs[i], rel_tol=1e-9 + lost, abs_tol=near_zero)
+            assert math.isclose(value, theirs[i], rel_tol=1e-9, abs_tol=near_zero)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -146,14 +147,17 @@ def test_indicator_says_when_it_is_ready(name: str) -> None:
     assert study.value == study.values[0]
 
 
-def test_sums_do_not_drift_over_a_long_life() -> None:
-    study = build("zscore_20")
-    candles = walk(11, 20_000, step=0.0004)
+@pytest.mark.parametrize("count", [20, 33, 219, 20_000])
+def test_deviation_is_exact_however_long_it_runs(count: int) -> None:
+    score, band = build("zscore_20"), build("bb_20")
+    candles = walk(11, count, step=0.0004)
     for item in candles:
-        study.update(item)
+        score.update(item)
+        band.update(item)
     window = [c.close for c in candles[-20:]]
-    exact = (window[-1] - statistics.fmean(window)) / statistics.pstdev(window)
-    assert study.value == pytest.approx(exact, rel=1e-10)
+    mean, deviation = statistics.fmean(window), statistics.pstdev(window)
+    assert score.value == pytest.approx((window[-1] - mean) / deviation, rel=1e-10)
+    assert band.values[WIDTH] == pytest.approx(4 * deviation / mean, rel=1e-10)
 
 
 def test_bbi_is_the_mean_of_four_means() -> None:
