@@ -18,6 +18,7 @@ import structlog
 from engine.assembly import (
     InstrumentBook,
     build_deciders,
+    build_scheduler,
     build_traders,
     check_symbols,
     trader_records,
@@ -42,7 +43,6 @@ from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import migrate
 from engine.log import configure
 from engine.manager.accounts import TraderAccounts
-from engine.manager.build import build_scheduler
 from engine.manager.service import ManagerContext, ManagerService, MarketView
 from engine.market.service import MarketService
 from engine.redis_bus import RedisBus
@@ -183,7 +183,7 @@ class Engine:
             audit_every_s=_AUDIT_EVERY_S,
         )
         view = MarketView({}, instruments.by_symbol)
-        scheduler = build_scheduler(settings.manager, {t: traders[t].symbols for t in traders}, now)
+        scheduler = build_scheduler(settings, traders, now)
         context = ManagerContext(
             settings.manager, books, accounts, view, self.exchange, scheduler, bus, journal, clock
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
@@ -18,6 +19,8 @@ from engine.executor.ports import Decider
 from engine.executor.prompt import PromptLibrary
 from engine.executor.strategies.catalog import make_strategy
 from engine.journal.ports import Journal, TraderRecord
+from engine.manager.budget import Budget
+from engine.manager.scheduler import Scheduler
 from engine.manager.traders import Trader
 
 
@@ -73,6 +76,21 @@ def build_traders(settings: Settings, states: dict[str, bytes]) -> dict[str, Tra
         tightened = msgspec.structs.replace(config, risk_params=limits)
         traders[config.id] = Trader(tightened, settings.symbols(config), states.get(config.id, b""))
     return traders
+
+
+def build_scheduler(settings: Settings, traders: Mapping[str, Trader], now_ns: int) -> Scheduler:
+    """All traders with their rhythms; decision_interval, where given, is the long cycle."""
+    scheduler = Scheduler(Budget(settings.manager.budget))
+    for trader in traders.values():
+        rhythm = trader.config.rhythm
+        interval = trader.config.decision_interval or settings.executor.decision_interval
+        if interval is not None:
+            shorter = min(rhythm.short_cycle, interval)
+            rhythm = msgspec.structs.replace(rhythm, long_cycle=interval, short_cycle=shorter)
+        if trader.config.auto_start:
+            model = trader.config.model
+            scheduler.add(trader.trader_id, rhythm, trader.symbols, now_ns, model=model)
+    return scheduler
 
 
 def trader_records(settings: Settings, now_ns: int) -> list[TraderRecord]:

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.config.loader import Duration
-from engine.config.scheduler import RhythmConfig
+from engine.config.scheduler import BudgetConfig, RhythmConfig
 
 Percent = Annotated[Decimal, Meta(ge=0, le=100)]
 Positive = Annotated[Decimal, Meta(gt=0)]
@@ -97,6 +97,7 @@ class ManagerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     manager: CapitalConfig = CapitalConfig()
     traders: Annotated[tuple[TraderConfig, ...], Meta(min_length=1)]
     monitoring: MonitoringConfig = MonitoringConfig()
+    budget: BudgetConfig = BudgetConfig()
 
     def capital(self, trader: TraderConfig) -> Decimal:
         """Start capital: the trader's percentage of what is not reserved; equal parts if so configured."""

@@ -136,6 +136,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     prices: dict[str, float]
     ts_decided: int
     refusal: str = ""  # why it became «hold»: reason code of DecisionRefused, or timeout, unavailable
+    cost_usd: Decimal = Decimal(0)  # of all model calls of the cycle
 
 
 class CycleStatus(StrEnum):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from contextlib import AsyncExitStack
 
 import aiohttp
 from rich.console import Console
@@ -22,6 +23,7 @@ from engine.demo.plan import (
 from engine.demo.screen import Screen
 from engine.demo.watch import View, Watcher
 from engine.embedded import EmbeddedServers, ServerAddresses, external_addresses
+from engine.log import configure
 from engine.supervise import ProcessFailed, Supervisor
 
 _NEEDED = ("frames", "signals", "decisions", "fills")
@@ -31,61 +33,65 @@ _QUIET_TRIES = 20
 async def run_demo(options: DemoOptions, console: Console) -> int:
     """Run until the time is over or a signal comes. 0: it traded and the books balance (or was stopped)."""
     prepare_home(options)
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    external = external_addresses(os.environ)
-    if external is not None:
-        return await _with_servers(options, console, external, stop)
-    async with EmbeddedServers(options.home / "servers") as servers:
-        async with asyncio.TaskGroup() as tasks:
-            keeping = tasks.create_task(servers.run(), name="embedded servers")
-            code = await _with_servers(options, console, servers.addresses, stop)
-            keeping.cancel()
-        return code
-
-
-async def _with_servers(
-    options: DemoOptions, console: Console, servers: ServerAddresses, stop: asyncio.Event
-) -> int:
-    ports, epoch = choose_ports(options), next_epoch(options)
-    clock, failed, view = epoch.clock(), False, View()
-    with Screen(console, ports, options.speed) as screen:
+    clock = next_epoch(options).clock()
+    with (options.home / "logs" / "demo.log").open("ab") as out:
+        configure(clock, "info", "demo", out)
+        demo = asyncio.ensure_future(_demo(options, console))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, demo.cancel)
         try:
-            async with Supervisor(clock, screen.on_state) as supervisor, aiohttp.ClientSession() as session:
-                for spec in processes(options, ports, epoch, servers):
-                    if not stop.is_set():
-                        await supervisor.start(spec)
-                screen.note(f"API on http://127.0.0.1:{ports.api}, logs in {options.home / 'logs'}")
-                watcher = Watcher(session, f"http://127.0.0.1:{ports.api}")
-                view = await _watch(options, clock, screen, watcher, stop)
-        except* ProcessFailed as failures:
-            failed = True
-            for failure in failures.exceptions:
-                console.print(str(failure), style="red", markup=False)
-    if failed:
+            return await demo
+        except asyncio.CancelledError:
+            console.print("stopped")
+            return 0
+
+
+async def _demo(options: DemoOptions, console: Console) -> int:
+    failures: list[str] = []
+    view = View()
+    try:
+        async with AsyncExitStack() as stack:
+            servers = external_addresses(os.environ)
+            if servers is None:
+                embedded = await stack.enter_async_context(EmbeddedServers(options.home / "servers"))
+                servers = embedded.addresses
+                keeping = await stack.enter_async_context(asyncio.TaskGroup())
+                keeper = keeping.create_task(embedded.run(), name="embedded servers")
+                stack.callback(keeper.cancel)
+            view = await _with_servers(options, console, servers)
+    except* ProcessFailed as group:
+        failures = [str(failure) for failure in group.exceptions]
+    for failure in failures:
+        console.print(failure, style="red", markup=False)
+    if failures:
         return 1
-    return _summary(console, view) if options.run_for_s else 0
+    return _summary(console, view)
 
 
-async def _watch(
-    options: DemoOptions, clock: Clock, screen: Screen, watcher: Watcher, stop: asyncio.Event
-) -> View:
+async def _with_servers(options: DemoOptions, console: Console, servers: ServerAddresses) -> View:
+    """Start the processes in order, then watch them until the time is over."""
+    ports, epoch = choose_ports(options), next_epoch(options)
+    clock = epoch.clock()
+    with Screen(console, ports, options.speed) as screen:
+        async with Supervisor(clock, screen.on_state) as supervisor, aiohttp.ClientSession() as session:
+            for spec in processes(options, ports, epoch, servers):
+                await supervisor.start(spec)
+            screen.note(f"API on http://127.0.0.1:{ports.api}, logs in {options.home / 'logs'}")
+            watcher = Watcher(session, f"http://127.0.0.1:{ports.api}")
+            return await _watch(options, clock, screen, watcher)
+
+
+async def _watch(options: DemoOptions, clock: Clock, screen: Screen, watcher: Watcher) -> View:
     """Look once a second; at the end until the books balance, or a little longer."""
     end_s = clock.real_s() + options.run_for_s if options.run_for_s else float("inf")
     view = View()
-    while not stop.is_set() and clock.real_s() < end_s:
+    while clock.real_s() < end_s:
         view = await watcher.look()
         screen.show(view, clock.now_ns(), clock.real_s())
         save_reached(options, clock.now_ns())
-        try:
-            async with asyncio.timeout(min(1.0, max(0.0, end_s - clock.real_s()))):
-                await stop.wait()
-        except TimeoutError:
-            continue
+        await clock.sleep_real(min(1.0, max(0.0, end_s - clock.real_s())))
     for _ in range(_QUIET_TRIES):
-        if stop.is_set() or (view.health and view.health.balanced):
+        if view.health and view.health.balanced:
             break
         await clock.sleep_real(0.5)
         view = await watcher.look()

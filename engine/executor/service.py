@@ -117,7 +117,7 @@ class ExecutorService:
 
     async def _close(self, record: CycleRecord) -> None:
         """Journal first, then publish. A cycle that was closed before is left alone."""
-        decision = record.decision
+        decision = msgspec.structs.replace(record.decision, cost_usd=record.cost_usd)
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 if not await patiently(lambda: self._journal.record_cycle(record)):

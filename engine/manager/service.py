@@ -26,7 +26,8 @@ from engine.bus import (
 from engine.clock import Clock
 from engine.config.manager import ManagerConfig
 from engine.core.books import Books
-from engine.core.decisions import Decision, Wakeup
+from engine.core.decisions import CycleRecord, CycleStatus, Decision, Wakeup
+from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
 from engine.core.orders import ZERO, OrderIntent
 from engine.core.signals import MarketSnapshot, Signal
@@ -85,13 +86,34 @@ class ManagerService:
         self.wakeups = 0
 
     async def start(self) -> None:
-        """Take up what the former life left: scheduler and breaker states, cycles that nobody closed."""
+        """Take up what the former life left: schedules, and cycles that nobody will close any more."""
         context = self._context
-        for trader_id, state in (
-            await patiently(lambda: context.journal.load_states(KeepState.SCHEDULER))
-        ).items():
-            if trader_id in self.traders:
-                context.scheduler.restore(trader_id, state)
+        states = await patiently(lambda: context.journal.load_states(KeepState.SCHEDULER))
+        for trader_id in context.scheduler.traders:
+            if trader_id in states:
+                try:
+                    context.scheduler.restore(trader_id, states[trader_id])
+                except CodecError as error:
+                    log.warning("schedule of a former version dropped", trader=trader_id, error=str(error))
+        for cycle_id in await patiently(context.journal.open_cycles):
+            await self._abandon(cycle_id)
+
+    async def _abandon(self, cycle_id: str) -> None:
+        """Close a cycle that was being thought about when the engine ended; its trader is free again."""
+        trader_id, now = cycle_id.rpartition("-")[0], self._context.clock.now_ns()
+        decision = Decision(
+            cycle_id=cycle_id,
+            trader_id=trader_id,
+            decider="",
+            actions=(),
+            prices={},
+            ts_decided=now,
+            refusal="engine_ended",
+        )
+        record = CycleRecord(decision=decision, status=CycleStatus.ABANDONED)
+        await patiently(lambda: self._context.journal.record_cycle(record))
+        self._context.scheduler.on_closed(cycle_id, trader_id, now)
+        log.info("cycle abandoned", cycle=cycle_id)
 
     async def run(self) -> None:
         """Everything that goes on beside each other; ends only with an error."""
@@ -163,7 +185,8 @@ class ManagerService:
         trader = self.traders.get(decision.trader_id)
         if trader is None:
             return
-        context.scheduler.on_closed(decision.cycle_id, decision.trader_id, context.clock.now_ns())
+        now, cost = context.clock.now_ns(), decision.cost_usd
+        context.scheduler.on_closed(decision.cycle_id, decision.trader_id, now, cost_usd=cost)
         await self._keep_schedule((decision.trader_id,))
         verdicts, intents = self._translator.translate(
             decision, trader, lambda: context.accounts.view(trader.trader_id)

@@ -1,0 +1,324 @@
+"""When one trader looks at the market. Sans I/O: a state, and what signals and time do to it.
+
+The rules:
+- A trader looks once per cycle: the long one, or the short one while something is going on.
+- An UP, DOWN or SPIKE edge of at least `min_salience` begins the short cycle and wakes the trader after the
+  grace window, which opens with the first edge and merges all that come within it into one wakeup. A timer
+  that fires in the window joins it.
+- While the trader thinks, edges collect in one pending wakeup. After its decision comes the cooldown: an edge
+  in it does not wake (the timer of the short cycle will look), unless it is urgent. What was collected while
+  thinking waits until the cooldown is over, and edges in the cooldown join it.
+- Excursions end with RECOVERED, or when they have lasted `longest_short` (the new normal; a cross has no
+  RECOVERED). When none is open and no edge came for `stable_for`, the long cycle is back.
+- An edge is looked at once, whatever delivers it again. A refused edge is counted and noted with its reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+from engine.config.scheduler import RhythmConfig
+from engine.core.decisions import CycleMode, WakeKind, WakeReason
+from engine.core.signals import Edge, Signal
+from engine.core.times import NS_PER_MS, NS_PER_S
+
+MAX_REASONS: Final = 64
+_MAX_SEEN: Final = 128
+_MAX_OPEN: Final = 256
+_MAX_NOTES: Final = 64
+
+
+class Refusal(StrEnum):
+    """Why a signal did not wake a trader; the codes of the budget are in engine.manager.budget.Shortage."""
+
+    DUPLICATE = "duplicate"
+    BELOW_SALIENCE = "below-salience"
+    PAUSED = "paused"
+    COOLDOWN = "cooldown"
+    FULL = "full"  # the pending wakeup has MAX_REASONS already
+    MERGED = "thinking-merged"  # not lost: it is in the pending wakeup
+    EXPIRED = "expired"  # a cycle without an answer at its deadline
+
+
+class Note(msgspec.Struct, frozen=True):
+    """What happened beside the reasons of a wakeup: `subject` is the signal's id, or the cycle's."""
+
+    ts: int
+    code: str
+    subject: str
+
+
+class Thinking(msgspec.Struct, frozen=True):
+    """The cycle that is under way."""
+
+    cycle_id: str
+    deadline_ns: int
+
+
+class Due(msgspec.Struct, frozen=True, kw_only=True):
+    """A trader is to decide now. `notes`: what was refused or merged since its last wakeup, oldest first.
+
+    `cycle_id` follows from the time at which the wakeup was due: the same state gives the same id.
+    """
+
+    trader_id: str
+    cycle_id: str
+    mode: CycleMode
+    reasons: tuple[WakeReason, ...]
+    deadline_ns: int
+    notes: tuple[Note, ...] = ()
+
+
+class RhythmState(msgspec.Struct, kw_only=True):
+    """All that must survive a restart. Times are engine nanoseconds, 0 is none."""
+
+    mode: CycleMode = CycleMode.LONG
+    timer_ns: int = 0
+    woken_ns: int = 0
+    cooldown_until_ns: int = 0
+    quiet_since_ns: int = 0
+    paused: bool = False
+    paused_until_ns: int = 0  # 0: until an operator resumes
+    thinking: Thinking | None = None
+    pending: list[WakeReason] = []
+    ripe_ns: int = 0  # when the window of the pending reasons closes
+    urgent: bool = False  # the pending wakeup does not wait for the cooldown
+    deferred: bool = False  # it was told to wait for the budget
+    open: dict[str, int] = {}  # excursion → since
+    seen: dict[str, int] = {}  # ids of signals that were looked at → when
+    notes: list[Note] = []
+
+
+class Rhythm:
+    """The state machine of one trader. Let time pass with `advance` before any other event at that time."""
+
+    __slots__ = ("_early_ns", "_refusals", "config", "model", "state", "trader_id")
+
+    def __init__(self, trader_id: str, config: RhythmConfig, model: str, refusals: Counter[str]) -> None:
+        self.trader_id = trader_id
+        self.config = config
+        self.model = model
+        self.state = RhythmState()
+        self._refusals = refusals
+        self._early_ns = 0
+
+    def begin(self, now_ns: int) -> None:
+        """First look within `jitter` from now, at a moment that follows from the trader's id."""
+        share = int.from_bytes(hashlib.blake2b(self.trader_id.encode(), digest_size=8).digest()) / 2**64
+        jitter_ns = _ns(self.config.jitter)
+        # Late at the start and early afterwards by the rest, so that the spread does not close again.
+        self._early_ns = jitter_ns - int(share * jitter_ns)
+        self.state.timer_ns = now_ns + int(share * jitter_ns)
+
+    # -- events
+
+    def on_signal(self, signal: Signal, now_ns: int) -> bool:
+        """Look at a signal; False when the state is the same as before, but for a note."""
+        state = self.state
+        if signal.signal_id in state.seen:
+            self._refusals[Refusal.DUPLICATE] += 1
+            return False
+        if signal.edge is Edge.RECOVERED:
+            self._remember(signal, now_ns)
+            if state.open.pop(_excursion(signal), None) is not None:
+                state.quiet_since_ns = now_ns
+            return True
+        if signal.score < self.config.min_salience:
+            self._refuse(Refusal.BELOW_SALIENCE, signal.signal_id, now_ns)
+            return False
+        self._remember(signal, now_ns)
+        self._excite(signal, now_ns)
+        refusal = self._refusal(signal, now_ns)
+        if refusal is not None:
+            self._refuse(refusal, signal.signal_id, now_ns)
+            return True
+        if state.thinking is not None:
+            self._refuse(Refusal.MERGED, signal.signal_id, now_ns)
+        self._collect(WakeReason(WakeKind.SIGNAL, now_ns, signal), now_ns + _ns(self.config.grace))
+        state.urgent = state.urgent or signal.score >= self.config.urgent_salience
+        return True
+
+    def ask(self, now_ns: int) -> None:
+        """An operator wants a decision now; pauses and cooldowns do not matter, a running cycle does."""
+        self.state.paused, self.state.paused_until_ns = False, 0
+        if len(self.state.pending) < MAX_REASONS:
+            self._collect(WakeReason(WakeKind.OPERATOR, now_ns), now_ns)
+        self.state.ripe_ns, self.state.urgent = now_ns, True
+
+    def pause(self, now_ns: int, until_ns: int) -> None:
+        """Wake no more, until `until_ns` (0: until `ask`). What is pending is refused; thinking goes on."""
+        self._drop_pending(Refusal.PAUSED, now_ns)
+        self.state.paused, self.state.paused_until_ns = True, until_ns
+
+    def close(self, cycle_id: str, now_ns: int) -> bool:
+        """The decision is there. False for a cycle that is not under way (expired, delivered again)."""
+        state = self.state
+        if state.thinking is None or state.thinking.cycle_id != cycle_id:
+            return False
+        state.thinking = None
+        state.cooldown_until_ns = now_ns + _ns(self.config.cooldown)
+        return True
+
+    def take(self, now_ns: int) -> Due:
+        """Wake the trader with all that is pending. Only when `ready_ns()` has come."""
+        state = self.state
+        # Ids have milliseconds; two wakeups of a trader never share one.
+        ts = max(self.ready_ns() or now_ns, (state.woken_ns // NS_PER_MS + 1) * NS_PER_MS)
+        due = Due(
+            trader_id=self.trader_id,
+            cycle_id=f"{self.trader_id}-{ts // NS_PER_MS}",
+            mode=state.mode,
+            reasons=tuple(state.pending),
+            deadline_ns=now_ns + _ns(self.config.max_thinking),
+            notes=tuple(state.notes),
+        )
+        state.thinking = Thinking(due.cycle_id, due.deadline_ns)
+        state.pending, state.notes = [], []
+        state.urgent = state.deferred = False
+        state.woken_ns = ts
+        state.timer_ns = now_ns + self._cycle_ns()
+        return due
+
+    def defer(self, code: str, now_ns: int) -> None:
+        """The budget lets the wakeup wait; counted once, however often it is asked."""
+        if not self.state.deferred:
+            self.state.deferred = True
+            self._refuse(code, self.trader_id, now_ns)
+
+    def give_up(self, code: str, now_ns: int) -> None:
+        """The budget refuses the wakeup: its reasons are gone, the next timer looks again."""
+        self._drop_pending(code, now_ns)
+        self.state.timer_ns = now_ns + self._cycle_ns()
+
+    # -- time
+
+    def ready_ns(self) -> int | None:
+        """When the pending wakeup may go out; None when there is none, or something is in its way."""
+        state = self.state
+        if not state.pending or state.thinking is not None or state.paused:
+            return None
+        return state.ripe_ns if state.urgent else max(state.ripe_ns, state.cooldown_until_ns)
+
+    def next_change_ns(self) -> int | None:
+        """When time alone changes the state next; None when it does not."""
+        state = self.state
+        times = []
+        if state.thinking is not None:
+            times.append(state.thinking.deadline_ns)
+        elif state.paused:
+            if state.paused_until_ns:
+                times.append(state.paused_until_ns)
+        elif state.timer_ns:
+            times.append(max(state.timer_ns, state.cooldown_until_ns))
+        if state.mode is CycleMode.SHORT:
+            times.append(self._calm_ns())
+        return min(times, default=None)
+
+    def advance(self, now_ns: int) -> None:
+        """Let everything happen that was due until now, each at its own time."""
+        while (at := self.next_change_ns()) is not None and at <= now_ns:
+            self._change(at)
+
+    def _change(self, at: int) -> None:
+        state = self.state
+        if state.thinking is not None and state.thinking.deadline_ns <= at:
+            self._refuse(Refusal.EXPIRED, state.thinking.cycle_id, at)
+            self.close(state.thinking.cycle_id, at)
+        elif state.mode is CycleMode.SHORT and self._calm_ns() <= at:
+            self._calm_down(at)
+        elif state.paused and state.paused_until_ns:
+            state.paused, state.paused_until_ns = False, 0
+            state.timer_ns = at
+        else:
+            kind = WakeKind.LONG_TIMER if state.mode is CycleMode.LONG else WakeKind.SHORT_TIMER
+            state.timer_ns = 0  # the wakeup sets it again
+            if len(state.pending) < MAX_REASONS:
+                self._collect(WakeReason(kind if state.woken_ns else WakeKind.START, at), at)
+
+    def _excite(self, signal: Signal, now_ns: int) -> None:
+        state = self.state
+        if len(state.open) >= _MAX_OPEN:
+            del state.open[next(iter(state.open))]
+        state.open[_excursion(signal)] = now_ns
+        state.quiet_since_ns = now_ns
+        if state.mode is CycleMode.LONG:
+            state.mode = CycleMode.SHORT
+            if state.timer_ns:
+                state.timer_ns = min(state.timer_ns, now_ns + self._cycle_ns())
+
+    def _calm_ns(self) -> int:
+        """When the short cycle may end, or the oldest excursion is the new normal."""
+        state = self.state
+        if state.open:
+            return min(state.open.values()) + _ns(self.config.longest_short)
+        return state.quiet_since_ns + _ns(self.config.stable_for)
+
+    def _calm_down(self, at: int) -> None:
+        state = self.state
+        if state.open:
+            normal_ns = at - _ns(self.config.longest_short)
+            state.open = {key: since for key, since in state.open.items() if since > normal_ns}
+            if not state.open:
+                state.quiet_since_ns = at
+            return
+        state.mode = CycleMode.LONG
+        if state.timer_ns and state.woken_ns:
+            state.timer_ns = max(at, state.woken_ns + self._cycle_ns())
+
+    def _cycle_ns(self) -> int:
+        config = self.config
+        cycle_s = config.long_cycle
+        if self.state.mode is CycleMode.SHORT:
+            cycle_s = min(config.short_cycle, config.long_cycle)
+        cycle_ns = _ns(cycle_s)
+        return cycle_ns - min(self._early_ns, cycle_ns // 2)
+
+    # -- bookkeeping
+
+    def _refusal(self, signal: Signal, now_ns: int) -> Refusal | None:
+        state = self.state
+        if state.paused:
+            return Refusal.PAUSED
+        if len(state.pending) >= MAX_REASONS:
+            return Refusal.FULL
+        cooling = state.thinking is None and now_ns < state.cooldown_until_ns
+        if cooling and signal.score < self.config.urgent_salience and not state.pending:
+            return Refusal.COOLDOWN
+        return None
+
+    def _collect(self, reason: WakeReason, ripe_ns: int) -> None:
+        if not self.state.pending:
+            self.state.ripe_ns = ripe_ns
+        self.state.pending.append(reason)
+
+    def _remember(self, signal: Signal, now_ns: int) -> None:
+        seen = self.state.seen
+        if len(seen) >= _MAX_SEEN:
+            del seen[next(iter(seen))]
+        seen[signal.signal_id] = now_ns
+
+    def _refuse(self, code: str, subject: str, now_ns: int) -> None:
+        self._refusals[code] += 1
+        notes = self.state.notes
+        if len(notes) >= _MAX_NOTES:
+            del notes[0]
+        notes.append(Note(now_ns, code, subject))
+
+    def _drop_pending(self, code: str, now_ns: int) -> None:
+        for reason in self.state.pending:
+            self._refuse(code, reason.signal.signal_id if reason.signal else reason.kind, now_ns)
+        self.state.pending = []
+        self.state.urgent = self.state.deferred = False
+
+
+def _excursion(signal: Signal) -> str:
+    return f"{signal.symbol}|{signal.detector}|{signal.timeframe}"
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * NS_PER_S)

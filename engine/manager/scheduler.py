@@ -1,0 +1,288 @@
+"""Who decides when: the rhythms of all traders in one calendar, and the budget they share. Sans I/O.
+
+Signals and time go in, wakeups come out; nothing here reads a clock. Two heaps do the work: the calendar says
+which trader time changes next, the queues (one a model) hold the wakeups that are ready. A wakeup that the
+budget lets wait stays in its queue; what waits longer goes first, and a signal counts as having waited up to
+a minute longer than it has, by its salience. So nothing starves.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from engine.config.scheduler import BudgetConfig, RhythmConfig
+from engine.core.decisions import WakeKind
+from engine.core.errors import CodecError
+from engine.core.signals import Signal
+from engine.core.times import NS_PER_HOUR, NS_PER_MIN
+from engine.manager.budget import ZERO, Budget, Shortage, Spend
+from engine.manager.rhythm import Due, Note, Refusal, Rhythm, RhythmState
+
+__all__ = ["Due", "Note", "Refusal", "Scheduler", "Shortage"]
+
+_VERSION: Final = 1
+_UNSCHEDULED: Final = -1
+
+
+class _Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of one trader as it is stored."""
+
+    version: int
+    rhythm: RhythmState
+    spent: Spend
+
+
+class _Seat:
+    """A trader's place in the heaps. Entries of the calendar that name another time than `at` are void."""
+
+    __slots__ = ("at", "number", "queued", "rhythm")
+
+    def __init__(self, number: int, rhythm: Rhythm) -> None:
+        self.number = number
+        self.rhythm = rhythm
+        self.at = _UNSCHEDULED
+        self.queued = False
+
+
+class Scheduler:
+    """Wakes traders. Calls must come with times that do not go back.
+
+    `refusals` counts by reason code since the process started: rhythm.Refusal and budget.Shortage.
+    """
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.refusals: Counter[str] = Counter()
+        self._budget = budget or Budget(BudgetConfig())
+        self._seats: dict[str, _Seat] = {}
+        self._order: list[_Seat | None] = []  # by number
+        self._by_symbol: dict[str, list[_Seat]] = {}
+        self._calendar: list[tuple[int, int]] = []  # (time, number)
+        self._queues: dict[str, list[tuple[int, int]]] = {}  # model → (time less its bonus, number)
+        self._try_again_ns: int | None = None
+
+    # -- traders
+
+    def add(
+        self, trader_id: str, config: RhythmConfig, symbols: Iterable[str], now_ns: int, *, model: str = ""
+    ) -> None:
+        """Take a trader in: it looks for the first time within its jitter, unless `restore` says otherwise.
+
+        symbols: venue ids whose signals concern it. model: whose budget its wakeups need; "" needs none.
+        Raises ValueError when the trader is there already.
+        """
+        if trader_id in self._seats:
+            raise ValueError(f"trader {trader_id} is scheduled already")
+        seat = _Seat(len(self._order), Rhythm(trader_id, config, model, self.refusals))
+        self._seats[trader_id] = seat
+        self._order.append(seat)
+        for symbol in dict.fromkeys(symbols):
+            self._by_symbol.setdefault(symbol, []).append(seat)
+        seat.rhythm.begin(now_ns)
+        self._place(seat)
+
+    def remove(self, trader_id: str) -> None:
+        """Let a trader go; a cycle that is under way is forgotten."""
+        seat = self._seats.pop(trader_id)
+        self._order[seat.number] = None
+        for seats in self._by_symbol.values():
+            if seat in seats:
+                seats.remove(seat)
+        if (thinking := seat.rhythm.state.thinking) is not None:
+            self._release(thinking.cycle_id)
+
+    @property
+    def traders(self) -> tuple[str, ...]:
+        """Ids, in the order in which they were added."""
+        return tuple(self._seats)
+
+    # -- events
+
+    def on_signal(self, signal: Signal, now_ns: int) -> tuple[str, ...]:
+        """Show a signal to the traders of its symbol; returns those whose state is to be stored anew."""
+        touched = []
+        for seat in self._by_symbol.get(signal.symbol, ()):
+            self._advance(seat, now_ns)
+            if seat.rhythm.on_signal(signal, now_ns):
+                touched.append(seat.rhythm.trader_id)
+            self._place(seat)
+        return tuple(touched)
+
+    def poll(self, now_ns: int) -> list[Due]:
+        """The wakeups that are due and that the budget admits, in the order of their urgency.
+
+        Publish them, then store `state` of each. A wakeup whose state was not stored is due again after
+        a restart, with the same cycle id.
+        """
+        while self._calendar and self._calendar[0][0] <= now_ns:
+            at, number = heapq.heappop(self._calendar)
+            seat = self._order[number]
+            if seat is not None and seat.at == at:
+                seat.at = _UNSCHEDULED
+                self._advance(seat, now_ns)
+                self._queue_if_ready(seat, now_ns)
+                self._place(seat)
+        return self._admit(now_ns)
+
+    def on_closed(self, cycle_id: str, trader_id: str, now_ns: int, *, cost_usd: Decimal = ZERO) -> bool:
+        """A decision is there, whatever it says. False for a cycle that was not under way any more.
+
+        What it cost counts in any case.
+        """
+        seat = self._seats.get(trader_id)
+        if seat is None:
+            return False
+        self._advance(seat, now_ns)
+        closed = seat.rhythm.close(cycle_id, now_ns)
+        if closed:
+            self._release(cycle_id)
+            self._try_again_ns = now_ns
+        self._budget.book(trader_id, cost_usd, now_ns)
+        self._place(seat)
+        return closed
+
+    def wake(self, trader_id: str, now_ns: int) -> None:
+        """An operator wants a decision now. Raises KeyError for an unknown trader."""
+        seat = self._seats[trader_id]
+        self._advance(seat, now_ns)
+        seat.rhythm.ask(now_ns)
+        self._place(seat)
+
+    def pause(self, trader_id: str, now_ns: int, *, until_ns: int = 0) -> None:
+        """Wake the trader no more, until `until_ns` (a cool-off) or, when 0, until `resume`."""
+        seat = self._seats[trader_id]
+        self._advance(seat, now_ns)
+        seat.rhythm.pause(now_ns, until_ns)
+        self._place(seat)
+
+    def resume(self, trader_id: str, now_ns: int) -> None:
+        """End a pause; the trader looks at once. Does nothing when it is not paused."""
+        if self._seats[trader_id].rhythm.state.paused:
+            self.wake(trader_id, now_ns)
+
+    def next_due_ns(self) -> int | None:
+        """When `poll` has something to do next; a time in the past means now, None means never."""
+        while self._calendar:
+            at, number = self._calendar[0]
+            seat = self._order[number]
+            if seat is not None and seat.at == at:
+                break
+            heapq.heappop(self._calendar)
+        times = [self._calendar[0][0]] if self._calendar else []
+        if self._try_again_ns is not None and any(self._queues.values()):
+            times.append(self._try_again_ns)
+        return min(times, default=None)
+
+    # -- state
+
+    def state(self, trader_id: str) -> bytes:
+        """All that the trader's scheduling depends on. Raises KeyError for an unknown trader."""
+        rhythm = self._seats[trader_id].rhythm
+        return msgspec.msgpack.encode(
+            _Kept(version=_VERSION, rhythm=rhythm.state, spent=self._budget.spent(trader_id))
+        )
+
+    def restore(self, trader_id: str, state: bytes) -> None:
+        """Continue where `state` was taken. Raises CodecError for bytes that are no state of this version."""
+        seat = self._seats[trader_id]
+        try:
+            kept = msgspec.msgpack.decode(state, type=_Kept)
+        except msgspec.DecodeError as error:
+            raise CodecError(f"state of trader {trader_id} does not decode: {error}", state) from error
+        if kept.version != _VERSION:
+            raise CodecError(f"state of trader {trader_id} has version {kept.version}", state)
+        if (former := seat.rhythm.state.thinking) is not None:
+            self._release(former.cycle_id)
+        seat.rhythm.state = kept.rhythm
+        self._budget.restore(trader_id, kept.spent)
+        if (thinking := kept.rhythm.thinking) is not None:
+            self._budget.hold(thinking.cycle_id, seat.rhythm.model)
+        self._place(seat)
+
+    # -- the heaps
+
+    def _advance(self, seat: _Seat, now_ns: int) -> None:
+        before = seat.rhythm.state.thinking
+        seat.rhythm.advance(now_ns)
+        if before is not None and seat.rhythm.state.thinking is None:
+            self._release(before.cycle_id)
+
+    def _release(self, cycle_id: str) -> None:
+        self._budget.release(cycle_id)
+
+    def _place(self, seat: _Seat) -> None:
+        """Enter into the calendar when time concerns the trader next."""
+        at = seat.rhythm.next_change_ns()
+        ready = None if seat.queued else seat.rhythm.ready_ns()
+        if ready is not None and (at is None or ready < at):
+            at = ready
+        if at is None:
+            seat.at = _UNSCHEDULED
+        elif at != seat.at:
+            seat.at = at
+            heapq.heappush(self._calendar, (at, seat.number))
+            if len(self._calendar) > 4 * len(self._seats) + 64:
+                self._rebuild_calendar()
+
+    def _rebuild_calendar(self) -> None:
+        """Drop void entries, so that the calendar stays bounded by the number of traders."""
+        placed = (seat for seat in self._seats.values() if seat.at != _UNSCHEDULED)
+        self._calendar = [(seat.at, seat.number) for seat in placed]
+        heapq.heapify(self._calendar)
+
+    def _queue_if_ready(self, seat: _Seat, now_ns: int) -> None:
+        ready = seat.rhythm.ready_ns()
+        if not seat.queued and ready is not None and ready <= now_ns:
+            seat.queued = True  # for a while only: a pause may come between, so `_admit` looks again
+            queue = self._queues.setdefault(seat.rhythm.model, [])
+            heapq.heappush(queue, (ready - _bonus_ns(seat.rhythm), seat.number))
+
+    def _admit(self, now_ns: int) -> list[Due]:
+        """Empty the queues as far as the budget allows; the most urgent head of all queues goes first."""
+        admitted: list[Due] = []
+        open_queues = {model: queue for model, queue in self._queues.items() if queue}
+        self._try_again_ns = None
+        while open_queues:
+            model = min(open_queues, key=lambda each: open_queues[each][0])
+            queue = open_queues[model]
+            seat = self._order[queue[0][1]]
+            if seat is not None and _is_ready(seat.rhythm, now_ns):
+                rhythm = seat.rhythm
+                shortage = self._budget.shortage(rhythm.trader_id, model, now_ns)
+                if shortage is not None and shortage.passes_soon:
+                    rhythm.defer(shortage, now_ns)
+                    if shortage is Shortage.RATE:
+                        self._try_again_ns = self._budget.next_request_ns
+                    del open_queues[model]
+                    continue
+                if shortage is not None:
+                    rhythm.give_up(shortage, now_ns)
+                else:
+                    due = rhythm.take(now_ns)
+                    self._budget.take(due.cycle_id, model, now_ns)
+                    admitted.append(due)
+            heapq.heappop(queue)
+            if seat is not None:
+                seat.queued = False
+                self._place(seat)
+            if not queue:
+                del open_queues[model]
+        return admitted
+
+
+def _is_ready(rhythm: Rhythm, now_ns: int) -> bool:
+    ready = rhythm.ready_ns()
+    return ready is not None and ready <= now_ns
+
+
+def _bonus_ns(rhythm: Rhythm) -> int:
+    """How much longer a wakeup counts as having waited."""
+    scores = [reason.signal.score for reason in rhythm.state.pending if reason.signal is not None]
+    if any(reason.kind is WakeKind.OPERATOR for reason in rhythm.state.pending):
+        return NS_PER_HOUR
+    return int(max(scores, default=0.0) * NS_PER_MIN)
