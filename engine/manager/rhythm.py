@@ -149,6 +149,8 @@ class Rhythm:
         if len(self.state.pending) < MAX_REASONS:
             self._collect(WakeReason(WakeKind.OPERATOR, now_ns), now_ns)
         self.state.ripe_ns, self.state.urgent = now_ns, True
+        if self.state.timer_ns <= now_ns:
+            self.state.timer_ns = 0  # overdue; this wakeup looks for it
 
     def pause(self, now_ns: int, until_ns: int) -> None:
         """Wake no more, until `until_ns` (0: until `ask`). What is pending is refused; thinking goes on."""

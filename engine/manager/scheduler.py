@@ -39,15 +39,15 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Seat:
-    """A trader's place in the heaps. Entries of the calendar that name another time than `at` are void."""
+    """A trader's place in the heaps. Entries with another time or rank than here are void."""
 
-    __slots__ = ("at", "number", "queued", "rhythm")
+    __slots__ = ("at", "number", "rank", "rhythm")
 
     def __init__(self, number: int, rhythm: Rhythm) -> None:
         self.number = number
         self.rhythm = rhythm
         self.at = _UNSCHEDULED
-        self.queued = False
+        self.rank: int | None = None  # in the queue: when it was ready, less its bonus
 
 
 class Scheduler:
@@ -63,8 +63,9 @@ class Scheduler:
         self._order: list[_Seat | None] = []  # by number
         self._by_symbol: dict[str, list[_Seat]] = {}
         self._calendar: list[tuple[int, int]] = []  # (time, number)
-        self._queues: dict[str, list[tuple[int, int]]] = {}  # model → (time less its bonus, number)
+        self._queues: dict[str, list[tuple[int, int]]] = {}  # model → (rank, number)
         self._try_again_ns: int | None = None
+        self._changed: dict[str, None] = {}
 
     # -- traders
 
@@ -90,6 +91,7 @@ class Scheduler:
         """Let a trader go; a cycle that is under way is forgotten."""
         seat = self._seats.pop(trader_id)
         self._order[seat.number] = None
+        self._changed.pop(trader_id, None)
         for seats in self._by_symbol.values():
             if seat in seats:
                 seats.remove(seat)
@@ -110,14 +112,17 @@ class Scheduler:
             self._advance(seat, now_ns)
             if seat.rhythm.on_signal(signal, now_ns):
                 touched.append(seat.rhythm.trader_id)
+            if seat.rank is not None:
+                self._queue_if_ready(seat, now_ns)
             self._place(seat)
+        self._changed.update(dict.fromkeys(touched))
         return tuple(touched)
 
     def poll(self, now_ns: int) -> list[Due]:
         """The wakeups that are due and that the budget admits, in the order of their urgency.
 
-        Publish them, then store `state` of each. A wakeup whose state was not stored is due again after
-        a restart, with the same cycle id.
+        Publish them, then store the states of `take_changed`. A wakeup whose state was not stored is due
+        again after a restart, with the same cycle id.
         """
         while self._calendar and self._calendar[0][0] <= now_ns:
             at, number = heapq.heappop(self._calendar)
@@ -143,6 +148,7 @@ class Scheduler:
             self._release(cycle_id)
             self._try_again_ns = now_ns
         self._budget.book(trader_id, cost_usd, now_ns)
+        self._changed[trader_id] = None
         self._place(seat)
         return closed
 
@@ -151,6 +157,7 @@ class Scheduler:
         seat = self._seats[trader_id]
         self._advance(seat, now_ns)
         seat.rhythm.ask(now_ns)
+        self._changed[trader_id] = None
         self._place(seat)
 
     def pause(self, trader_id: str, now_ns: int, *, until_ns: int = 0) -> None:
@@ -158,6 +165,7 @@ class Scheduler:
         seat = self._seats[trader_id]
         self._advance(seat, now_ns)
         seat.rhythm.pause(now_ns, until_ns)
+        self._changed[trader_id] = None
         self._place(seat)
 
     def resume(self, trader_id: str, now_ns: int) -> None:
@@ -179,6 +187,15 @@ class Scheduler:
         return min(times, default=None)
 
     # -- state
+
+    def take_changed(self) -> tuple[str, ...]:
+        """The traders whose state is to be stored anew, since the last call.
+
+        What time alone changes is left out: it follows from the stored state.
+        """
+        changed = tuple(self._changed)
+        self._changed.clear()
+        return changed
 
     def state(self, trader_id: str) -> bytes:
         """All that the trader's scheduling depends on. Raises KeyError for an unknown trader."""
@@ -218,7 +235,7 @@ class Scheduler:
     def _place(self, seat: _Seat) -> None:
         """Enter into the calendar when time concerns the trader next."""
         at = seat.rhythm.next_change_ns()
-        ready = None if seat.queued else seat.rhythm.ready_ns()
+        ready = None if seat.rank is not None else seat.rhythm.ready_ns()
         if ready is not None and (at is None or ready < at):
             at = ready
         if at is None:
@@ -236,11 +253,12 @@ class Scheduler:
         heapq.heapify(self._calendar)
 
     def _queue_if_ready(self, seat: _Seat, now_ns: int) -> None:
-        ready = seat.rhythm.ready_ns()
-        if not seat.queued and ready is not None and ready <= now_ns:
-            seat.queued = True  # for a while only: a pause may come between, so `_admit` looks again
-            queue = self._queues.setdefault(seat.rhythm.model, [])
-            heapq.heappush(queue, (ready - _bonus_ns(seat.rhythm), seat.number))
+        """Enter a ready wakeup into its queue, or move it up there when it has become more urgent."""
+        if _is_ready(seat.rhythm, now_ns):
+            rank = _rank(seat.rhythm)
+            if rank != seat.rank:
+                seat.rank = rank
+                heapq.heappush(self._queues.setdefault(seat.rhythm.model, []), (rank, seat.number))
 
     def _admit(self, now_ns: int) -> list[Due]:
         """Empty the queues as far as the budget allows; the most urgent head of all queues goes first."""
@@ -250,29 +268,36 @@ class Scheduler:
         while open_queues:
             model = min(open_queues, key=lambda each: open_queues[each][0])
             queue = open_queues[model]
-            seat = self._order[queue[0][1]]
-            if seat is not None and _is_ready(seat.rhythm, now_ns):
-                rhythm = seat.rhythm
-                shortage = self._budget.shortage(rhythm.trader_id, model, now_ns)
-                if shortage is not None and shortage.passes_soon:
-                    rhythm.defer(shortage, now_ns)
-                    if shortage is Shortage.RATE:
-                        self._try_again_ns = self._budget.next_request_ns
+            rank, number = queue[0]
+            seat = self._order[number]
+            if seat is not None and seat.rank == rank:
+                if _is_ready(seat.rhythm, now_ns) and not self._serve(seat, now_ns, admitted):
                     del open_queues[model]
                     continue
-                if shortage is not None:
-                    rhythm.give_up(shortage, now_ns)
-                else:
-                    due = rhythm.take(now_ns)
-                    self._budget.take(due.cycle_id, model, now_ns)
-                    admitted.append(due)
-            heapq.heappop(queue)
-            if seat is not None:
-                seat.queued = False
+                seat.rank = None
                 self._place(seat)
+            heapq.heappop(queue)
             if not queue:
                 del open_queues[model]
         return admitted
+
+    def _serve(self, seat: _Seat, now_ns: int, admitted: list[Due]) -> bool:
+        """Wake the trader, or refuse the wakeup; False when it has to wait for the budget."""
+        rhythm = seat.rhythm
+        shortage = self._budget.shortage(rhythm.trader_id, rhythm.model, now_ns)
+        if shortage is not None and shortage.passes_soon:
+            rhythm.defer(shortage, now_ns)
+            if shortage is Shortage.RATE:
+                self._try_again_ns = self._budget.next_request_ns
+            return False
+        if shortage is not None:
+            rhythm.give_up(shortage, now_ns)
+        else:
+            due = rhythm.take(now_ns)
+            self._budget.take(due.cycle_id, rhythm.model, now_ns)
+            admitted.append(due)
+        self._changed[rhythm.trader_id] = None
+        return True
 
 
 def _is_ready(rhythm: Rhythm, now_ns: int) -> bool:
@@ -280,9 +305,12 @@ def _is_ready(rhythm: Rhythm, now_ns: int) -> bool:
     return ready is not None and ready <= now_ns
 
 
-def _bonus_ns(rhythm: Rhythm) -> int:
-    """How much longer a wakeup counts as having waited."""
-    scores = [reason.signal.score for reason in rhythm.state.pending if reason.signal is not None]
-    if any(reason.kind is WakeKind.OPERATOR for reason in rhythm.state.pending):
-        return NS_PER_HOUR
-    return int(max(scores, default=0.0) * NS_PER_MIN)
+def _rank(rhythm: Rhythm) -> int:
+    """When the wakeup was ready, less the time by which it counts as having waited longer."""
+    bonus_ns = 0
+    for reason in rhythm.state.pending:
+        if reason.kind is WakeKind.OPERATOR:
+            bonus_ns = NS_PER_HOUR
+        elif reason.signal is not None:
+            bonus_ns = max(bonus_ns, int(reason.signal.score * NS_PER_MIN))
+    return (rhythm.ready_ns() or 0) - bonus_ns

@@ -1,0 +1,387 @@
+"""When a trader is woken: the rules, one by one."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+
+from engine.config.scheduler import BudgetConfig, RhythmConfig
+from engine.config.values import Duration
+from engine.core.decisions import CycleMode, WakeKind
+from engine.core.errors import CodecError
+from engine.core.signals import Edge, Signal, signal_id
+from engine.core.times import NS_PER_HOUR, NS_PER_S
+from engine.manager.budget import Budget, Shortage
+from engine.manager.rhythm import MAX_REASONS
+from engine.manager.scheduler import Due, Refusal, Scheduler
+
+T0 = 1_000_000 * NS_PER_S
+RHYTHM = RhythmConfig(
+    long_cycle=Duration(720),
+    short_cycle=Duration(300),
+    grace=Duration(20),
+    cooldown=Duration(60),
+    stable_for=Duration(900),
+    longest_short=Duration(3600),
+    jitter=Duration(0),
+    max_thinking=Duration(180),
+)
+
+
+def at(seconds: float) -> int:
+    return T0 + int(seconds * NS_PER_S)
+
+
+def edge(
+    ts: int, kind: Edge = Edge.UP, score: float = 0.6, detector: str = "rsi", symbol: str = "BTC"
+) -> Signal:
+    return Signal(
+        signal_id=signal_id(symbol, detector, kind, ts),
+        symbol=symbol,
+        detector=detector,
+        feature="rsi_14",
+        timeframe="1m",
+        edge=kind,
+        value=75.0,
+        threshold=70.0,
+        release=65.0,
+        score=score,
+        price=100.0,
+        ts_event=ts,
+    )
+
+
+def one(rhythm: RhythmConfig = RHYTHM, budget: Budget | None = None, model: str = "") -> Scheduler:
+    """A scheduler with the trader `t` on BTC."""
+    scheduler = Scheduler(budget)
+    scheduler.add("t", rhythm, ["BTC"], T0, model=model)
+    return scheduler
+
+
+def started(scheduler: Scheduler) -> Scheduler:
+    """After the first look; the decision came at second 1, so the cooldown ends at 61."""
+    (due,) = scheduler.poll(T0)
+    assert scheduler.on_closed(due.cycle_id, "t", at(1))
+    return scheduler
+
+
+def send(scheduler: Scheduler, second: float, kind: Edge = Edge.UP, **fields: object) -> tuple[str, ...]:
+    return scheduler.on_signal(edge(at(second), kind, **fields), at(second))  # type: ignore[arg-type]
+
+
+def wakeups(scheduler: Scheduler, until_s: float, think_s: float = 1) -> list[tuple[float, Due]]:
+    """Let time pass; each wakeup is answered `think_s` later. Returns (second, wakeup)."""
+    seen = list[tuple[float, Due]]()
+    while (next_ns := scheduler.next_due_ns()) is not None and next_ns <= at(until_s):
+        for due in scheduler.poll(next_ns):
+            seen.append(((next_ns - T0) / NS_PER_S, due))
+            scheduler.on_closed(due.cycle_id, due.trader_id, next_ns + int(think_s * NS_PER_S))
+    return seen
+
+
+def kinds(due: Due) -> list[WakeKind]:
+    return [reason.kind for reason in due.reasons]
+
+
+# -- timers
+
+
+def test_a_quiet_market_is_looked_at_once_a_long_cycle() -> None:
+    seen = wakeups(one(), 3000)
+    assert [second for second, _ in seen] == [0, 720, 1440, 2160, 2880]
+    assert [kinds(due) for _, due in seen] == [[WakeKind.START]] + [[WakeKind.LONG_TIMER]] * 4
+    assert [due.cycle_id for _, due in seen] == [f"t-{at(second) // 1_000_000}" for second, _ in seen]
+    assert seen[0][1].deadline_ns == at(180)
+
+
+def test_jitter_spreads_traders_and_never_lengthens_a_cycle() -> None:
+    scheduler = Scheduler()
+    rhythm = RhythmConfig(jitter=Duration(60))
+    for number in range(200):
+        scheduler.add(f"trader-{number}", rhythm, ["BTC"], T0)
+    seen = wakeups(scheduler, 720)
+    starts = sorted(second for second, due in seen if kinds(due) == [WakeKind.START])
+    assert len(starts) == 200
+    assert 0 <= starts[0] < 5
+    assert 55 < starts[-1] <= 60
+    for trader in scheduler.traders:
+        times = [second for second, due in seen if due.trader_id == trader]
+        assert all(660 <= later - earlier <= 720 for earlier, later in pairwise(times))
+
+
+# -- edges
+
+
+@pytest.mark.parametrize("kind", [Edge.UP, Edge.DOWN, Edge.SPIKE])
+def test_an_edge_begins_the_short_cycle_and_wakes_after_the_grace_window(kind: Edge) -> None:
+    scheduler = started(one())
+    assert send(scheduler, 100, kind) == ("t",)
+    assert scheduler.poll(at(119.9)) == []
+    (due,) = scheduler.poll(at(120))
+    assert (due.mode, kinds(due)) == (CycleMode.SHORT, [WakeKind.SIGNAL])
+    scheduler.on_closed(due.cycle_id, "t", at(121))
+    assert [(s, d.mode, kinds(d)) for s, d in wakeups(scheduler, 500)] == [
+        (420, CycleMode.SHORT, [WakeKind.SHORT_TIMER])
+    ]
+
+
+def test_recovered_and_quiet_for_long_enough_brings_the_long_cycle_back() -> None:
+    scheduler = started(one())
+    send(scheduler, 100)
+    send(scheduler, 400, Edge.RECOVERED)
+    seen = wakeups(scheduler, 3000)
+    # stable_for after second 400 is 1300; until then every 300 s, then every 720 s
+    assert [second for second, _ in seen] == [120, 420, 720, 1020, 1740, 2460]
+    assert [due.mode for _, due in seen] == [CycleMode.SHORT] * 4 + [CycleMode.LONG] * 2
+
+
+def test_an_open_excursion_keeps_the_short_cycle_until_it_is_the_new_normal() -> None:
+    scheduler = started(one())
+    send(scheduler, 100)
+    seen = wakeups(scheduler, 10_000)
+    last_short = max(second for second, due in seen if due.mode is CycleMode.SHORT)
+    assert 100 + 3600 + 900 - 300 <= last_short <= 100 + 3600 + 900
+
+
+def test_recovery_of_one_excursion_leaves_the_others_open() -> None:
+    scheduler = started(one())
+    send(scheduler, 100, detector="rsi")
+    send(scheduler, 101, detector="macd")
+    send(scheduler, 110, Edge.RECOVERED, detector="rsi")
+    assert {due.mode for second, due in wakeups(scheduler, 2500) if second > 1100} == {CycleMode.SHORT}
+
+
+def test_a_weak_edge_and_a_recovery_wake_nobody() -> None:
+    scheduler = started(one())
+    assert send(scheduler, 100, score=0.34) == ()
+    assert send(scheduler, 110, Edge.RECOVERED) == ("t",)
+    assert send(scheduler, 120, symbol="ETH") == ()
+    assert [second for second, _ in wakeups(scheduler, 800)] == [720]
+    assert scheduler.refusals == {Refusal.BELOW_SALIENCE: 1}
+
+
+def test_the_grace_window_merges_edges_and_timer_into_one_wakeup_with_its_reasons() -> None:
+    scheduler = started(one())
+    send(scheduler, 705, detector="rsi")
+    send(scheduler, 715, detector="macd")
+    send(scheduler, 724, detector="adx")
+    ((second, due),) = wakeups(scheduler, 800)
+    assert second == 725
+    assert kinds(due) == [WakeKind.SIGNAL, WakeKind.SIGNAL, WakeKind.SHORT_TIMER, WakeKind.SIGNAL]
+    detectors = [reason.signal.detector for reason in due.reasons if reason.signal]
+    assert detectors == ["rsi", "macd", "adx"]
+
+
+def test_a3_the_same_signal_twice_wakes_once() -> None:
+    scheduler = started(one())
+    signal = edge(at(100))
+    assert scheduler.on_signal(signal, at(100)) == ("t",)
+    assert scheduler.on_signal(signal, at(101)) == ()
+    ((_, due),) = wakeups(scheduler, 300)
+    assert scheduler.on_signal(signal, at(301)) == ()
+    assert len(due.reasons) == 1
+    assert wakeups(scheduler, 400) == []
+    assert scheduler.refusals == {Refusal.DUPLICATE: 2}
+
+
+# -- thinking and cooldown
+
+
+def test_what_comes_while_thinking_collects_in_one_wakeup_after_the_cooldown() -> None:
+    scheduler = started(one())
+    send(scheduler, 100)
+    (first,) = scheduler.poll(at(120))
+    for second in range(121, 131):
+        send(scheduler, second, detector=f"d{second}")
+        assert scheduler.poll(at(second)) == []
+    scheduler.on_closed(first.cycle_id, "t", at(150))
+    send(scheduler, 160, detector="joins what is pending")
+    assert scheduler.poll(at(209.9)) == []
+    (second_due,) = scheduler.poll(at(210))
+    assert len(second_due.reasons) == 11
+    assert scheduler.refusals == {Refusal.MERGED: 10}
+    assert {note.code for note in second_due.notes} == {Refusal.MERGED}
+
+
+def test_an_edge_in_the_cooldown_is_refused_and_explained_unless_it_is_urgent() -> None:
+    scheduler = started(one())
+    send(scheduler, 10)
+    assert scheduler.refusals == {Refusal.COOLDOWN: 1}
+    send(scheduler, 15, detector="urgent", score=0.95)
+    ((second, due),) = wakeups(scheduler, 100)
+    assert second == 35
+    assert [reason.signal.detector for reason in due.reasons if reason.signal] == ["urgent"]
+    assert [(note.code, note.subject) for note in due.notes] == [(Refusal.COOLDOWN, edge(at(10)).signal_id)]
+
+
+def test_a_refused_edge_still_brings_the_short_cycle() -> None:
+    scheduler = started(one())
+    send(scheduler, 10)
+    assert [(s, kinds(d)) for s, d in wakeups(scheduler, 400)] == [(310, [WakeKind.SHORT_TIMER])]
+
+
+def test_an_answer_that_never_comes_frees_the_trader_at_its_deadline() -> None:
+    scheduler = one(budget=Budget(BudgetConfig(max_concurrent=1)), model="m")
+    (lost,) = scheduler.poll(T0)
+    send(scheduler, 100)
+    assert scheduler.poll(at(179)) == []
+    (due,) = scheduler.poll(at(240))  # deadline at 180, then the cooldown
+    assert [note.code for note in due.notes] == [Refusal.MERGED, Refusal.EXPIRED]
+    assert not scheduler.on_closed(lost.cycle_id, "t", at(241))
+    assert scheduler.on_closed(due.cycle_id, "t", at(242))
+
+
+def test_reasons_of_a_wakeup_are_bounded() -> None:
+    scheduler = started(one())
+    for number in range(MAX_REASONS + 5):
+        send(scheduler, 100, detector=f"d{number}")
+    (due,) = scheduler.poll(at(120))
+    assert len(due.reasons) == MAX_REASONS
+    assert scheduler.refusals == {Refusal.FULL: 5}
+
+
+# -- operators
+
+
+def test_pause_refuses_and_resume_looks_at_once() -> None:
+    scheduler = started(one())
+    send(scheduler, 100)
+    scheduler.pause("t", at(101))
+    send(scheduler, 102, detector="macd")
+    assert wakeups(scheduler, 2000) == []
+    assert scheduler.refusals == {Refusal.PAUSED: 2}
+    scheduler.resume("t", at(2001))
+    (due,) = scheduler.poll(at(2001))
+    assert kinds(due) == [WakeKind.OPERATOR]
+    assert len(due.notes) == 2
+    scheduler.on_closed(due.cycle_id, "t", at(2002))
+    scheduler.resume("t", at(2003))
+    assert scheduler.poll(at(2003)) == []
+
+
+def test_a_cool_off_ends_by_itself() -> None:
+    scheduler = started(one())
+    scheduler.pause("t", at(100), until_ns=at(5000))
+    assert [second for second, _ in wakeups(scheduler, 5100)] == [5000]
+
+
+def test_an_operator_wakes_in_the_cooldown_but_never_twice_at_once() -> None:
+    scheduler = started(one())
+    scheduler.wake("t", at(5))
+    (due,) = scheduler.poll(at(5))
+    scheduler.wake("t", at(6))
+    assert scheduler.poll(at(6)) == []
+    scheduler.on_closed(due.cycle_id, "t", at(7))
+    (again,) = scheduler.poll(at(7))
+    assert kinds(again) == [WakeKind.OPERATOR]
+    assert again.cycle_id != due.cycle_id
+
+
+# -- budget
+
+
+def test_wakeups_wait_for_a_slot_and_the_most_urgent_goes_first() -> None:
+    scheduler = Scheduler(Budget(BudgetConfig(max_concurrent=1)))
+    for name, symbol in (("a", "BTC"), ("b", "ETH"), ("c", "SOL")):
+        scheduler.add(name, RHYTHM, [symbol], T0, model="m")
+    assert [second for second, _ in wakeups(scheduler, 100)] == [0, 1, 2]  # one after the other
+    send(scheduler, 100, symbol="ETH", score=0.5)
+    send(scheduler, 101, symbol="SOL", score=0.8)
+    send(scheduler, 101, symbol="BTC", score=0.4)
+    (first,) = scheduler.poll(at(121))
+    assert first.trader_id == "c"
+    assert scheduler.poll(at(130)) == []
+    scheduler.on_closed(first.cycle_id, "c", at(131))
+    assert [due.trader_id for due in scheduler.poll(at(131))] == ["b"]
+    assert scheduler.refusals[Shortage.CONCURRENCY] >= 1
+
+
+def test_a_model_without_slots_does_not_hold_up_the_others() -> None:
+    scheduler = Scheduler(Budget(BudgetConfig(max_concurrent_per_model=1)))
+    for name, model in (("a", "slow"), ("b", "slow"), ("c", "fast"), ("d", "")):
+        scheduler.add(name, RHYTHM, ["BTC"], T0, model=model)
+    assert {due.trader_id for due in scheduler.poll(T0)} == {"a", "c", "d"}
+
+
+def test_the_rate_says_when_to_come_back() -> None:
+    scheduler = Scheduler(Budget(BudgetConfig(requests_per_second=0.1, burst=2)))
+    for name in "abcd":
+        scheduler.add(name, RHYTHM, ["BTC"], T0, model="m")
+    assert [second for second, _ in wakeups(scheduler, 30)] == [0, 0, 10, 20]
+    assert scheduler.refusals == {Shortage.RATE: 2}
+
+
+def test_spent_money_refuses_the_wakeup_and_the_next_timer_looks_again() -> None:
+    budget = Budget(BudgetConfig(cost_per_hour_usd=Decimal("0.10")))
+    scheduler = one(budget=budget, model="m")
+    (due,) = scheduler.poll(T0)
+    scheduler.on_closed(due.cycle_id, "t", at(1), cost_usd=Decimal("0.11"))
+    send(scheduler, 100)
+    assert scheduler.poll(at(120)) == []
+    assert scheduler.refusals == {Shortage.COST_HOUR: 1}
+    next_hour_s = (T0 // NS_PER_HOUR + 1) * NS_PER_HOUR / NS_PER_S - T0 / NS_PER_S
+    seen = wakeups(scheduler, next_hour_s + 720)
+    assert seen[0][0] >= next_hour_s
+
+
+# -- restart
+
+
+def test_a_restart_continues_exactly_where_the_state_was_stored() -> None:
+    scheduler = started(one())
+    send(scheduler, 100)
+    stored = scheduler.state("t")
+    (due,) = scheduler.poll(at(120))  # published, and killed before this was stored
+    again = one()
+    again.restore("t", stored)
+    assert again.state("t") == stored
+    assert again.on_signal(edge(at(100)), at(119)) == ()  # delivered again
+    assert again.poll(at(120)) == [due]
+    stored = again.state("t")
+    third = one(budget=Budget(BudgetConfig(max_concurrent=1)))
+    third.restore("t", stored)
+    assert third.poll(at(130)) == []  # still thinking
+    assert third.on_closed(due.cycle_id, "t", at(131))
+
+
+def test_a_restart_after_a_long_time_looks_once_and_goes_on() -> None:
+    scheduler = started(one())
+    again = one()
+    again.restore("t", scheduler.state("t"))
+    (due,) = again.poll(at(50_000))
+    assert (kinds(due), due.deadline_ns) == ([WakeKind.LONG_TIMER], at(50_180))
+    again.on_closed(due.cycle_id, "t", at(50_001))
+    assert [second for second, _ in wakeups(again, 51_500)] == [50_720, 51_440]
+
+
+def test_a_restored_cycle_holds_its_slot() -> None:
+    config = BudgetConfig(max_concurrent=1)
+    scheduler = one(budget=Budget(config), model="m")
+    (due,) = scheduler.poll(T0)
+    again = Scheduler(Budget(config))
+    again.add("t", RHYTHM, ["BTC"], at(2), model="m")
+    again.add("u", RHYTHM, ["ETH"], at(2), model="m")
+    again.restore("t", scheduler.state("t"))
+    assert again.poll(at(3)) == []
+    again.on_closed(due.cycle_id, "t", at(4))
+    assert [each.trader_id for each in again.poll(at(4))] == ["u"]
+
+
+@pytest.mark.parametrize("state", [b"", b"\xc1", b"\x80", b"\x83\xa7version\x63\xa6rhythm\x80\xa5spent\x80"])
+def test_a_state_that_cannot_be_read_is_an_error(state: bytes) -> None:
+    with pytest.raises(CodecError):
+        one().restore("t", state)
+
+
+def test_a_removed_trader_is_not_woken_and_gives_its_slot_back() -> None:
+    scheduler = Scheduler(Budget(BudgetConfig(max_concurrent=1)))
+    scheduler.add("a", RHYTHM, ["BTC"], T0, model="m")
+    scheduler.add("b", RHYTHM, ["BTC"], T0, model="m")
+    assert [due.trader_id for due in scheduler.poll(T0)] == ["a"]
+    scheduler.remove("a")
+    assert [due.trader_id for due in scheduler.poll(at(1))] == ["b"]
+    assert send(scheduler, 2) == ("b",)
+    with pytest.raises(ValueError, match="scheduled already"):
+        scheduler.add("b", RHYTHM, ["BTC"], T0)
