@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import msgspec
@@ -18,8 +18,12 @@ from engine.core.decisions import (
 )
 from engine.core.signals import Signal
 from engine.journal.ports import KeepState, TraderRecord
+from engine.journal.postgres_doubt import Doubts
 from engine.journal.postgres_pool import Pool
-from engine.journal.postgres_rows import insert
+from engine.journal.postgres_rows import insert, json_text
+
+if TYPE_CHECKING:
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
 _SIGNAL_COLUMNS: Final = tuple(Signal.__struct_fields__)
 SIGNAL: Final = insert("signals", _SIGNAL_COLUMNS, "on conflict do nothing")
@@ -59,7 +63,7 @@ class DecisionTables:
     """Part of PostgresJournal; see engine.journal.ports.Journal for what each method promises."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+        self._pool, self._doubts = pool, Doubts(pool)
 
     async def record_traders(self, traders: Sequence[TraderRecord]) -> None:
         rows = [
@@ -77,7 +81,7 @@ class DecisionTables:
                 wakeup.trader_id,
                 wakeup.mode.value,
                 msgspec.msgpack.encode(wakeup),
-                msgspec.json.encode(wakeup.reasons).decode(),
+                json_text(wakeup.reasons),
                 wakeup.ts,
             )
             await connection.executemany(
@@ -86,41 +90,14 @@ class DecisionTables:
             )
 
     async def record_cycle(self, record: CycleRecord) -> bool:
-        decision = record.decision
-        async with self._pool.transaction() as connection:
-            trader_id = await connection.fetchval(
-                _CLOSE_CYCLE,
-                decision.cycle_id,
-                record.status.value,
-                decision.decider,
-                record.model,
-                record.prompt_version,
-                record.prompt_digest,
-                msgspec.json.encode(decision.actions).decode(),
-                msgspec.json.encode(decision.prices).decode(),
-                decision.refusal,
-                _text(record.error),
-                record.tokens_in,
-                record.tokens_out,
-                record.tokens_cached,
-                record.cost_usd,
-                record.latency_ms,
-                record.ts_started,
-                decision.ts_decided,
-            )
-            if trader_id is None:
-                return False
-            texts = (record.system_prompt, record.user_prompt, record.answer, record.reasoning)
-            if any(texts):
-                values = (decision.cycle_id, trader_id, *map(_text, texts), decision.ts_decided)
-                await connection.execute(_TALK, *values)
-            return True
+        key = ("cycle", record.decision.cycle_id)
+        return await self._doubts.once(key, lambda on: _close(on, record))
 
     async def record_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         rows = [
             (
                 *(v.cycle_id, v.trader_id, v.symbol, v.act.value, v.approved, v.reason),
-                msgspec.json.encode(v.checks).decode(),
+                json_text(v.checks),
                 v.ts,
             )
             for v in verdicts
@@ -142,6 +119,37 @@ class DecisionTables:
     async def load_states(self, kind: KeepState) -> dict[str, bytes]:
         sql = "select trader_id, state from part_states where kind = $1"
         return {str(row["trader_id"]): bytes(row["state"]) for row in await self._pool.fetch(sql, kind.value)}
+
+
+async def _close(connection: Connection, record: CycleRecord) -> bool:
+    decision = record.decision
+    trader_id = await connection.fetchval(
+        _CLOSE_CYCLE,
+        decision.cycle_id,
+        record.status.value,
+        decision.decider,
+        record.model,
+        record.prompt_version,
+        record.prompt_digest,
+        json_text(decision.actions),
+        json_text(decision.prices),
+        _text(decision.refusal),
+        _text(record.error),
+        record.tokens_in,
+        record.tokens_out,
+        record.tokens_cached,
+        record.cost_usd,
+        record.latency_ms,
+        record.ts_started,
+        decision.ts_decided,
+    )
+    if trader_id is None:
+        return False
+    texts = (record.system_prompt, record.user_prompt, record.answer, record.reasoning)
+    if any(texts):
+        values = (decision.cycle_id, trader_id, *map(_text, texts), decision.ts_decided)
+        await connection.execute(_TALK, *values)
+    return True
 
 
 def signal_values(signal: Signal) -> list[object]:
@@ -178,5 +186,5 @@ def cycle_of(row: asyncpg.Record) -> CycleRecord:
 
 
 def _text(text: str) -> str:
-    """Postgres takes no NUL in a text; a model may well send one."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    """Postgres takes no NUL and no lone surrogate in a text; a model may well send one."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

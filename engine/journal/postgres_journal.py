@@ -49,54 +49,59 @@ class PostgresJournal(OrderTables, DecisionTables, MarketTables):
         The lock lives as long as its connection. It is taken again after an outage of Postgres if nobody
         else has it; if somebody has, `lost` returns.
         """
-        connection = await self._locked(account_id, wait=True)
-        async with asyncio.TaskGroup() as tasks:
-            holding = tasks.create_task(self._hold(account_id, connection), name="account lock")
-            yield
-            holding.cancel()
+        connections = [await self._locked(account_id, wait=True)]  # the last one holds the lock
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                holding = tasks.create_task(self._hold(account_id, connections), name="account lock")
+                yield
+                holding.cancel()
+        finally:  # not in the task: one that is cancelled before it began cleans nothing up
+            connections[-1].terminate()
 
     async def lost(self) -> None:
         """Returns when another engine has taken the account: stop at once."""
         await self._lost.wait()
 
-    async def _hold(self, account_id: str, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    async def _hold(self, account_id: str, connections: list[asyncpg.Connection[asyncpg.Record]]) -> None:
+        while True:
+            try:
+                await self._beat(connections[-1])
+            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                log.warning("connection of the account lock broke")
+                connections[-1].terminate()
+                connections[:] = [await self._locked(account_id, wait=False)]
+                log.info("account lock taken again")
+
+    async def _beat(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        """Wait a second and ask the server; a dropped connection ends the wait at once.
+
+        The server has freed the lock by then: every moment that it goes unnoticed is one with two engines.
+        """
+        dropped = asyncio.Event()
+
+        def note(_: object) -> None:
+            dropped.set()
+
+        connection.add_termination_listener(note)
         try:
-            while True:
-                await self._clock.sleep_real(_HEARTBEAT_S)
-                try:
-                    await connection.execute("select 1", timeout=TIMEOUT_S)
-                except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-                    log.warning("connection of the account lock broke")
-                    connection = await self._locked(account_id, wait=False)
-                    log.info("account lock taken again")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HEARTBEAT_S):
+                    await dropped.wait()
+            await connection.execute("select 1", timeout=TIMEOUT_S)
         finally:
-            with suppress(OSError, TimeoutError, asyncpg.InterfaceError):
-                connection.terminate()
+            connection.remove_termination_listener(note)
 
     async def _locked(self, account_id: str, *, wait: bool) -> asyncpg.Connection[asyncpg.Record]:
         """A connection that holds the lock. Not waiting: if another engine has it, says so through `lost`."""
         waiting = False
         while True:
             try:
-                connection = await asyncpg.connect(
-                    self._dsn,
-                    timeout=TIMEOUT_S,
-                    server_settings={
-                        "application_name": "edgewise lock",
-                        # A client that vanished is noticed in seconds, not hours.
-                        "tcp_keepalives_idle": "5",
-                        "tcp_keepalives_interval": "2",
-                        "tcp_keepalives_count": "3",
-                    },
-                )
-                if await connection.fetchval(
-                    "select pg_try_advisory_lock(hashtextextended($1, 0))", account_id
-                ):
-                    return connection
-                await connection.close(timeout=TIMEOUT_S)
+                connection = await self._try_lock(account_id)
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
                 await self._clock.sleep_real(_RETRY_S)
                 continue
+            if connection is not None:
+                return connection
             if not wait:
                 self._lost.set()
                 raise StoreUnavailable(f"another engine has taken the account {account_id}")
@@ -104,3 +109,25 @@ class PostgresJournal(OrderTables, DecisionTables, MarketTables):
                 log.info("another engine has the account; standing by", account=account_id)
                 waiting = True
             await self._clock.sleep_real(_RETRY_S)
+
+    async def _try_lock(self, account_id: str) -> asyncpg.Connection[asyncpg.Record] | None:
+        """A new connection that holds the lock; None when another engine has it."""
+        connection = await asyncpg.connect(
+            self._dsn,
+            timeout=TIMEOUT_S,
+            server_settings={
+                "application_name": "edgewise lock",
+                # A client that vanished is noticed in seconds, not hours.
+                "tcp_keepalives_idle": "5",
+                "tcp_keepalives_interval": "2",
+                "tcp_keepalives_count": "3",
+            },
+        )
+        taken = False
+        try:
+            sql = "select pg_try_advisory_lock(hashtextextended($1, 0))"
+            taken = await connection.fetchval(sql, account_id, timeout=TIMEOUT_S)
+        finally:
+            if not taken:
+                connection.terminate()
+        return connection if taken else None

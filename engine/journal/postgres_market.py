@@ -9,6 +9,7 @@ from engine.core.instruments import Instrument
 from engine.core.market import Candle
 from engine.core.signals import Signal
 from engine.journal.postgres_decisions import SIGNAL, signal_values
+from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import Pool
 
 _ASSET: Final = """
@@ -30,7 +31,7 @@ class MarketTables:
     """Part of PostgresJournal; see engine.journal.ports.Journal for what each method promises."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+        self._pool, self._partitions = pool, Partitions(pool)
 
     async def record_instruments(self, instruments: Sequence[Instrument], ts: int) -> None:
         rows = [
@@ -47,6 +48,7 @@ class MarketTables:
         closed = [candle for candle in candles if candle.closed]
         if not closed:
             return
+        await self._partitions.ensure("klines", (candle.ts_open for candle in closed))
         columns = ("symbol", "timeframe", "ts_open", "open", "high", "low", "close", "volume")
         async with self._pool.connection() as connection:
             await connection.execute(_CANDLES, *([getattr(c, name) for c in closed] for name in columns))

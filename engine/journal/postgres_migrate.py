@@ -16,7 +16,7 @@ from engine.journal.postgres_pool import TIMEOUT_S
 log = structlog.get_logger()
 
 _LOCK: Final = 0x65646765
-_PARTITIONED: Final = ("klines", "indicators", "trader_performance", "account_checks", "balance_snapshots")
+PARTITIONED: Final = ("klines", "indicators", "trader_performance", "account_checks", "balance_snapshots")
 _MONTHS_BEHIND: Final = 3
 _MONTHS_AHEAD: Final = 3
 _AWAY: Final = (
@@ -88,6 +88,8 @@ async def _apply(connection: asyncpg.Connection[asyncpg.Record], wanted: tuple[M
             if applied[migration.version] != migration.sha256:
                 raise ConfigError(f"{migration.name} was changed after it had been applied")
             continue
+        if migration.version < max(applied, default=0):
+            raise ConfigError(f"{migration.name} is older than the newest applied migration")
         async with connection.transaction():
             await connection.execute(migration.sql)
             await connection.execute(
@@ -109,7 +111,7 @@ from unnest($1::text[]) as name
 
 async def ensure_ahead(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     """Make the partitions of the months around now that are missing; at every start and once a day."""
-    await connection.execute(_AHEAD, list(_PARTITIONED), _MONTHS_BEHIND, _MONTHS_BEHIND + _MONTHS_AHEAD)
+    await connection.execute(_AHEAD, list(PARTITIONED), _MONTHS_BEHIND, _MONTHS_BEHIND + _MONTHS_AHEAD)
 
 
 class TableSize(msgspec.Struct, frozen=True):

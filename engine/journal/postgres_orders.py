@@ -12,7 +12,9 @@ from engine.core.decisions import AccountView
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.orders import Fill, Order, OrderIntent
 from engine.journal.ports import AccountCheck, Bookings, RiskEvent
-from engine.journal.postgres_pool import Pool
+from engine.journal.postgres_doubt import Doubts
+from engine.journal.postgres_partitions import Partitions
+from engine.journal.postgres_pool import LONG_TIMEOUT_S, Pool
 from engine.journal.postgres_rows import (
     FILL_COLUMNS,
     INTENT_COLUMNS,
@@ -42,10 +44,18 @@ _UPDATE = """
 update trader_orders set state = $2, venue_state = $3, venue_order_id = $4, filled = $5, claimed = $6,
   average_price = $7, fees = $8, reason = $9, ts_sent = greatest(ts_sent, $10), ts_acked = $11,
   ts_updated = $12
-where client_order_id = $1
+where client_order_id = $1 and (state, venue_state, venue_order_id, filled, claimed, average_price, fees,
+  reason, ts_sent, ts_acked, ts_updated) is distinct from
+  ($2, $3, $4, $5, $6, $7, $8, $9, greatest(ts_sent, $10), $11, $12)
+returning true
 """
-_FILL = insert("trader_fills", FILL_COLUMNS, "on conflict do nothing returning 1")
+_FILL = insert("trader_fills", FILL_COLUMNS)
+_BOOKED = "select 1 from trader_fills where account_id = $1 and fill_id = $2"
 _TRADE = insert("closed_trades", TRADE_COLUMNS, "on conflict do nothing")
+_ENTRIES = """
+select i.* from order_intents i where i.account_id = $1 and i.purpose = 'entry' and exists
+  (select 1 from trader_fills f where f.client_order_id = i.client_order_id)
+"""
 _EVENT = insert("order_events", ("client_order_id", "state", "filled", "fill_id", "reason", "raw", "ts"))
 _POSITION_COLUMNS = (
     *("trader_id", "symbol", "position_side", "contracts", "coins", "entry_price", "leverage", "margin"),
@@ -67,7 +77,7 @@ class OrderTables:
     """Part of PostgresJournal; see engine.journal.ports.Journal for what each method promises."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+        self._pool, self._doubts, self._partitions = pool, Doubts(pool), Partitions(pool)
 
     # -- orders
 
@@ -77,35 +87,45 @@ class OrderTables:
                 await self._put_intent(connection, intent, intent.client_order_id)
 
     async def insert_order(self, order: Order) -> bool:
-        async with self._pool.transaction() as connection:
-            await self._put_intent(connection, order.intent, order.client_order_id)
-            return await self._put_order(connection, order)
+        key = ("order", order.client_order_id)
+        return await self._doubts.once(key, lambda on: self._add(on, order))
+
+    async def _add(self, connection: Connection, order: Order) -> bool:
+        await self._put_intent(connection, order.intent, order.client_order_id)
+        return await self._put_order(connection, order)
 
     async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
-        async with self._pool.transaction() as connection:
-            await self._put_intent(connection, order.intent, order.client_order_id)
-            await self._put_order(connection, order)
-            if fill is not None and not await connection.fetchval(_FILL, *_values(fill, FILL_COLUMNS)):
-                return False  # an order that was just made here stays: it is true
-            await connection.execute(
-                _UPDATE,
-                order.client_order_id,
-                order.state.value,
-                order.venue_state.value,
-                order.venue_order_id,
-                order.filled,
-                order.claimed,
-                order.average_price,
-                order.fees,
-                order.reason,
-                order.ts_sent,
-                order.ts_acked,
-                order.ts_updated,
-            )
+        if fill is None:
+            async with self._pool.transaction() as connection:
+                return await self._execute(connection, order, None, raw)
+        key = ("fill", fill.account_id, fill.fill_id)
+        return await self._doubts.once(key, lambda on: self._execute(on, order, fill, raw))
+
+    async def _execute(self, connection: Connection, order: Order, fill: Fill | None, raw: bytes) -> bool:
+        if fill is not None and await connection.fetchval(_BOOKED, fill.account_id, fill.fill_id):
+            return False
+        changed = await self._add(connection, order) or await connection.fetchval(
+            _UPDATE,
+            order.client_order_id,
+            order.state.value,
+            order.venue_state.value,
+            order.venue_order_id,
+            order.filled,
+            order.claimed,
+            order.average_price,
+            order.fees,
+            order.reason,
+            order.ts_sent,
+            order.ts_acked,
+            order.ts_updated,
+        )
+        if fill is not None:
+            await connection.execute(_FILL, *_values(fill, FILL_COLUMNS))
+        if changed or fill is not None:
             fill_id = fill.fill_id if fill else None
             event = (order.client_order_id, order.state.value, order.filled, fill_id, order.reason)
             await connection.execute(_EVENT, *event, raw or None, order.ts_updated)
-            return True
+        return True
 
     @staticmethod
     async def _put_intent(connection: Connection, intent: OrderIntent, client_order_id: str) -> None:
@@ -129,8 +149,7 @@ class OrderTables:
         return status.endswith(" 1")
 
     async def fill_booked(self, account_id: str, fill_id: str) -> bool:
-        sql = "select 1 from trader_fills where account_id = $1 and fill_id = $2"
-        return bool(await self._pool.fetch(sql, account_id, fill_id))
+        return bool(await self._pool.fetch(_BOOKED, account_id, fill_id))
 
     async def order(self, client_order_id: str) -> Order | None:
         rows = await self._pool.fetch(f"{ORDER_QUERY} where o.client_order_id = $1", client_order_id)
@@ -156,21 +175,18 @@ class OrderTables:
     # -- books
 
     async def bookings(self, account_id: str) -> Bookings:
-        async with self._pool.connection() as connection, connection.transaction(isolation="repeatable_read"):
-            flows = await connection.fetch(
-                "select * from cash_flows where account_id = $1 order by seq", account_id
-            )
-            fills = await connection.fetch(
-                "select * from trader_fills where account_id = $1 order by seq", account_id
-            )
-            paid = await connection.fetch(
-                "select * from funding_payments where account_id = $1 order by ts_event, seq", account_id
-            )
-            entries = await connection.fetch(
-                """select i.* from order_intents i where i.account_id = $1 and i.purpose = 'entry' and exists
-                (select 1 from trader_fills f where f.client_order_id = i.client_order_id)""",
-                account_id,
-            )
+        """All of an account: may take minutes after years, so it has a longer timeout than the rest."""
+        connections = self._pool.connection(LONG_TIMEOUT_S)
+        async with connections as connection, connection.transaction(isolation="repeatable_read"):
+            flows, fills, paid, entries = [
+                await connection.fetch(sql, account_id, timeout=LONG_TIMEOUT_S)
+                for sql in (
+                    "select * from cash_flows where account_id = $1 order by seq",
+                    "select * from trader_fills where account_id = $1 order by seq",
+                    "select * from funding_payments where account_id = $1 order by ts_event, seq",
+                    _ENTRIES,
+                )
+            ]
         return Bookings(
             cash_flows=tuple(map(cash_flow_of, flows)),
             fills=tuple(map(fill_of, fills)),
@@ -179,22 +195,13 @@ class OrderTables:
         )
 
     async def record_cash_flow(self, flow: CashFlow) -> bool:
-        columns = tuple(CashFlow.__struct_fields__)
-        async with self._pool.connection() as connection:
-            sql = insert("cash_flows", columns, "on conflict do nothing returning 1")
-            return bool(await connection.fetchval(sql, *_values(flow, columns)))
+        return await self._doubts.once(("cash", flow.flow_id), lambda on: _add_flow(on, flow))
 
     async def record_funding(self, payments: Sequence[FundingPayment]) -> bool:
         if not payments:
             return False
-        columns = tuple(FundingPayment.__struct_fields__)
-        known = "select 1 from funding_payments where account_id = $1 and bill_id = $2 limit 1"
-        async with self._pool.transaction() as connection:
-            if await connection.fetchval(known, payments[0].account_id, payments[0].bill_id):
-                return False
-            rows = [_values(payment, columns) for payment in payments]
-            await connection.executemany(insert("funding_payments", columns), rows)
-            return True
+        key = ("funding", payments[0].account_id, payments[0].bill_id)
+        return await self._doubts.once(key, lambda on: _add_funding(on, payments))
 
     async def record_position(self, view: AccountView, trades: Sequence[ClosedTrade]) -> None:
         async with self._pool.transaction() as connection:
@@ -213,6 +220,7 @@ class OrderTables:
             *("trader_id", "ts", "capital", "cash", "equity", "available", "margin_used", "realised"),
             *("unrealised", "fees", "funding"),
         )
+        await self._partitions.ensure("trader_performance", (view.ts for view in views))
         rows = [[*_values(view, columns), msgspec.msgpack.encode(view)] for view in views]
         await self._pool.execute_many(
             insert("trader_performance", (*columns, "view"), "on conflict do nothing"), rows
@@ -220,6 +228,7 @@ class OrderTables:
 
     async def record_check(self, check: AccountCheck) -> None:
         columns = tuple(AccountCheck.__struct_fields__)
+        await self._partitions.ensure("account_checks", (check.ts,))
         sql = insert("account_checks", columns, "on conflict do nothing")
         await self._pool.execute_many(sql, [_values(check, columns)])
 
@@ -231,6 +240,22 @@ class OrderTables:
     async def recent_trades(self, trader_id: str, limit: int) -> tuple[ClosedTrade, ...]:
         sql = "select * from closed_trades where trader_id = $1 order by seq desc limit $2"
         return tuple(trade_of(row) for row in await self._pool.fetch(sql, trader_id, limit))
+
+
+async def _add_flow(connection: Connection, flow: CashFlow) -> bool:
+    columns = tuple(CashFlow.__struct_fields__)
+    sql = insert("cash_flows", columns, "on conflict do nothing returning true")
+    return bool(await connection.fetchval(sql, *_values(flow, columns)))
+
+
+async def _add_funding(connection: Connection, payments: Sequence[FundingPayment]) -> bool:
+    columns = tuple(FundingPayment.__struct_fields__)
+    known = "select 1 from funding_payments where account_id = $1 and bill_id = $2 limit 1"
+    if await connection.fetchval(known, payments[0].account_id, payments[0].bill_id):
+        return False
+    rows = [_values(payment, columns) for payment in payments]
+    await connection.executemany(insert("funding_payments", columns), rows)
+    return True
 
 
 def _values(record: msgspec.Struct, columns: tuple[str, ...]) -> list[object]:

@@ -11,11 +11,12 @@ from typing import Any, Final, Self
 import asyncpg
 import structlog
 
-from engine.core.errors import StoreUnavailable
+from engine.core.errors import InvariantBroken, StoreUnavailable
 
 log = structlog.get_logger()
 
-TIMEOUT_S: Final = 3.0
+TIMEOUT_S: Final = 3.0  # of one transaction, the wait for a connection included
+LONG_TIMEOUT_S: Final = 120.0  # of a read that folds a whole history
 _LARGEST: Final = 8
 # What the server or the way to it does when it is away, restarts or is too slow.
 _AWAY: Final = (
@@ -25,6 +26,7 @@ _AWAY: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.InsufficientResourcesError,
+    asyncpg.exceptions.TransactionRollbackError,  # a deadlock's victim: again, and it works
 )
 
 
@@ -48,19 +50,29 @@ class Pool:
             self._pool.terminate()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+    async def transaction(
+        self, timeout_s: float = TIMEOUT_S
+    ) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
         """A connection inside a transaction. Raises StoreUnavailable; nothing was written then, unless the
         connection broke during the commit, so what is written must be idempotent."""
-        async with self.connection() as connection, connection.transaction():
+        async with self.connection(timeout_s) as connection, connection.transaction():
             yield connection
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
-        """A connection without a transaction. Raises StoreUnavailable."""
+    async def connection(
+        self, timeout_s: float = TIMEOUT_S
+    ) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+        """A connection without a transaction. Raises StoreUnavailable, or InvariantBroken for a row that a
+        constraint refuses."""
         try:
-            pool = await self._made()
-            async with pool.acquire(timeout=TIMEOUT_S) as connection:
-                yield connection
+            async with asyncio.timeout(timeout_s):
+                pool = await self._made()
+                async with pool.acquire(timeout=TIMEOUT_S) as connection:
+                    yield connection
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise InvariantBroken(f"the database refuses a row: {error}") from error
+        except ValueError:  # the driver cannot encode a value: a bug, and waiting would not mend it
+            raise
         except _AWAY as error:
             self._note(up=False, why=str(error) or type(error).__name__)
             raise StoreUnavailable(f"Postgres is away: {error or type(error).__name__}") from error

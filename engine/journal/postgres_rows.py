@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncpg
+import msgspec
 
 from engine.core.ledger import CashFlow, ClosedTrade, FlowKind, FundingPayment
 from engine.core.market import Side
@@ -17,6 +18,11 @@ def insert(table: str, columns: tuple[str, ...], more: str = "") -> str:
     """An insert of every column in order; `more` is what follows the values."""
     marks = ", ".join(f"${i}" for i in range(1, len(columns) + 1))
     return f"insert into {table} ({', '.join(columns)}) values ({marks}) {more}"  # noqa: S608 - names of ours
+
+
+def json_text(value: object) -> str:
+    """JSON for a jsonb column, which takes no NUL; a model may well send one."""
+    return msgspec.json.encode(value).decode().replace("\\u0000", "\\ufffd")
 
 
 def intent_of(row: asyncpg.Record) -> OrderIntent:
@@ -49,10 +55,10 @@ from trader_orders o join order_intents i using (client_order_id)
 
 
 def order_of(row: asyncpg.Record) -> Order:
-    """An order from a row of ORDER_QUERY."""
+    """An order from a row of ORDER_QUERY. The order's size counts: a close may have been clamped."""
     return Order(
         client_order_id=row["client_order_id"],
-        intent=intent_of(row),
+        intent=msgspec.structs.replace(intent_of(row), contracts=row["order_contracts"]),
         state=OrderState(row["state"]),
         venue_state=OrderState(row["venue_state"]),
         venue_order_id=row["venue_order_id"],

@@ -254,6 +254,7 @@ create table trader_fills (
   seq bigint generated always as identity,
   primary key (account_id, fill_id)
 );
+create index trader_fills_recent on trader_fills (account_id, ts_event);
 create index trader_fills_order on trader_fills (client_order_id);
 create index trader_fills_booked on trader_fills (account_id, seq);
 create index trader_fills_trader on trader_fills (trader_id, seq desc);
@@ -340,8 +341,7 @@ create table closed_trades (
   stop_loss numeric,
   take_profit numeric,
   seq bigint generated always as identity,
-  check (net = gross + entry_fees + exit_fees + funding),
-  check (ts_exit >= ts_entry)
+  check (net = gross + entry_fees + exit_fees + funding)
 );
 create index closed_trades_trader on closed_trades (trader_id, seq desc);
 create index closed_trades_newest on closed_trades (seq desc);

@@ -1,0 +1,244 @@
+"""A Journal in memory, for backtests: the same promises, and one digest over all that was written."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+
+from engine.core.decisions import AccountView, CycleRecord, Verdict, Wakeup
+from engine.core.instruments import Instrument
+from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
+from engine.core.market import Candle
+from engine.core.orders import Fill, Order, OrderIntent, Purpose
+from engine.core.signals import Signal
+from engine.journal.ports import AccountCheck, Bookings, KeepState, RiskEvent, TraderRecord
+
+
+class MemoryJournal:
+    """Keeps what recovery and reports read back; the rest only enters the digest.
+
+    Grows with the run it records: a backtest is bounded by its input.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._ids: set[tuple[str, ...]] = set()
+        self._states: dict[tuple[KeepState, str], bytes] = {}
+        self._wakeups: dict[str, Wakeup] = {}  # cycle id → wakeup, oldest first
+        self._cycles: dict[str, CycleRecord] = {}  # cycle id → its answer
+        self._intents: dict[str, OrderIntent] = {}  # client order id → intent
+        self.orders: dict[str, Order] = {}  # client order id → order, oldest first
+        self.fills: dict[tuple[str, str], Fill] = {}  # account, fill id → fill, in booking order
+        self.cash_flows: dict[str, CashFlow] = {}
+        self.funding: dict[str, FundingPayment] = {}
+        self.trades: dict[str, ClosedTrade] = {}  # trade id → trade, in the order in which they closed
+        self.performance: list[AccountView] = []
+        self.checks: list[AccountCheck] = []
+        self.risk_events: list[RiskEvent] = []
+        self.verdicts: list[Verdict] = []
+        self.signals: list[Signal] = []
+
+    def digest(self) -> str:
+        """SHA-256 over everything written, in order: equal runs have equal digests (I10)."""
+        return self._hash.hexdigest()
+
+    def _note(self, kind: str, *values: object) -> None:
+        self._hash.update(msgspec.json.encode((kind, *values), order="deterministic"))
+        self._hash.update(b"\n")
+
+    def _once(self, kind: str, *key: str) -> bool:
+        """True the first time; False for an id that was written before."""
+        if (kind, *key) in self._ids:
+            return False
+        self._ids.add((kind, *key))
+        return True
+
+    # -- market
+
+    async def record_instruments(self, instruments: Sequence[Instrument], ts: int) -> None:
+        for instrument in instruments:
+            self._note("instrument", instrument, ts)
+
+    async def record_candles(self, candles: Sequence[Candle]) -> None:
+        for candle in candles:
+            if candle.closed and self._once("candle", candle.symbol, candle.timeframe, str(candle.ts_open)):
+                self._note("candle", candle)
+
+    async def record_signals(self, signals: Sequence[Signal]) -> None:
+        for signal in signals:
+            if self._once("signal", signal.signal_id):
+                self.signals.append(signal)
+                self._note("signal", signal)
+
+    # -- deciding
+
+    async def record_traders(self, traders: Sequence[TraderRecord]) -> None:
+        for trader in traders:
+            self._note("trader", trader)
+
+    async def record_wakeup(self, wakeup: Wakeup) -> None:
+        if self._once("wakeup", wakeup.cycle_id):
+            self._wakeups[wakeup.cycle_id] = wakeup
+            self._note("wakeup", wakeup)
+
+    async def record_cycle(self, record: CycleRecord) -> bool:
+        cycle_id = record.decision.cycle_id
+        if cycle_id not in self._wakeups or cycle_id in self._cycles:
+            return False
+        self._cycles[cycle_id] = record
+        self._note("cycle", record)
+        return True
+
+    async def record_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+        for verdict in verdicts:
+            if self._once("verdict", verdict.cycle_id, verdict.symbol, verdict.act):
+                self.verdicts.append(verdict)
+                self._note("verdict", verdict)
+
+    async def record_intents(self, intents: Sequence[OrderIntent]) -> None:
+        for intent in intents:
+            self._add_intent(intent.client_order_id, intent)
+
+    def _add_intent(self, client_order_id: str, intent: OrderIntent) -> None:
+        if client_order_id not in self._intents:
+            self._intents[client_order_id] = intent
+            self._note("intent", client_order_id, intent)
+
+    # -- orders
+
+    async def insert_order(self, order: Order) -> bool:
+        if order.client_order_id in self.orders:
+            return False
+        self._add_intent(order.client_order_id, order.intent)
+        self._set_order(order)
+        return True
+
+    def _set_order(self, order: Order) -> None:
+        self.orders[order.client_order_id] = order
+        self._note("order", order)
+
+    async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
+        if fill is not None and await self.fill_booked(fill.account_id, fill.fill_id):
+            return False
+        former = self.orders.get(order.client_order_id)
+        if former is None:
+            self._add_intent(order.client_order_id, order.intent)
+        else:  # what was ordered stays; only what became of it changes
+            order = msgspec.structs.replace(order, intent=former.intent)
+        if order != former:
+            self._set_order(order)
+        if fill is not None:
+            self.fills[fill.account_id, fill.fill_id] = fill
+            self._note("fill", fill)
+        return True
+
+    async def fill_booked(self, account_id: str, fill_id: str) -> bool:
+        return (account_id, fill_id) in self.fills
+
+    # -- books
+
+    async def record_cash_flow(self, flow: CashFlow) -> bool:
+        if flow.flow_id in self.cash_flows:
+            return False
+        self.cash_flows[flow.flow_id] = flow
+        self._note("cash", flow)
+        return True
+
+    async def record_funding(self, payments: Sequence[FundingPayment]) -> bool:
+        if not payments or not self._once("bill", payments[0].account_id, payments[0].bill_id):
+            return False
+        for payment in payments:
+            self.funding[payment.payment_id] = payment
+            self._note("funding", payment)
+        return True
+
+    async def record_position(self, view: AccountView, trades: Sequence[ClosedTrade]) -> None:
+        self._note("positions", view)
+        for trade in trades:
+            if trade.trade_id not in self.trades:
+                self.trades[trade.trade_id] = trade
+                self._note("trade", trade)
+
+    async def record_performance(self, views: Sequence[AccountView]) -> None:
+        for view in views:
+            if self._once("performance", view.trader_id, str(view.ts)):
+                self.performance.append(view)
+                self._note("performance", view)
+
+    async def record_check(self, check: AccountCheck) -> None:
+        if self._once("check", check.account_id, str(check.ts)):
+            self.checks.append(check)
+            self._note("check", check)
+
+    async def record_risk_event(self, event: RiskEvent) -> None:
+        if self._once("risk", event.event_id):
+            self.risk_events.append(event)
+            self._note("risk", event)
+
+    # -- states of parts
+
+    async def save_state(self, kind: KeepState, trader_id: str, state: bytes, ts: int) -> None:
+        self._states[kind, trader_id] = state
+        self._note("state", kind, trader_id, state, ts)
+
+    async def load_states(self, kind: KeepState) -> dict[str, bytes]:
+        return {trader_id: state for (of, trader_id), state in self._states.items() if of is kind}
+
+    # -- recovery
+
+    async def open_orders(self, account_id: str) -> tuple[Order, ...]:
+        return tuple(
+            order
+            for order in self.orders.values()
+            if order.intent.account_id == account_id and not order.state.done
+        )
+
+    async def order(self, client_order_id: str) -> Order | None:
+        return self.orders.get(client_order_id)
+
+    async def pending_intents(self, account_id: str, since_ns: int) -> tuple[OrderIntent, ...]:
+        found = [
+            intent
+            for name, intent in self._intents.items()
+            if name not in self.orders and intent.account_id == account_id and intent.ts_created >= since_ns
+        ]
+        return tuple(sorted(found, key=lambda intent: (intent.ts_created, intent.intent_id)))
+
+    async def bookings(self, account_id: str) -> Bookings:
+        return Bookings(
+            cash_flows=tuple(flow for flow in self.cash_flows.values() if flow.account_id == account_id),
+            fills=tuple(fill for fill in self.fills.values() if fill.account_id == account_id),
+            entries=tuple(
+                self._intents[name]
+                for name, order in self.orders.items()
+                if order.intent.account_id == account_id
+                and order.intent.purpose is Purpose.ENTRY
+                and order.filled
+            ),
+            funding=tuple(each for each in self.funding.values() if each.account_id == account_id),
+        )
+
+    async def newest_fill_ns(self, account_id: str) -> int:
+        return max(
+            (fill.ts_event for fill in self.fills.values() if fill.account_id == account_id), default=0
+        )
+
+    async def open_cycles(self) -> tuple[str, ...]:
+        return tuple(cycle_id for cycle_id in self._wakeups if cycle_id not in self._cycles)
+
+    async def recent_cycles(self, trader_id: str, limit: int) -> tuple[CycleRecord, ...]:
+        found = [
+            self._cycles[cycle_id]
+            for cycle_id, wakeup in reversed(self._wakeups.items())
+            if wakeup.trader_id == trader_id and cycle_id in self._cycles
+        ]
+        return tuple(
+            msgspec.structs.replace(record, system_prompt="", user_prompt="", answer="", reasoning="")
+            for record in found[:limit]
+        )
+
+    async def recent_trades(self, trader_id: str, limit: int) -> tuple[ClosedTrade, ...]:
+        found = [trade for trade in reversed(self.trades.values()) if trade.trader_id == trader_id]
+        return tuple(found[:limit])

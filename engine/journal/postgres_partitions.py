@@ -1,0 +1,52 @@
+"""Months of the partitioned tables: made ahead, made when history is filled in, dropped when old."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from engine.core.times import to_datetime
+from engine.journal.postgres_migrate import PARTITIONED
+from engine.journal.postgres_pool import Pool
+
+_AHEAD_MONTHS: Final = 2
+_LOCK: Final = 0x65646765_70617274  # «edgepart»: two processes that make the same month take turns
+
+
+class Partitions:
+    """Makes a month before its first row; remembers which months are there."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._there: set[tuple[str, str]] = set()
+
+    async def ensure(self, table: str, times_ns: Iterable[int]) -> None:
+        """Make the months of `times_ns`: a replay or a warm-up writes about any time."""
+        months = {to_datetime(ts).strftime("%Y%m"): ts for ts in times_ns}
+        for month, ts in months.items():
+            if (table, month) not in self._there:
+                await self._make(table, ts, 0)
+                self._there.add((table, month))
+
+    async def ensure_ahead(self, now_ns: int) -> int:
+        """Make the month of `now_ns` and the next two of every table; returns how many were made."""
+        made = 0
+        for table in PARTITIONED:
+            made += await self._make(table, now_ns, _AHEAD_MONTHS)
+        return made
+
+    async def _make(self, table: str, from_ns: int, months: int) -> int:
+        async with self._pool.transaction() as connection:
+            await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
+            made = await connection.fetchval("select ensure_partitions($1, $2, $3)", table, from_ns, months)
+            return int(made)
+
+    async def drop_before(self, table: str, ts_ns: int) -> int:
+        """Drop the months that ended before `ts_ns`; returns how many."""
+        if table not in PARTITIONED:
+            raise ValueError(f"{table} is not partitioned")
+        async with self._pool.transaction() as connection:
+            await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
+            dropped = await connection.fetchval("select drop_partitions($1, $2)", table, ts_ns)
+        self._there.clear()
+        return int(dropped)

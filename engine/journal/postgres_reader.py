@@ -1,0 +1,168 @@
+"""The journal's questions and their SQL: one query each, bounded, with parameters only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+
+from engine.core.decisions import AccountView, PositionView
+from engine.core.ledger import ClosedTrade
+from engine.core.times import NS_PER_HOUR, NS_PER_MIN
+from engine.journal import postgres_reader_sql as sql
+from engine.journal.postgres_read_pool import ReadPool, typed
+from engine.journal.stats import TradeFigures
+from engine.journal.views import (
+    CheckRow,
+    Conversation,
+    Counts,
+    CycleActions,
+    CycleChain,
+    DecisionRow,
+    FillRow,
+    HourlyEquity,
+    IntentRow,
+    OpenPosition,
+    OrderRow,
+    Performance,
+    RiskEventRow,
+    SequencedTrade,
+    SignalRow,
+    TraderRow,
+    TradeTotals,
+    VerdictRow,
+)
+
+NEWEST: Final = (1 << 63) - 1  # a cursor before which everything is
+MOST_CYCLES: Final = 100_000  # that analytics look at, a trader
+MOST_TRADES: Final = 100_000
+_MOST_POINTS: Final = 5_000  # of a performance series, all traders together
+_FEWEST_POINTS: Final = 60  # of each trader, at least
+
+_views: Final = msgspec.msgpack.Decoder(AccountView)
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first: at most `limit` rows with a `seq` below `before`; `trader` "" is everybody."""
+
+    limit: int = 100
+    before: int = NEWEST
+    trader: str = ""
+
+
+class JournalReader(ReadPool):
+    """Everything the API asks of Postgres; open it with `async with`.
+
+    Each method raises StoreUnavailable when the server does not answer within four seconds.
+    """
+
+    async def traders(self) -> list[TraderRow]:
+        """The configured traders by id."""
+        return await self.typed(TraderRow, sql.TRADERS)
+
+    async def newest_performance(self) -> dict[str, Performance]:
+        """The newest account of each trader, by its id."""
+        rows = await self.rows(sql.NEWEST_PERFORMANCE)
+        return {row["trader_id"]: _performance(row) for row in rows}
+
+    async def performance_since(self, since_ns: int, until_ns: int, traders: int) -> list[Performance]:
+        """Accounts since `since_ns`, oldest first: the last of each minute, or of longer spans when long."""
+        points = max(_FEWEST_POINTS, _MOST_POINTS // max(1, traders))
+        minutes = max(1, -(-(until_ns - since_ns) // (points * NS_PER_MIN)))
+        rows = await self.rows(sql.PERFORMANCE_SINCE, since_ns, minutes * NS_PER_MIN)
+        return sorted((_performance(row) for row in rows), key=lambda point: (point.ts, point.trader_id))
+
+    async def hourly_equity(self) -> dict[str, list[HourlyEquity]]:
+        """Last equity of each hour, oldest first, by trader."""
+        curves: dict[str, list[HourlyEquity]] = {}
+        for row in await self.typed(HourlyEquity, sql.HOURLY_EQUITY, NS_PER_HOUR):
+            curves.setdefault(row.trader_id, []).append(row)
+        return curves
+
+    async def open_positions(self, limit: int) -> list[OpenPosition]:
+        """What the traders hold; no prices."""
+        rows = await self.rows(sql.OPEN_POSITIONS, limit)
+        return [OpenPosition(trader_id=row["trader_id"], view=_position(row)) for row in rows]
+
+    async def closed_trades(self, page: Page) -> list[SequencedTrade]:
+        rows = await self.rows(sql.CLOSED_TRADES, page.trader, page.before, page.limit)
+        trades = typed(ClosedTrade, rows)
+        return [SequencedTrade(seq=row["seq"], trade=trade) for row, trade in zip(rows, trades, strict=True)]
+
+    async def trade_figures(self, trader: str) -> list[TradeFigures]:
+        """The trader's newest MOST_TRADES closed trades as statistics count them."""
+        return await self.typed(TradeFigures, sql.TRADE_FIGURES, trader, MOST_TRADES)
+
+    async def trade_totals(self) -> dict[str, TradeTotals]:
+        """Sums over all closed trades, by trader."""
+        return {row.trader_id: row for row in await self.typed(TradeTotals, sql.TRADE_TOTALS)}
+
+    async def conversations(self, page: Page) -> list[Conversation]:
+        return await self.typed(Conversation, sql.CONVERSATIONS, page.trader, page.before, page.limit)
+
+    async def cycle_actions(self, trader: str) -> list[CycleActions]:
+        """What the trader's newest MOST_CYCLES cycles wanted, oldest first."""
+        return await self.typed(CycleActions, sql.CYCLE_ACTIONS, trader, MOST_CYCLES)
+
+    async def signals(self, page: Page) -> list[SignalRow]:
+        """Signals have no trader: that of the page is not looked at."""
+        return await self.typed(SignalRow, sql.SIGNALS, page.before, page.limit)
+
+    async def decisions(self, page: Page) -> list[DecisionRow]:
+        return await self.typed(DecisionRow, sql.DECISIONS, page.trader, page.before, page.limit)
+
+    async def orders(self, page: Page) -> list[OrderRow]:
+        return await self.typed(OrderRow, sql.ORDERS, page.trader, page.before, page.limit)
+
+    async def fills(self, page: Page) -> list[FillRow]:
+        return await self.typed(FillRow, sql.FILLS, page.trader, page.before, page.limit)
+
+    async def risk_events(self, page: Page) -> list[RiskEventRow]:
+        return await self.typed(RiskEventRow, sql.RISK_EVENTS, page.trader, page.before, page.limit)
+
+    async def newest_checks(self) -> list[CheckRow]:
+        """The newest comparison of books and venue of each account."""
+        return await self.typed(CheckRow, sql.NEWEST_CHECKS)
+
+    async def last_closes(self) -> dict[str, tuple[float, int]]:
+        """Close and end (ns) of the newest candle of each active symbol: prices when Redis is away."""
+        rows = await self.rows(sql.LAST_CLOSES)
+        return {row["symbol"]: (row["close"], row["ts_open"]) for row in rows}
+
+    async def counts(self) -> Counts:
+        found = (await self.rows(sql.COUNTS))[0]
+        return msgspec.convert({**found, "cycles": msgspec.json.decode(found["cycles"])}, Counts)
+
+    async def chain(self, cycle_id: str) -> CycleChain | None:
+        """A cycle and all that came before and after it; None when there is no such cycle."""
+        cycles = await self.typed(DecisionRow, sql.CYCLE, cycle_id)
+        if not cycles:
+            return None
+        orders = await self.typed(OrderRow, sql.CYCLE_ORDERS, cycle_id)
+        ids = [order.client_order_id for order in orders]
+        return CycleChain(
+            cycle=cycles[0],
+            signals=tuple(await self.typed(SignalRow, sql.CYCLE_SIGNALS, cycle_id)),
+            **_conversation(await self.rows(sql.CYCLE_CONVERSATION, cycle_id)),
+            validations=tuple(await self.typed(VerdictRow, sql.CYCLE_VERDICTS, cycle_id)),
+            intents=tuple(await self.typed(IntentRow, sql.CYCLE_INTENTS, cycle_id)),
+            orders=tuple(orders),
+            fills=tuple(await self.typed(FillRow, sql.ORDER_FILLS, ids)),
+            trades=tuple(await self.typed(ClosedTrade, sql.ORDER_TRADES, ids)),
+        )
+
+
+def _conversation(rows: Sequence[Any]) -> dict[str, str]:
+    names = ("system_prompt", "user_prompt", "answer", "reasoning")
+    return {name: rows[0][name] if rows else "" for name in names}
+
+
+def _performance(row: Any) -> Performance:
+    return Performance(trader_id=row["trader_id"], ts=row["ts"], view=_views.decode(row["view"]))
+
+
+def _position(row: Any) -> PositionView:
+    return msgspec.convert(
+        {**row, "mark_price": None, "notional": None, "unrealised": None}, PositionView, strict=False
+    )

@@ -1,0 +1,274 @@
+"""What the journal shows to readers: rows of the API's queries. Money and sizes are Decimal and exact.
+
+`timestamp` and other float times are epoch seconds of engine time, `ts` and `ts_*` nanoseconds. `seq` is the
+order of writing; a page continues with the rows before the smallest one it had.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from engine.core.decisions import AccountView, Action, PositionView
+from engine.core.ledger import ClosedTrade
+
+
+class TraderRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A configured trader. `ts_inception` is when its capital came in, else when it was configured."""
+
+    trader_id: str
+    name: str
+    kind: str
+    model: str
+    account_id: str
+    config: dict[str, Any]  # as configured, without secrets
+    capital: Decimal
+    ts_inception: int
+    invocations: int
+
+
+class Performance(msgspec.Struct, frozen=True, kw_only=True):
+    """A trader's account at `ts`."""
+
+    trader_id: str
+    ts: int
+    view: AccountView
+
+
+class HourlyEquity(msgspec.Struct, frozen=True, kw_only=True):
+    """Last known equity of an hour; `hour` counts from the epoch."""
+
+    trader_id: str
+    hour: int
+    equity: float
+
+
+class OpenPosition(msgspec.Struct, frozen=True, kw_only=True):
+    """An open position; its `view` has no price yet."""
+
+    trader_id: str
+    view: PositionView
+
+
+class SequencedTrade(msgspec.Struct, frozen=True, kw_only=True):
+    seq: int
+    trade: ClosedTrade
+
+
+class TradeTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """All closed trades of one trader; dollars after fees and funding, `lose_dollars` 0 or negative."""
+
+    trader_id: str
+    num_trades: int
+    num_wins: int
+    num_losses: int
+    win_dollars: Decimal
+    lose_dollars: Decimal
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision cycle that was answered, with what was asked and said."""
+
+    seq: int
+    cycle_id: str
+    trader_id: str
+    decider: str
+    model: str
+    prompt_version: str
+    ts_created: int
+    ts_decided: int
+    system_prompt: str
+    user_prompt: str
+    answer: str
+    reasoning: str
+    actions: tuple[Action, ...]
+    prices: dict[str, float]
+
+
+class CycleActions(msgspec.Struct, frozen=True, kw_only=True):
+    """When a cycle began and what it wanted."""
+
+    trader_id: str
+    cycle_id: str
+    ts_created: int
+    actions: tuple[Action, ...]
+
+
+class SignalRow(msgspec.Struct, frozen=True, kw_only=True):
+    seq: int
+    signal_id: str
+    symbol: str
+    detector: str
+    feature: str
+    timeframe: str
+    edge: str
+    value: float
+    threshold: float
+    release: float
+    score: float
+    price: float | None
+    timestamp: float
+
+
+class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision cycle without its prompts."""
+
+    seq: int
+    cycle_id: str
+    trader_id: str
+    mode: str
+    status: str
+    reasons: Any
+    decider: str
+    model: str
+    prompt_version: str
+    prompt_digest: str
+    decisions: Any
+    prices: dict[str, float]
+    refusal: str
+    error: str
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
+    cost_usd: Decimal
+    latency_ms: int
+    timestamp: float
+    decided_at: float
+
+
+class VerdictRow(msgspec.Struct, frozen=True, kw_only=True):
+    """What risk said of one action, with the numbers of every check."""
+
+    cycle_id: str
+    trader_id: str
+    symbol: str
+    act: str
+    approved: bool
+    reason: str
+    checks: Any
+    timestamp: float
+
+
+class IntentRow(msgspec.Struct, frozen=True, kw_only=True):
+    intent_id: str
+    client_order_id: str
+    cycle_id: str | None
+    trader_id: str
+    account_id: str
+    symbol: str
+    side: str
+    position_side: str
+    purpose: str
+    order_type: str
+    contracts: Decimal
+    price: Decimal | None
+    leverage: Decimal
+    stop_loss: Decimal | None
+    take_profit: Decimal | None
+    decision_price: Decimal | None
+    confidence: Decimal | None
+    risk_usd: Decimal | None
+    invalidation: str
+    timestamp: float
+
+
+class OrderRow(msgspec.Struct, frozen=True, kw_only=True):
+    seq: int
+    client_order_id: str
+    venue_order_id: str
+    cycle_id: str | None
+    trader_id: str
+    account_id: str
+    symbol: str
+    side: str
+    position_side: str
+    purpose: str
+    order_type: str
+    state: str
+    venue_state: str
+    contracts: Decimal
+    filled: Decimal
+    price: Decimal | None
+    average_price: Decimal | None
+    fees: Decimal
+    reason: str
+    timestamp: float
+    sent_at: float
+    acked_at: float
+    updated_at: float
+
+
+class FillRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution; `fee` has the venue's sign: negative was paid."""
+
+    seq: int
+    fill_id: str
+    client_order_id: str
+    venue_order_id: str
+    trader_id: str
+    account_id: str
+    symbol: str
+    side: str
+    position_side: str
+    purpose: str
+    contracts: Decimal
+    price: Decimal
+    contract_value: Decimal
+    fee: Decimal
+    maker: bool
+    timestamp: float
+
+
+class RiskEventRow(msgspec.Struct, frozen=True, kw_only=True):
+    seq: int
+    event_id: str
+    trader_id: str
+    symbol: str
+    kind: str
+    detail: str
+    timestamp: float
+
+
+class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest comparison of an account's books with the venue."""
+
+    account_id: str
+    balanced: bool
+    venue_equity: Decimal
+    traders_equity: Decimal
+    reserve: Decimal
+    difference: Decimal
+    detail: str
+    ts: int
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows there are of each kind; `decisions` counts cycles that were decided."""
+
+    signals: int
+    cycles: dict[str, int]
+    orders: int
+    fills: int
+    trades: int
+
+    @property
+    def decisions(self) -> int:
+        return self.cycles.get("decided", 0)
+
+
+class CycleChain(msgspec.Struct, frozen=True, kw_only=True):
+    """One cycle from the signals that woke it to the trades it opened or closed."""
+
+    cycle: DecisionRow
+    signals: tuple[SignalRow, ...]
+    system_prompt: str
+    user_prompt: str
+    answer: str
+    reasoning: str
+    validations: tuple[VerdictRow, ...]
+    intents: tuple[IntentRow, ...]
+    orders: tuple[OrderRow, ...]
+    fills: tuple[FillRow, ...]
+    trades: tuple[ClosedTrade, ...]
