@@ -23,6 +23,9 @@ def simulator(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the generated market.")] = 1,
     replay: Annotated[Path | None, typer.Option(help="Play this recording instead.", exists=True)] = None,
+    funding: Annotated[
+        Path | None, typer.Option(help="Funding rates for it: funding_ts_ms,funding_rate.", exists=True)
+    ] = None,
     symbol: Annotated[
         list[str] | None, typer.Option(help="Markets to list; of a recording, the one it is of.")
     ] = None,
@@ -52,11 +55,11 @@ def simulator(
                 symbols=tuple(symbol or ()),
                 seed=seed,
                 recording=replay,
+                funding=funding,
                 loop=loop,
                 folder=state,
                 position_mode=position_mode,
                 rate_limits=not no_rate_limit,
-                speed=speed if epoch else 1.0,
             ),
             clock,
         )

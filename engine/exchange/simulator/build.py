@@ -15,12 +15,14 @@ from engine.exchange.ports import PositionMode
 from engine.exchange.simulator.auth import WINDOW_S, Credentials, Gatekeeper
 from engine.exchange.simulator.faults import Faults
 from engine.exchange.simulator.generator import GeneratedMarket
+from engine.exchange.simulator.limits import Limiter
 from engine.exchange.simulator.manual import ManualMarket
-from engine.exchange.simulator.pushes import Hub
-from engine.exchange.simulator.replay import RecordedMarket, read_recording
+from engine.exchange.simulator.recording import read_recording
+from engine.exchange.simulator.replay import RecordedMarket
 from engine.exchange.simulator.source import MarketSource
+from engine.exchange.simulator.store import Store
 from engine.exchange.simulator.universe import DEFAULT_SYMBOLS, listings
-from engine.exchange.simulator.venue import UID, Venue
+from engine.exchange.simulator.venue import Hub, Venue
 from engine.exchange.simulator.world import World
 
 
@@ -32,11 +34,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     symbols: tuple[str, ...] = ()
     seed: int = 1
     recording: Path | None = None
+    funding: Path | None = None  # rates for the recording
     loop: bool = False
     folder: Path | None = None
     position_mode: str = "long_short"
     rate_limits: bool = True
-    speed: float = 1.0
 
 
 def build(plan: Plan, clock: Clock) -> Venue:
@@ -45,21 +47,24 @@ def build(plan: Plan, clock: Clock) -> Venue:
         raise ConfigError(f"--position-mode {plan.position_mode!r}: expected long_short or net")
     mode = PositionMode(plan.position_mode)
     credentials, specs = zip(*(_account(text, mode) for text in plan.accounts), strict=True)
-    world = World(_source(plan, clock.now_ns()), specs, plan.folder)
+    now = clock.now_ns()
+    store = Store(plan.folder) if plan.folder else None
+    world = World(_source(plan, now), specs, store, now)
     return Venue(
         world=world,
         clock=clock,
         gatekeeper=Gatekeeper(credentials, clock.engine_ns(WINDOW_S)),
         faults=Faults(),
-        hub=Hub(world, UID),
-        limits=plan.rate_limits,
+        limiter=Limiter(on=plan.rate_limits),
+        hub=Hub(world),
     )
 
 
 def _source(plan: Plan, now_ns: int) -> MarketSource:
     if plan.market == "recorded" and plan.recording is not None:
         symbol = plan.symbols[0] if plan.symbols else ""
-        return RecordedMarket(read_recording(plan.recording, symbol), now_ns, loop=plan.loop)
+        recording = read_recording(plan.recording, symbol, plan.funding)
+        return RecordedMarket(recording, now_ns, loop=plan.loop)
     listed = listings(plan.symbols or DEFAULT_SYMBOLS)
     if plan.market == "manual":
         return ManualMarket(listed, now_ns)

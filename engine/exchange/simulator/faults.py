@@ -8,6 +8,8 @@ import msgspec
 
 
 class FaultKind(StrEnum):
+    """Those that wait for a request, and below them those that happen to the sockets at once."""
+
     DROP_BEFORE = "drop_before"  # the connection is cut before the request is carried out
     DROP_AFTER = "drop_after"  # … after it was, before the answer
     DELAY = "delay"  # the answer waits for `seconds`
@@ -16,10 +18,15 @@ class FaultKind(StrEnum):
     CODE_AFTER = "code_after"  # OKX `code` although it was carried out
     REFUSE_ATTACHED = "refuse_attached"  # the order is taken, its stop and target are not
     REFUSE_ALGO = "refuse_algo"  # a standalone algo is refused with `code`
-    CUT = "cut"  # every socket is closed, once
-    SILENCE = "silence"  # sockets stay open and say nothing for `seconds`
     LOGIN = "login"  # logins are refused with 60009
-    GARBAGE = "garbage"  # every socket gets bytes that are no message, once
+    REFUSE_SOCKET = "refuse_socket"  # a connection to a socket gets HTTP `status`
+
+    CUT = "cut"  # every socket is closed
+    SILENCE = "silence"  # sockets stay open and say nothing for `seconds`
+    GARBAGE = "garbage"  # every socket gets bytes that are no message
+    NOTICE = "notice"  # 64008: the connection will soon be closed for a service upgrade
+    SEQUENCE_GAP = "sequence_gap"  # the next books update does not follow the last one
+    SEQUENCE_RESET = "sequence_reset"  # numbers of books begin again, chained
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

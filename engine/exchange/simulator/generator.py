@@ -43,6 +43,7 @@ class _Walk(msgspec.Struct):
 
 
 class _State(msgspec.Struct):
+    seed: int
     next_ts: int
     common: _Walk
     walks: list[_Walk]
@@ -53,19 +54,24 @@ class GeneratedMarket:
 
     def __init__(self, listings: tuple[Listing, ...], seed: int, start_ns: int) -> None:
         self.listings = listings
-        self._seed = seed
+        self.name = f"generated {' '.join(each.instrument.symbol for each in listings)}"
         walks = [_Walk(math.log(listing.character.start)) for listing in listings]
         first = (start_ns // NS_PER_MIN - HISTORY_MINUTES) * NS_PER_MIN
-        self._state = _State(first, _Walk(0.0), walks)
+        self._state = _State(seed, first, _Walk(0.0), walks)
         self._past = self._make_bars(start_ns - start_ns % STEP_NS)
 
-    def history(self) -> dict[str, list[Bar]]:
-        return self._past
+    def take_bars(self) -> dict[str, list[Bar]]:
+        past, self._past = self._past, {}
+        return past
+
+    def status(self) -> str:
+        return f"generated, seed {self._state.seed}"
 
     def state(self) -> bytes:
         return msgspec.msgpack.encode(self._state)
 
     def restore(self, state: bytes) -> None:
+        """The seed comes with it: a market does not change its character in the middle."""
         self._state = msgspec.msgpack.decode(state, type=_State)
         self._past = {}
 
@@ -86,7 +92,7 @@ class GeneratedMarket:
     def _step(self, minutes: float) -> Random:
         """Move every hidden state on; randomness depends on the seed and the time alone."""
         state = self._state
-        random = Random(f"{self._seed}:{state.next_ts}")  # noqa: S311 - a simulation
+        random = Random(f"{state.seed}:{state.next_ts}")  # noqa: S311 - a simulation
         root = math.sqrt(minutes)
         gauss = random.gauss
         common = _moved(state.common, gauss, minutes, root) * _MARKET_VOLATILITY

@@ -17,12 +17,20 @@ _HISTORY = 300
 
 
 class Nudge(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The body of POST /sim/market: from now on this is the market. `depth` is contracts a level."""
+    """The body of POST /sim/market: from now on this is the market.
+
+    `price` is printed once, `size` contracts taken by `side`; the book stands one tick around it, `depth`
+    contracts a level. Mark and index follow the price unless they are given.
+    """
 
     symbol: str
     price: Decimal
     depth: Decimal = _CONTRACTS
     funding_rate: Decimal = Decimal("0.0001")
+    mark: Decimal | None = None
+    index: Decimal | None = None
+    size: Decimal = Decimal(1)
+    side: Side = Side.BUY
 
 
 class ManualMarket:
@@ -30,18 +38,23 @@ class ManualMarket:
 
     def __init__(self, listings: tuple[Listing, ...], start_ns: int) -> None:
         self.listings = listings
+        self.name = f"manual {' '.join(each.instrument.symbol for each in listings)}"
         self._start_ns = start_ns
-        self._queued: list[Nudge] = [
+        self._untold = True  # nobody has asked for the past yet
+        self._queued = [
             Nudge(each.instrument.symbol, _on_tick(each, Decimal(str(each.character.start))))
             for each in listings
         ]
 
     def nudge(self, nudge: Nudge) -> None:
-        """Set a price; the quote comes with the next step of time."""
+        """Set a price of a listed symbol; the quote comes with the next step of time."""
         self._queued.append(nudge)
 
-    def history(self) -> dict[str, list[Bar]]:
+    def take_bars(self) -> dict[str, list[Bar]]:
         """Flat minutes at the start price."""
+        if not self._untold:
+            return {}
+        self._untold = False
         first = (self._start_ns // NS_PER_MIN - _HISTORY) * NS_PER_MIN
         flat: dict[str, list[Bar]] = {}
         for each in self.listings:
@@ -55,11 +68,15 @@ class ManualMarket:
         queued, self._queued = self._queued, []
         return [self._quote(nudge, ts_ns) for nudge in queued]
 
+    def status(self) -> str:
+        return "moves by POST /sim/market only"
+
     def state(self) -> bytes:
-        return b""
+        return msgspec.msgpack.encode(self._queued)
 
     def restore(self, state: bytes) -> None:
-        self._queued = []
+        self._queued = msgspec.msgpack.decode(state, type=list[Nudge])
+        self._untold = False
 
     def _quote(self, nudge: Nudge, ts: int) -> Quote:
         tick = next(e.instrument.tick_size for e in self.listings if e.instrument.symbol == nudge.symbol)
@@ -73,10 +90,10 @@ class ManualMarket:
             bids=side(-1),
             asks=side(1),
             price=nudge.price,
-            size=Decimal(1),
-            side=Side.BUY,
-            mark=nudge.price,
-            index=nudge.price,
+            size=nudge.size,
+            side=nudge.side,
+            mark=nudge.price if nudge.mark is None else nudge.mark,
+            index=nudge.price if nudge.index is None else nudge.index,
             funding_rate=nudge.funding_rate,
         )
 

@@ -23,7 +23,7 @@ from engine.exchange.matching.types import (
     TriggerType,
     VenueRefusal,
 )
-from engine.exchange.simulator.world import Cancel, CancelAlgo
+from engine.exchange.simulator.requests import Cancel, CancelAlgo
 
 E = TypeVar("E", bound=StrEnum)
 Body = Mapping[str, Any]

@@ -1,222 +1,209 @@
-"""What sockets are told: quotes coalesced in real time, accounts at once, closed candles exactly once."""
+"""What sockets are told of the market: coalesced in real time, closed candles at once and exactly once."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Final
 
-import msgspec
-
-from engine.core.instruments import Instrument
-from engine.core.times import TIMEFRAMES, timeframe_ns
-from engine.exchange.matching.records import AlgoChanged, BalanceChanged, Event, OrderChanged, PositionChanged
-from engine.exchange.simulator import wire
-from engine.exchange.simulator.source import Bar, Quote
+from engine.exchange.simulator import wire_market as wire
+from engine.exchange.simulator.books import BookFeed
+from engine.exchange.simulator.candles import Period
+from engine.exchange.simulator.source import Bar, Print, Quote
+from engine.exchange.simulator.subscriptions import CANDLES, Arg, Subscriber, frame
+from engine.exchange.simulator.tape import fold
+from engine.exchange.simulator.text import Row, ms
 from engine.exchange.simulator.world import FUNDING_NS, World
 
-Arg = dict[str, str]
-_BOOK_DEPTH: Final = {"books5": 5, "bbo-tbt": 1, "books": 400}
-_QUOTE_CHANNELS: Final = (
-    "tickers",
-    "mark-price",
-    "index-tickers",
-    "funding-rate",
-    "price-limit",
-    "open-interest",
-)
-CANDLES: Final = {  # channel → timeframe: candle1m, candle4H, candle1D
-    f"candle{name if name[-1] == 'm' else name.upper()}": name for name in TIMEFRAMES
+_CANDLE_S: Final = 1.0
+_PERIOD_S: Final = {  # shortest real time between two pushes of a channel and market; others: every flush
+    "mark-price": 0.2,
+    "price-limit": 0.2,
+    "open-interest": 3.0,
+    "funding-rate": 5.0,
+    **dict.fromkeys(CANDLES, _CANDLE_S),
 }
-PRIVATE: Final = frozenset(
-    {"orders", "positions", "account", "balance_and_position", "orders-algo", "algo-advance"}
-)
-_ENCODER: Final = msgspec.json.Encoder()
+_REPEAT_S: Final = {  # pushed again although nothing has changed
+    "mark-price": 10.0,
+    "index-tickers": 60.0,
+    "funding-rate": 30.0,
+    "books": 60.0,
+    "books5": 60.0,
+    "bbo-tbt": 60.0,
+}
 
 
-class Subscriber(Protocol):
-    """One socket. `account` is "" until it has logged in."""
+class MarketPushes:
+    """Pushes to the sockets in `sockets`. Times of pushes are real seconds, those in frames engine time."""
 
-    account: str
-    subscriptions: dict[str, Arg]
-
-    def send(self, text: str) -> None: ...
-
-
-class Hub:
-    """Knows the sockets; turns quotes and events into frames."""
-
-    def __init__(self, world: World, uid: str) -> None:
+    def __init__(self, world: World, sockets: set[Subscriber]) -> None:
         self._world = world
-        self._uid = uid
-        self.sockets: set[Subscriber] = set()
-        self._trades: dict[str, list[wire.Row]] = {}
-        self._dirty: set[str] = set()
-        self._trade_id = 0
-        self._sequence: Counter[str] = Counter()
-        self.silent_until_s = 0.0
+        self._sockets = sockets
+        self._versions: dict[str, int] = {}  # of each market: counts its quotes
+        self._sent: dict[str, tuple[int, float]] = {}  # key of a subscription → version, when
+        self._prints: dict[str, list[Print]] = {}
+        self.books: dict[str, BookFeed] = {}
         world.on_quote = self._on_quote
         world.on_bar = self._on_bar
 
-    # -- market
+    def book(self, quote: Quote) -> BookFeed:
+        """The chain of a market; it begins at the time, so that it is higher after a restart."""
+        return self.books.setdefault(quote.symbol, BookFeed(quote.ts // 1_000_000))
 
     def _on_quote(self, quote: Quote) -> None:
-        self._dirty.add(quote.symbol)
-        self._trade_id += 1
-        trades = self._trades.setdefault(quote.symbol, [])
-        trades.append(wire.trade(quote, quote.ts // 1_000_000 * 100 + self._trade_id % 100))
-        del trades[:-50]
+        self._versions[quote.symbol] = self._versions.get(quote.symbol, 0) + 1
+        made = self._world.tape.on_quote(quote)
+        if made is not None:
+            self._prints.setdefault(quote.symbol, []).append(made)
 
     def _on_bar(self, symbol: str, minute: Bar) -> None:
         """Every period that ended with this minute, confirmed."""
         listed = self._world.core.instrument(symbol)
-        for channel, name in CANDLES.items():
-            if not self._wanted(channel, symbol):
+        for channel, arg in self._subscribed():
+            if channel not in CANDLES or arg["instId"] != symbol:
                 continue
-            bar = self._world.bars.just_closed(symbol, minute, timeframe_ns(name))
+            bar = self._world.bars.just_closed(symbol, minute, CANDLES[channel])
             if bar is not None:
-                self._push({"channel": channel, "instId": symbol}, [wire.candle(bar, listed, closed=True)])
+                self._push(arg, [wire.candle(bar, listed, closed=True)])
 
-    def flush(self) -> None:
-        """Send the newest of every market that moved since the last call."""
-        for symbol in self._dirty:
-            quote = self._world.quotes[symbol]
-            for channel in _QUOTE_CHANNELS:
-                named = symbol.removesuffix("-SWAP") if channel == "index-tickers" else symbol
-                if self._wanted(channel, named):
-                    self._push({"channel": channel, "instId": named}, [self._row(channel, quote)])
-            if self._wanted("trades", symbol) and self._trades.get(symbol):
-                for row in self._trades[symbol]:
-                    self._push({"channel": "trades", "instId": symbol}, [row])
-            self._push_books(quote)
-            self._push_forming(symbol)
-        self._trades.clear()
-        self._dirty.clear()
-
-    def _row(self, channel: str, quote: Quote) -> wire.Row:
-        core, symbol = self._world.core, quote.symbol
-        stamp = wire.ms(quote.ts)
-        listed = core.instrument(symbol)
-        if channel == "tickers":
-            return wire.ticker(quote, listed, self._world.bars.day(symbol, quote.ts))
-        if channel == "mark-price":
-            return {"instId": symbol, "instType": "SWAP", "markPx": wire.num(quote.mark), "ts": stamp}
-        if channel == "index-tickers":
-            return wire.index_ticker(quote, self._world.bars.day(symbol, quote.ts))
-        if channel == "funding-rate":
-            return wire.funding(quote, self._world.next_funding, FUNDING_NS)
-        if channel == "open-interest":
-            return wire.open_interest(quote, listed)
-        low_high = core.price_limits(symbol)
-        buy, sell = low_high if low_high else (quote.mark, quote.mark)
-        limits = {"buyLmt": wire.num(buy), "sellLmt": wire.num(sell), "enabled": True}
-        return {"instId": symbol, "instType": "SWAP", "ts": stamp, **limits}
-
-    def _push_books(self, quote: Quote) -> None:
-        previous = self._sequence[quote.symbol]
-        self._sequence[quote.symbol] += 3
-        for channel, depth in _BOOK_DEPTH.items():
-            if not self._wanted(channel, quote.symbol):
+    def flush(self, now_s: float, now_ns: int) -> None:
+        """Send what is due."""
+        for channel, arg in self._subscribed():
+            symbol = _swap(arg)
+            quote = self._world.quotes.get(symbol)
+            if quote is None:
                 continue
-            row = self.book(quote, depth)
-            arg = {"channel": channel, "instId": quote.symbol}
-            if channel == "books":  # always a whole book: every frame is a snapshot
-                row |= {"checksum": 0, "prevSeqId": -1}
-                self._push(arg, [row], action="snapshot")
-            else:
-                self._push(
-                    arg, [row | ({"instId": quote.symbol, "prevSeqId": previous} if depth > 1 else {})]
-                )
+            sent, at_s = self._sent.get(f"{channel}:{symbol}", (0, -_REPEAT_S["books"]))
+            version = self._versions.get(symbol, 0)
+            moved = version != sent and now_s - at_s >= _PERIOD_S.get(channel, 0.0)
+            if moved or now_s - at_s >= _REPEAT_S.get(channel, float("inf")):
+                self._sent[f"{channel}:{symbol}"] = (version, now_s)
+                self._send(channel, arg, quote, now_ns, moved=moved)
+        self._prints.clear()
+        for symbol in self._versions.keys() - self._with_book():
+            self.books.pop(symbol, None)  # nobody follows it: the next snapshot begins with the newest
 
-    def book(self, quote: Quote, depth: int) -> wire.Row:
-        """Levels with the newest sequence number."""
-        return {
-            "asks": wire.levels(quote.asks, depth),
-            "bids": wire.levels(quote.bids, depth),
-            "ts": wire.ms(quote.ts),
-            "seqId": self._sequence[quote.symbol],
-        }
+    def _with_book(self) -> set[str]:
+        return {_swap(arg) for channel, arg in self._subscribed() if channel == "books"}
 
-    def _push_forming(self, symbol: str) -> None:
-        for channel, name in CANDLES.items():
-            if self._wanted(channel, symbol):
-                bar = self._world.bars.newest(symbol, timeframe_ns(name))
-                if bar is not None:
-                    row = wire.candle(bar, self._world.core.instrument(symbol), closed=False)
-                    self._push({"channel": channel, "instId": symbol}, [row])
-
-    def _wanted(self, channel: str, symbol: str) -> bool:
-        key = f"{channel}:{symbol}"
-        return any(key in socket.subscriptions for socket in self.sockets)
-
-    # -- accounts
-
-    def on_events(self, events: Iterable[Event]) -> None:
-        """Tell each account's sockets what happened to it."""
-        for event in events:
-            match event:
-                case OrderChanged(order, fill):
-                    quote = self._world.quotes.get(order.symbol)
-                    last = quote.price if quote else order.price or order.size
-                    self._tell("orders", order.account, order.symbol, wire.order(order, last, fill))
-                case AlgoChanged(algo):
-                    trailing = algo.request.algo_type == "move_order_stop"
-                    channel = "algo-advance" if trailing else "orders-algo"
-                    self._tell(channel, algo.account, algo.request.symbol, wire.algo(algo))
-                case PositionChanged(position):
-                    self._tell("positions", position.account, position.symbol, wire.position(position))
-                case BalanceChanged(balance):
-                    self._tell("account", balance.account, "", wire.balance(balance))
-                case _:
-                    continue
-
-    def _tell(self, channel: str, account: str, symbol: str, row: wire.Row) -> None:
-        for socket in tuple(self.sockets):
-            if socket.account != account:
-                continue
-            for arg in tuple(socket.subscriptions.values()):
-                if arg["channel"] == channel and arg.get("instId", symbol) == symbol:
-                    socket.send(self.private_frame(arg, [row], "event_update"))
-
-    def snapshot(self, socket: Subscriber, arg: Arg) -> None:
-        """What the venue sends first on a private channel: all positions, or the balance."""
-        core, account = self._world.core, socket.account
-        if arg["channel"] == "positions":
-            held = [p for p in core.positions(account) if arg.get("instId", p.symbol) == p.symbol]
-            rows = [wire.position(position) for position in held]
-        elif arg["channel"] == "account":
-            rows = [wire.balance(core.balance(account))]
+    def _send(self, channel: str, arg: Arg, quote: Quote, now_ns: int, *, moved: bool) -> None:
+        if channel in {"trades", "trades-all"}:
+            self._send_trades(channel, arg, quote.symbol)
+        elif channel == "books":
+            book = self.book(quote)
+            row = book.update(quote) if moved else book.heartbeat(now_ns)
+            if row is not None:
+                self._push(arg, [row], action="update")
         else:
+            self._push(arg, [self._row(channel, quote, now_ns)])
+
+    def _send_trades(self, channel: str, arg: Arg, symbol: str) -> None:
+        prints = self._prints.get(symbol, [])
+        if channel == "trades-all":
+            for made in prints[-20:]:
+                self._push(arg, [wire.trade(symbol, made)])
             return
-        socket.send(self.private_frame(arg, rows, "snapshot"))
+        for made, count in fold(prints):
+            self._push(arg, [self._trade(symbol, made, count)])
 
-    def private_frame(self, arg: Arg, rows: list[wire.Row], event_type: str) -> str:
-        """One push to an account; only account and positions carry pages."""
-        frame: dict[str, Any] = {"arg": arg | {"uid": self._uid}}
-        if arg["channel"] in {"account", "positions"}:
-            frame |= {"eventType": event_type, "curPage": 1, "lastPage": True}
-        return _ENCODER.encode(frame | {"data": rows}).decode()
+    def _trade(self, symbol: str, made: Print, count: int) -> Row:
+        book = self.books.get(symbol)
+        number = book.number if book else made.ts // 1_000_000
+        return wire.trade(symbol, made) | {"count": str(count), "seqId": number}
 
-    # -- frames
+    def _row(self, channel: str, quote: Quote, now_ns: int) -> Any:
+        if channel in CANDLES:
+            return self._forming(quote.symbol, CANDLES[channel])
+        return _ROWS[channel](self, quote, now_ns)
 
-    def refresh(self, symbol: str) -> None:
-        """Have a market sent with the next flush although it has not moved: somebody new listens."""
-        swap = symbol if symbol.endswith("-SWAP") else f"{symbol}-SWAP"
-        if swap in self._world.quotes:
-            self._dirty.add(swap)
+    def _forming(self, symbol: str, period: Period) -> list[str]:
+        bar = self._world.bars.newest(symbol, period)
+        quote, listed = self._world.quotes[symbol], self._world.core.instrument(symbol)
+        flat = Bar(period.start(quote.ts), quote.price, quote.price, quote.price, quote.price, quote.size)
+        return wire.candle(bar or flat, listed, closed=False)
 
-    @staticmethod
-    def instruments_frame(arg: Arg, listed: list[tuple[Instrument, int]]) -> str:
-        """All swaps, as the instruments channel sends them first."""
-        rows = [wire.instrument(each, code) for each, code in listed]
-        return _ENCODER.encode({"arg": arg, "data": rows}).decode()
+    def _ticker(self, quote: Quote, now_ns: int) -> Row:
+        listed = self._world.core.instrument(quote.symbol)
+        return wire.ticker(quote, listed, self._world.bars.day(quote.symbol, now_ns))
 
-    def _push(self, arg: Arg, rows: list[Any], action: str = "") -> None:
-        frame: dict[str, Any] = {"arg": arg}
-        if action:
-            frame["action"] = action
-        text = _ENCODER.encode(frame | {"data": rows}).decode()
-        key = f"{arg['channel']}:{arg['instId']}"
-        for socket in tuple(self.sockets):
-            if key in socket.subscriptions:
+    def _index(self, quote: Quote, now_ns: int) -> Row:
+        return wire.index_ticker(quote, self._world.bars.day(quote.symbol, now_ns), now_ns)
+
+    def _funding(self, quote: Quote, now_ns: int) -> Row:
+        return wire.funding(quote, self._world.next_funding, FUNDING_NS, now_ns)
+
+    def _interest(self, quote: Quote, now_ns: int) -> Row:
+        return wire.open_interest(quote, self._world.core.instrument(quote.symbol), now_ns)
+
+    def _limit(self, quote: Quote, now_ns: int) -> Row:
+        return wire.price_limit(quote.symbol, self._world.core.price_limits(quote.symbol), now_ns)
+
+    def book_row(self, quote: Quote, depth: int) -> Row:
+        """Levels with the newest number: books5, bbo-tbt and REST."""
+        bids, asks = wire.levels(quote.bids, depth), wire.levels(quote.asks, depth)
+        number = self.book(quote).number
+        return {"asks": asks, "bids": bids, "ts": ms(quote.ts), "seqId": number}
+
+    # -- faults
+
+    def break_chains(self) -> None:
+        """The next update of each followed book does not follow what was sent."""
+        for book in self.books.values():
+            book.break_chain()
+
+    def restart_chains(self) -> None:
+        """The numbers of each followed book begin again below, chained."""
+        for _, arg in self._subscribed():
+            if arg["channel"] == "books" and (book := self.books.get(_swap(arg))):
+                self._push(arg, [book.restart()], action="update")
+
+    # -- one socket
+
+    def greet(self, socket: Subscriber, arg: Arg, now_ns: int) -> None:
+        """What a new subscription gets at once: the newest there is."""
+        quote = self._world.quotes.get(_swap(arg))
+        channel = arg["channel"]
+        if quote is None or channel == "trades-all":
+            return
+        if channel == "books":
+            socket.send(frame(arg, [self.book(quote).snapshot(quote)], action="snapshot"))
+        elif channel == "trades":
+            newest = self._world.tape.newest_first(quote.symbol)[:1]
+            for made in newest:
+                socket.send(frame(arg, [self._trade(quote.symbol, made, 1)]))
+        else:
+            socket.send(frame(arg, [self._row(channel, quote, now_ns)]))
+
+    def _subscribed(self) -> Iterable[tuple[str, Arg]]:
+        """Each subscription to a market once, whatever the number of sockets."""
+        wanted: dict[str, Arg] = {}
+        for socket in self._sockets:
+            for name, arg in socket.subscriptions.items():
+                if "instId" in arg and (arg["channel"] in _ROWS or arg["channel"] in _OTHERS):
+                    wanted.setdefault(name, arg)
+        return [(arg["channel"], arg) for arg in wanted.values()]
+
+    def _push(self, arg: Arg, rows: list[Any], **more: Any) -> None:
+        text = frame(arg, rows, **more)
+        name = f"{arg['channel']}:{arg['instId']}"
+        for socket in tuple(self._sockets):
+            if name in socket.subscriptions:
                 socket.send(text)
+
+
+def _swap(arg: Arg) -> str:
+    """Symbol of the market that a subscription is about; an index is named without -SWAP."""
+    name = str(arg.get("instId", ""))
+    return f"{name}-SWAP" if arg["channel"] == "index-tickers" and not name.endswith("-SWAP") else name
+
+
+_OTHERS: Final = frozenset(["trades", "trades-all", "books", *CANDLES])
+_ROWS: Final[dict[str, Callable[[MarketPushes, Quote, int], Row]]] = {
+    "tickers": MarketPushes._ticker,
+    "mark-price": lambda _, quote, now_ns: wire.mark_price(quote, now_ns),
+    "index-tickers": MarketPushes._index,
+    "funding-rate": MarketPushes._funding,
+    "open-interest": MarketPushes._interest,
+    "price-limit": MarketPushes._limit,
+    "books5": lambda pushes, quote, _: pushes.book_row(quote, 5) | {"instId": quote.symbol},
+    "bbo-tbt": lambda pushes, quote, _: pushes.book_row(quote, 1),
+}

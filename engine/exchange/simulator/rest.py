@@ -2,52 +2,33 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 from aiohttp import web
 
+from engine.core.times import NS_PER_MS
 from engine.exchange.matching.types import VenueRefusal
-from engine.exchange.simulator import rest_account, rest_market, rest_trade
+from engine.exchange.simulator import rest_account, rest_market, rest_orders, rest_trade
 from engine.exchange.simulator.faults import Fault, FaultKind
 from engine.exchange.simulator.venue import Venue
 
-# Requests per window of two seconds, as the endpoint pages of docs-v5 say; others are not counted.
-_LIMITS: Final = {
-    "trade/order": 60,
-    "trade/batch-orders": 300,
-    "trade/cancel-order": 60,
-    "trade/amend-order": 60,
-    "trade/order-algo": 20,
-    "trade/cancel-algos": 20,
-    "trade/orders-pending": 60,
-    "trade/orders-history": 40,
-    "trade/fills": 60,
-    "trade/fills-history": 10,
-    "trade/orders-algo-pending": 20,
-    "account/balance": 10,
-    "account/positions": 10,
-    "account/config": 5,
-    "account/bills": 10,
-    "account/set-leverage": 20,
-    "public/instruments": 20,
-    "public/time": 10,
-    "market/candles": 40,
-    "market/history-candles": 20,
-    "market/books": 40,
-    "market/tickers": 20,
-    "market/ticker": 20,
+_UNAUTHORISED: Final = frozenset(str(code) for code in range(50101, 50115))
+_STATUSES: Final = {
+    **dict.fromkeys(_UNAUTHORISED, 401),
+    **dict.fromkeys(("50000", "50002", "50004", "50006", "50014", "51000"), 400),
+    **{"50001": 503, "50011": 429, "50013": 429, "50026": 500, "50115": 405, "404": 404},
 }
-_WINDOW_S: Final = 2.0
-_UNAUTHORISED: Final = frozenset(str(code) for code in (*range(50100, 50120), 50102))
 _NOT_CARRIED_OUT: Final = (FaultKind.DROP_BEFORE, FaultKind.HTTP, FaultKind.CODE)
+_CARRIED_OUT: Final = (FaultKind.DROP_AFTER, FaultKind.CODE_AFTER)
+_READS: Final = {**rest_account.READS, **rest_orders.READS}
 _POSTS: Final[dict[str, Callable[[Venue, str, dict[str, Any]], list[Any]]]] = {
     "trade/close-position": rest_trade.close_position,
     "trade/cancel-all-after": rest_trade.cancel_all_after,
     **rest_account.WRITES,
 }
+_ITEMS: Final = frozenset(f"trade/{endpoint}" for endpoint in rest_trade.ITEM_ENDPOINTS)
 
 
 class Rest:
@@ -55,28 +36,33 @@ class Rest:
 
     def __init__(self, venue: Venue) -> None:
         self._venue = venue
-        self._seen: dict[tuple[str, str], deque[float]] = {}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One request. Every answer has the venue's envelope, whatever happens."""
         path = request.match_info["path"]
         raw = await request.read()
+        self._venue.requests[path] += 1
         started_us = self._venue.now() // 1000
         try:
+            method = _method(path, request.method)
             account = self._account(request, path, raw)
-            self._count(account or request.remote or "", path)
+            if method == "GET" or path not in _ITEMS:  # items are counted where they are carried out
+                self._count(request, path, account)
             fault = self._venue.faults.take(path, *_NOT_CARRIED_OUT)
             if fault is not None:
                 return self._broken(request, fault)
-            answer = self._answer(request, path, account, raw)
+            if method == "GET":
+                answer = self._get(request, path, account)
+            else:
+                answer = self._post(request, account, raw)
         except VenueRefusal as refusal:
             return _refused(refusal)
-        fault = self._venue.faults.take(path, FaultKind.DROP_AFTER, FaultKind.CODE_AFTER)
+        fault = self._venue.faults.take(path, *_CARRIED_OUT)
         if fault is not None:
             return self._broken(request, fault)
         if delay := self._venue.faults.take(path, FaultKind.DELAY):
             await self._venue.clock.sleep_real(delay.seconds)
-        if path.startswith("trade/"):
+        if method == "POST" and path in _ITEMS:
             answer |= {"inTime": str(started_us), "outTime": str(self._venue.now() // 1000)}
         return _json(answer)
 
@@ -84,45 +70,40 @@ class Rest:
         """Key of a signed request; "" for public paths, which need none."""
         if path in rest_market.ROUTES:
             return ""
-        prehash = request.method + request.path_qs + raw.decode(errors="replace")
+        prehash = request.method + request.raw_path + raw.decode(errors="replace")
         return self._venue.gatekeeper.check_request(request.headers, prehash, self._venue.now())
 
-    def _count(self, who: str, path: str) -> None:
-        most = _LIMITS.get(path)
-        if not self._venue.limits or most is None:
-            return
-        now_s = self._venue.clock.real_s()
-        seen = self._seen.setdefault((who, path), deque())
-        while seen and now_s - seen[0] >= _WINDOW_S:
-            seen.popleft()
-        if len(seen) >= most:
-            raise VenueRefusal("50011", "Too Many Requests")
-        seen.append(now_s)
+    def _count(self, request: web.Request, path: str, account: str) -> None:
+        who, scope = account or request.remote or "", request.query.get("instId", "")
+        scope = scope if scope in self._venue.world.quotes and path.startswith("public/") else ""
+        name = f"query {path}" if path in _ITEMS else path
+        self._venue.limiter.count(self._venue.clock.real_s(), name, who, scope)
 
-    def _answer(self, request: web.Request, path: str, account: str, raw: bytes) -> dict[str, Any]:
-        if request.method == "GET":
-            self._venue.step()
-            query = {str(key): str(value) for key, value in request.query.items()}
-            if path in rest_market.ROUTES:
-                return _envelope(rest_market.ROUTES[path](self._venue, query))
-            if path in rest_account.READS:
-                return _envelope(rest_account.READS[path](self._venue, account, query))
-        elif request.method == "POST":
-            return self._post(path, account, _body(raw))
-        raise VenueRefusal("404", "Not Found")
+    def _get(self, request: web.Request, path: str, account: str) -> dict[str, Any]:
+        self._venue.step()
+        query = {str(key): str(value) for key, value in request.query.items()}
+        if path in rest_market.ROUTES:
+            return _envelope(rest_market.ROUTES[path](self._venue, query))
+        return _envelope(_READS[path](self._venue, account, query))
 
-    def _post(self, path: str, account: str, body: Any) -> dict[str, Any]:
-        if account in self._venue.read_only_keys:
-            raise VenueRefusal("50120", "This API key doesn't have permission to use this function")
-        if path in _POSTS and isinstance(body, dict):
+    def _post(self, request: web.Request, account: str, raw: bytes) -> dict[str, Any]:
+        path = request.match_info["path"]
+        body = _body(request, raw)
+        self._check_life(request)
+        if path in _POSTS:
+            if not isinstance(body, dict):
+                raise VenueRefusal("50002", "JSON syntax error")
             return _envelope(_POSTS[path](self._venue, account, body))
-        endpoint = path.removeprefix("trade/")
-        if path.startswith("trade/") and endpoint in rest_trade.ITEM_ENDPOINTS:
-            bodies = body if isinstance(body, list) else [body]
-            rows = rest_trade.items(self._venue, account, endpoint, bodies)
-            code, message = rest_trade.summary(rows)
-            return {"code": code, "msg": message, "data": rows}
-        raise VenueRefusal("404", "Not Found")
+        bodies = body if isinstance(body, list) else [body]
+        rows = rest_trade.items(self._venue, account, path.removeprefix("trade/"), bodies)
+        code, message = rest_trade.summary(rows)
+        return {"code": code, "msg": message, "data": rows}
+
+    def _check_life(self, request: web.Request) -> None:
+        """The optional header expTime: a request that comes later than its sender wished is dropped."""
+        until = request.headers.get("expTime", "")
+        if until.isdigit() and int(until) * NS_PER_MS < self._venue.now():
+            raise VenueRefusal("50036", "The expTime can't be earlier than the current system time.")
 
     @staticmethod
     def _broken(request: web.Request, fault: Fault) -> web.StreamResponse:
@@ -135,20 +116,36 @@ class Rest:
         return _refused(VenueRefusal(fault.code, "On demand"))
 
 
+def _method(path: str, method: str) -> str:
+    """The method of a path. Raises VenueRefusal 404 for none, 50115 for another one than was used."""
+    if path in rest_market.ROUTES or path in _READS:
+        methods = {"GET", "POST"} if path in _ITEMS else {"GET"}
+    elif path in _POSTS or path in _ITEMS:
+        methods = {"POST"}
+    else:
+        raise VenueRefusal("404", "Not Found")
+    if method not in methods:
+        raise VenueRefusal("50115", "Invalid request method.")
+    return method
+
+
 def _envelope(rows: list[Any]) -> dict[str, Any]:
     return {"code": "0", "msg": "", "data": rows}
 
 
-def _body(raw: bytes) -> Any:
+def _body(request: web.Request, raw: bytes) -> Any:
+    if not raw:
+        raise VenueRefusal("50000", "Body for POST request can not be empty.")
+    if request.content_type != "application/json":
+        raise VenueRefusal("50006", "Invalid Content-Type, please use the 'application/json' format.")
     try:
-        return msgspec.json.decode(raw or b"{}")
+        return msgspec.json.decode(raw)
     except msgspec.DecodeError as error:
         raise VenueRefusal("50002", "JSON syntax error") from error
 
 
 def _refused(refusal: VenueRefusal) -> web.Response:
-    statuses = {"50011": 429, "404": 404, "50001": 503, "50004": 400}
-    status = 401 if refusal.code in _UNAUTHORISED else statuses.get(refusal.code, 200)
+    status = _STATUSES.get(refusal.code, 200)
     return _json({"code": refusal.code, "msg": refusal.message, "data": []}, status)
 
 

@@ -1,28 +1,26 @@
-"""Account endpoints, and the reading half of trading: query in, rows out, newest first."""
+"""Account endpoints: query or body in, rows out, newest first."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from engine.core.times import NS_PER_MS
-from engine.exchange.matching.records import Bill
 from engine.exchange.matching.types import VenueRefusal
 from engine.exchange.ports import PositionMode
-from engine.exchange.simulator import parse, rest_market, wire
+from engine.exchange.simulator import parse, rest_market
+from engine.exchange.simulator import wire_account as wire
+from engine.exchange.simulator.paging import Paged, Query, Rows, needed, page
+from engine.exchange.simulator.requests import SetLeverage, SetPositionMode
+from engine.exchange.simulator.text import ms, num
 from engine.exchange.simulator.venue import UID, Venue
-from engine.exchange.simulator.world import SetLeverage, SetPositionMode
 
-Query = Mapping[str, str]
-Rows = list[Any]
-_PAGE: Final = 100
+_CLOSED: Final = Paged(("instType", "instId", "mgnMode", "posId", "type"), "uTime", before_is_near=False)
+_BILLS: Final = Paged(("instType", "instId", "ccy", "mgnMode", "type", "subType"), "billId", "ts")
 
 
 def config(venue: Venue, account: str, query: Query) -> Rows:
     core = venue.world.core
     mode = "net_mode" if core.position_mode(account) is PositionMode.NET else "long_short_mode"
-    perm = "read_only" if account in venue.read_only_keys else "read_only,trade"
     return [
         {
             "acctLv": str(core.account_level(account)),
@@ -41,7 +39,7 @@ def config(venue: Venue, account: str, query: Query) -> Rows:
             "mainUid": UID,
             "mgnIsoMode": "automatic",
             "opAuth": "1",
-            "perm": perm,
+            "perm": "read_only,trade",
             "posMode": mode,
             "roleType": "0",
             "spotBorrowAutoRepay": False,
@@ -59,25 +57,48 @@ def config(venue: Venue, account: str, query: Query) -> Rows:
 
 
 def balance(venue: Venue, account: str, query: Query) -> Rows:
-    return [wire.balance(venue.world.core.balance(account))]
+    row = wire.balance(venue.world.core.balance(account))
+    asked = query.get("ccy", "")
+    return [row if not asked or "USDT" in asked.split(",") else row | {"details": []}]
 
 
 def positions(venue: Venue, account: str, query: Query) -> Rows:
+    if query.get("instType", "SWAP") != "SWAP":
+        return []
     wanted = set(filter(None, query.get("instId", "").split(",")))
     held = venue.world.core.positions(account)
     return [wire.position(each) for each in held if not wanted or each.symbol in wanted]
 
 
+def position_risk(venue: Venue, account: str, query: Query) -> Rows:
+    """Balance and positions of one moment."""
+    shown = venue.world.core.balance(account)
+    keys = ("instType", "mgnMode", "posId", "instId", "pos", "posSide", "posCcy", "ccy", "notionalUsd")
+    held = [wire.position(each) for each in venue.world.core.positions(account)]
+    equity = num(shown.equity)
+    return [
+        {
+            "ts": ms(venue.now()),
+            "adjEq": "",
+            "balData": [{"ccy": "USDT", "eq": equity, "disEq": equity}],
+            "posData": [
+                {key: row[key] for key in keys} | {"notionalCcy": "", "baseBal": "", "quoteBal": ""}
+                for row in held
+            ],
+        }
+    ]
+
+
 def positions_history(venue: Venue, account: str, query: Query) -> Rows:
     rows = [wire.closed_position(each) for each in venue.world.core.position_history(account)]
-    return _page(_matching(rows, query, ("instId", "mgnMode", "posId")), query, "uTime")
+    return page(rows, query, _CLOSED)
 
 
 def leverage_info(venue: Venue, account: str, query: Query) -> Rows:
     core, rows = venue.world.core, []
     sides = ("net",) if core.position_mode(account) is PositionMode.NET else ("long", "short")
     for symbol in filter(None, query.get("instId", "").split(",")):
-        leverage = wire.num(core.leverage(account, core.instrument(symbol).symbol))
+        leverage = num(core.leverage(account, core.instrument(symbol).symbol))
         for side in sides:
             row = {"ccy": "", "instId": symbol, "mgnMode": query.get("mgnMode", "cross")}
             rows.append(row | {"posSide": side, "lever": leverage})
@@ -89,7 +110,7 @@ def set_leverage(venue: Venue, account: str, body: Mapping[str, Any]) -> Rows:
     mode = parse.text(body, "mgnMode")
     venue.request(account, SetLeverage(symbol, leverage))
     side = str(body.get("posSide") or "")
-    return [{"instId": symbol, "lever": wire.num(leverage), "mgnMode": mode, "posSide": side}]
+    return [{"instId": symbol, "lever": num(leverage), "mgnMode": mode, "posSide": side}]
 
 
 def set_position_mode(venue: Venue, account: str, body: Mapping[str, Any]) -> Rows:
@@ -115,32 +136,25 @@ def trade_fee(venue: Venue, account: str, query: Query) -> Rows:
             "makerUSDC": "",
             "takerUSDC": "",
             "ruleType": "normal",
-            "ts": wire.ms(venue.now()),
+            "ts": ms(venue.now()),
             **fees,
         }
     ]
 
 
 def max_size(venue: Venue, account: str, query: Query) -> Rows:
-    symbol = parse.text(query, "instId")
+    symbol = needed(query, "instId")
     buy, sell = venue.world.core.max_size(account, symbol, parse.optional(query, "px"))
-    return [{"ccy": "USDT", "instId": symbol, "maxBuy": wire.num(buy), "maxSell": wire.num(sell)}]
+    return [{"ccy": "USDT", "instId": symbol, "maxBuy": num(buy), "maxSell": num(sell)}]
 
 
 def max_avail_size(venue: Venue, account: str, query: Query) -> Rows:
-    free = wire.num(venue.world.core.available_margin(account))
-    return [{"instId": parse.text(query, "instId"), "availBuy": free, "availSell": free}]
+    free = num(venue.world.core.available_margin(account))
+    return [{"instId": needed(query, "instId"), "availBuy": free, "availSell": free}]
 
 
 def bills(venue: Venue, account: str, query: Query) -> Rows:
-    rows = [wire.bill(each) for each in venue.world.core.bills(account) if _between(each, query)]
-    return _page(_matching(rows, query, ("instId", "type", "subType", "mgnMode")), query, "billId")
-
-
-def _between(bill: Bill, query: Query) -> bool:
-    begin, end = query.get("begin"), query.get("end")
-    stamp = bill.ts // NS_PER_MS
-    return (not begin or stamp >= int(begin)) and (not end or stamp <= int(end))
+    return page([wire.bill(each) for each in venue.world.core.bills(account)], query, _BILLS)
 
 
 def instruments(venue: Venue, account: str, query: Query) -> Rows:
@@ -151,76 +165,15 @@ def currencies(venue: Venue, account: str, query: Query) -> Rows:
     return rest_market.currencies(venue, query)
 
 
-# -- orders
+def order_rate(venue: Venue, account: str, query: Query) -> Rows:
+    """The limit of new and amended orders in two seconds."""
+    row = {"accRateLimit": "1000", "fillRatio": "", "mainFillRatio": "", "nextAccRateLimit": "1000"}
+    return [row | {"ts": ms(venue.now())}]
 
 
-def order(venue: Venue, account: str, query: Query) -> Rows:
-    ids = {"order_id": query.get("ordId", ""), "client_order_id": query.get("clOrdId", "")}
-    if not any(ids.values()):
-        raise VenueRefusal("51000", "Either parameter ordId or clOrdId is required")
-    return [wire.order(venue.world.core.order(account, **ids))]
-
-
-def orders_pending(venue: Venue, account: str, query: Query) -> Rows:
-    rows = [wire.order(each) for each in venue.world.core.pending_orders(account)]
-    return _page(_matching(rows, query, ("instId", "ordType", "state")), query, "ordId")
-
-
-def orders_history(venue: Venue, account: str, query: Query) -> Rows:
-    rows = [wire.order(each) for each in venue.world.core.order_history(account)]
-    return _page(_matching(rows, query, ("instId", "ordType", "state", "clOrdId")), query, "ordId")
-
-
-def fills(venue: Venue, account: str, query: Query) -> Rows:
-    made = venue.world.core.fills(account)
-    begin, end = query.get("begin"), query.get("end")
-    chosen = [
-        wire.fill(each)
-        for each in made
-        if (not begin or each.ts // NS_PER_MS >= int(begin)) and (not end or each.ts // NS_PER_MS <= int(end))
-    ]
-    return _page(_matching(chosen, query, ("instId", "ordId")), query, "billId")
-
-
-def order_algo(venue: Venue, account: str, query: Query) -> Rows:
-    ids = {"algo_id": query.get("algoId", ""), "client_id": query.get("algoClOrdId", "")}
-    return [wire.algo(venue.world.core.algo(account, **ids))]
-
-
-def algos_pending(venue: Venue, account: str, query: Query) -> Rows:
-    return _algos([wire.algo(each) for each in venue.world.core.pending_algos(account)], query)
-
-
-def algos_history(venue: Venue, account: str, query: Query) -> Rows:
-    if not query.get("state") and not query.get("algoId"):
-        raise VenueRefusal("51000", "Either parameter state or algoId is required")
-    return _algos([wire.algo(each) for each in venue.world.core.algo_history(account)], query)
-
-
-def _algos(rows: list[wire.Row], query: Query) -> Rows:
-    kinds = set(parse.text(query, "ordType").split(","))
-    chosen = [row for row in rows if row["ordType"] in kinds]
-    return _page(_matching(chosen, query, ("instId", "state", "algoId", "algoClOrdId")), query, "algoId")
-
-
-# -- lists
-
-
-def _matching(rows: Iterable[wire.Row], query: Query, keys: tuple[str, ...]) -> list[wire.Row]:
-    wanted = {key: query[key] for key in keys if query.get(key)}
-    return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
-
-
-def _page(rows: list[wire.Row], query: Query, key: str) -> Rows:
-    """Newest first; `after` older than, `before` newer than, both exclusive (okx docs, pagination)."""
-    limit = min(_PAGE, int(query.get("limit") or _PAGE))
-    if after := query.get("after"):
-        rows = [row for row in rows if Decimal(row[key]) < Decimal(after)]
-    if before := query.get("before"):
-        rows = [row for row in rows if Decimal(row[key]) > Decimal(before)]
-        if not after:
-            return rows[-limit:]
-    return rows[:limit]
+def nothing(venue: Venue, account: str, query: Query) -> Rows:
+    """What this account never has."""
+    return []
 
 
 READS: Final[dict[str, Callable[[Venue, str, Query], Rows]]] = {
@@ -228,6 +181,7 @@ READS: Final[dict[str, Callable[[Venue, str, Query], Rows]]] = {
     "account/balance": balance,
     "account/positions": positions,
     "account/positions-history": positions_history,
+    "account/account-position-risk": position_risk,
     "account/leverage-info": leverage_info,
     "account/trade-fee": trade_fee,
     "account/max-size": max_size,
@@ -235,16 +189,10 @@ READS: Final[dict[str, Callable[[Venue, str, Query], Rows]]] = {
     "account/bills": bills,
     "account/bills-archive": bills,
     "account/instruments": instruments,
+    "account/interest-accrued": nothing,
     "asset/currencies": currencies,
-    "trade/order": order,
-    "trade/orders-pending": orders_pending,
-    "trade/orders-history": orders_history,
-    "trade/orders-history-archive": orders_history,
-    "trade/fills": fills,
-    "trade/fills-history": fills,
-    "trade/order-algo": order_algo,
-    "trade/orders-algo-pending": algos_pending,
-    "trade/orders-algo-history": algos_history,
+    "asset/balances": nothing,
+    "trade/account-rate-limit": order_rate,
 }
 WRITES: Final[dict[str, Callable[[Venue, str, Mapping[str, Any]], Rows]]] = {
     "account/set-leverage": set_leverage,

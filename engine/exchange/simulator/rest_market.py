@@ -2,78 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from typing import Final
 
 from engine.core.instruments import coin
-from engine.core.times import NS_PER_MS, timeframe_ns
+from engine.core.times import NS_PER_MS
+from engine.exchange.matching.options import TIERS
 from engine.exchange.matching.types import VenueRefusal
-from engine.exchange.simulator import wire
-from engine.exchange.simulator.pushes import CANDLES
+from engine.exchange.simulator import parse
+from engine.exchange.simulator import wire_market as wire
+from engine.exchange.simulator.candles import PERIODS
+from engine.exchange.simulator.paging import Paged, Query, Rows, limit_of, needed, page, whole
+from engine.exchange.simulator.source import Bar
+from engine.exchange.simulator.text import ms, num
 from engine.exchange.simulator.venue import Venue
 from engine.exchange.simulator.world import FUNDING_NS
 
-Query = Mapping[str, str]
-Rows = list[Any]
-_BARS: Final = {channel.removeprefix("candle"): name for channel, name in CANDLES.items()}
+_TRADES: Final = Paged((), "tradeId", before_is_near=False)
+_FUNDING: Final = Paged((), "fundingTime", before_is_near=False)
+_KINDS: Final = frozenset(["SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"])
 
 
 def time(venue: Venue, query: Query) -> Rows:
-    return [{"ts": wire.ms(venue.now())}]
+    return [{"ts": ms(venue.now())}]
 
 
 def instruments(venue: Venue, query: Query) -> Rows:
-    if query.get("instType", "SWAP") != "SWAP":
+    """All swaps; the venue has other kinds of instruments, the simulator lists none of them."""
+    kind, wanted = needed(query, "instType"), query.get("instId")
+    if kind not in _KINDS:
+        raise VenueRefusal("51000", "Parameter instType error")
+    if kind != "SWAP":
         return []
-    wanted = query.get("instId")
     rows = [wire.instrument(each, code) for each, code in venue.instruments()]
     if wanted and not any(row["instId"] == wanted for row in rows):
         raise VenueRefusal("51001", f"Instrument ID {wanted} doesn't exist.")
-    return [row for row in rows if wanted in {None, row["instId"]}]
+    family = query.get("instFamily") or query.get("uly")
+    return [r for r in rows if wanted in {None, "", r["instId"]} and family in {None, "", r["instFamily"]}]
 
 
 def _symbols(venue: Venue, query: Query) -> list[str]:
+    if query.get("instType", "SWAP") != "SWAP":
+        return []
     symbol = query.get("instId")
     if symbol:
         venue.quote(symbol)
         return [symbol]
-    return list(venue.world.quotes)
+    family = query.get("instFamily") or query.get("uly")
+    return [each for each in venue.world.quotes if family in {None, "", each.removesuffix("-SWAP")}]
 
 
 def tickers(venue: Venue, query: Query) -> Rows:
+    core, bars, now = venue.world.core, venue.world.bars, venue.now()
     return [
-        wire.ticker(
-            venue.quote(symbol),
-            venue.world.core.instrument(symbol),
-            venue.world.bars.day(symbol, venue.now()),
-        )
-        for symbol in _symbols(venue, query)
+        wire.ticker(venue.quote(each), core.instrument(each), bars.day(each, now))
+        for each in _symbols(venue, query)
     ]
 
 
 def ticker(venue: Venue, query: Query) -> Rows:
-    return tickers(venue, {"instId": _needed(query, "instId")})
+    return tickers(venue, {"instId": needed(query, "instId")})
 
 
 def books(venue: Venue, query: Query) -> Rows:
-    quote = venue.quote(_needed(query, "instId"))
-    depth = min(400, max(1, int(query.get("sz") or 1)))
-    return [venue.hub.book(quote, depth)]
+    quote = venue.quote(needed(query, "instId"))
+    depth = min(400, max(1, whole(query, "sz") or 1))
+    return [venue.hub.market.book_row(quote, depth)]
+
+
+def books_full(venue: Venue, query: Query) -> Rows:
+    """As books, with rows of three: price, size, number of orders."""
+    quote = venue.quote(needed(query, "instId"))
+    row = venue.hub.market.book_row(quote, max(1, whole(query, "sz") or 1))
+    sides = {side: [[price, size, count] for price, size, _, count in row[side]] for side in ("asks", "bids")}
+    return [sides | {"ts": row["ts"]}]
+
+
+# -- bars
 
 
 def candles(venue: Venue, query: Query) -> Rows:
-    """Newest first; the forming bar first of all. `after` older than, `before` newer than, exclusive."""
-    symbol, bar = _needed(query, "instId"), query.get("bar") or "1m"
-    if bar not in _BARS:
-        raise VenueRefusal("51000", "Parameter bar error")
+    """Newest first; the forming bar first of all."""
+    symbol = needed(query, "instId")
     listed = venue.world.core.instrument(symbol)
-    bars = venue.world.bars.bars(symbol, timeframe_ns(_BARS[bar]))
-    if after := query.get("after"):
-        bars = [each for each in bars if each[0].ts_open < int(after) * NS_PER_MS]
-    if before := query.get("before"):
-        bars = [each for each in bars if each[0].ts_open > int(before) * NS_PER_MS]
-    newest = bars[::-1][: min(300, int(query.get("limit") or 100))]
-    return [wire.candle(each, listed, closed=closed) for each, closed in newest]
+    chosen = _bars(venue, symbol, query, most=300)
+    return [wire.candle(each, listed, closed=closed) for each, closed in chosen]
 
 
 def history_candles(venue: Venue, query: Query) -> Rows:
@@ -81,87 +95,164 @@ def history_candles(venue: Venue, query: Query) -> Rows:
     return [row for row in candles(venue, query) if row[-1] == "1"]
 
 
+def price_candles(venue: Venue, query: Query) -> Rows:
+    """Mark and index bars. They are made of the last prices, from which the mark is never far."""
+    name = needed(query, "instId")
+    symbol = name if name.endswith("-SWAP") else f"{name}-SWAP"
+    venue.world.core.instrument(symbol)
+    return [
+        [ms(bar.ts_open), *map(num, bar[1:5]), "1" if closed else "0"]
+        for bar, closed in _bars(venue, symbol, query, most=100)
+    ]
+
+
+def price_history(venue: Venue, query: Query) -> Rows:
+    """As price_candles, without the forming bar."""
+    return [row for row in price_candles(venue, query) if row[-1] == "1"]
+
+
+def _bars(venue: Venue, symbol: str, query: Query, most: int) -> list[tuple[Bar, bool]]:
+    name = query.get("bar") or "1m"
+    if name not in PERIODS:
+        raise VenueRefusal("51000", "Parameter bar error")
+    bars = venue.world.bars.bars(symbol, PERIODS[name])
+    after, before = whole(query, "after"), whole(query, "before")
+    if after is not None:
+        bars = [each for each in bars if each[0].ts_open < after * NS_PER_MS]
+    if before is not None:
+        bars = [each for each in bars if each[0].ts_open > before * NS_PER_MS]
+    return bars[::-1][: limit_of(query, 100, most)]
+
+
+# -- trades, prices, funding
+
+
 def trades(venue: Venue, query: Query) -> Rows:
-    quote = venue.quote(_needed(query, "instId"))
-    return [wire.trade(quote, quote.ts // 10_000)]
+    """The newest prints."""
+    symbol = needed(query, "instId")
+    venue.quote(symbol)
+    prints = venue.world.tape.newest_first(symbol)[: limit_of(query, 100, 500)]
+    return [wire.trade(symbol, made) for made in prints]
+
+
+def history_trades(venue: Venue, query: Query) -> Rows:
+    symbol = needed(query, "instId")
+    venue.quote(symbol)
+    rows = [wire.trade(symbol, made) for made in venue.world.tape.newest_first(symbol)]
+    if query.get("type") == "2":
+        if query.get("before"):
+            raise VenueRefusal("50039", "Before parameter is not available for type=2")
+        return page(rows, query, Paged((), "ts"))
+    return page(rows, query, _TRADES)
 
 
 def mark_price(venue: Venue, query: Query) -> Rows:
-    return [
-        {
-            "instId": symbol,
-            "instType": "SWAP",
-            "markPx": wire.num(venue.quote(symbol).mark),
-            "ts": wire.ms(venue.quote(symbol).ts),
-        }
-        for symbol in _symbols(venue, query)
-    ]
+    return [wire.mark_price(venue.quote(each), venue.now()) for each in _symbols(venue, query)]
 
 
 def index_tickers(venue: Venue, query: Query) -> Rows:
-    named = query.get("instId")
+    named, now = query.get("instId"), venue.now()
     symbols = [f"{named}-SWAP"] if named else list(venue.world.quotes)
-    return [wire.index_ticker(venue.quote(each), venue.world.bars.day(each, venue.now())) for each in symbols]
+    return [wire.index_ticker(venue.quote(s), venue.world.bars.day(s, now), now) for s in symbols]
 
 
 def funding_rate(venue: Venue, query: Query) -> Rows:
-    quote = venue.quote(_needed(query, "instId"))
-    return [wire.funding(quote, venue.world.next_funding, FUNDING_NS)]
+    symbol = needed(query, "instId")
+    wanted = list(venue.world.quotes) if symbol == "ANY" else [symbol]
+    due = venue.world.next_funding
+    return [wire.funding(venue.quote(each), due, FUNDING_NS, venue.now()) for each in wanted]
 
 
 def funding_rate_history(venue: Venue, query: Query) -> Rows:
-    """What was charged, newest first, as far back as the longest-lived bill remembers."""
-    symbol = _needed(query, "instId")
-    quote = venue.quote(symbol)
-    seen: dict[int, str] = {}
-    for account in venue.world.core.accounts():
-        for bill in venue.world.core.bills(account):
-            if bill.symbol == symbol and bill.bill_type == "funding":
-                seen.setdefault(bill.ts, wire.num(quote.funding_rate))
-    limit = int(query.get("limit") or 100)
-    return [
+    """What was charged since the simulator began, newest first."""
+    symbol = needed(query, "instId")
+    venue.quote(symbol)
+    rows = [
         {
             "instId": symbol,
             "instType": "SWAP",
-            "fundingRate": rate,
-            "realizedRate": rate,
-            "fundingTime": wire.ms(ts),
+            "fundingRate": num(charge.rate),
+            "realizedRate": num(charge.rate),
+            "fundingTime": ms(charge.ts),
             "method": "current_period",
             "formulaType": "noRate",
         }
-        for ts, rate in sorted(seen.items(), reverse=True)[:limit]
+        for charge in reversed(venue.world.funding.get(symbol, ()))
     ]
+    return page(rows, query, _FUNDING)
 
 
 def open_interest(venue: Venue, query: Query) -> Rows:
+    core = venue.world.core
     return [
-        wire.open_interest(venue.quote(symbol), venue.world.core.instrument(symbol))
-        for symbol in _symbols(venue, query)
+        wire.open_interest(venue.quote(each), core.instrument(each), venue.now())
+        for each in _symbols(venue, query)
     ]
 
 
 def price_limit(venue: Venue, query: Query) -> Rows:
-    symbol = _needed(query, "instId")
-    limits = venue.world.core.price_limits(symbol)
-    buy, sell = limits if limits else (None, None)
-    row = {"buyLmt": wire.num(buy), "sellLmt": wire.num(sell), "enabled": limits is not None}
-    return [{"instId": symbol, "instType": "SWAP", "ts": wire.ms(venue.now()), **row}]
+    symbol = needed(query, "instId")
+    return [wire.price_limit(symbol, venue.world.core.price_limits(symbol), venue.now())]
 
 
-def status(venue: Venue, query: Query) -> Rows:
+# -- rules
+
+
+def position_tiers(venue: Venue, query: Query) -> Rows:
+    """The tiers of the core, whose bounds are dollars, in contracts at the current mark."""
+    needed(query, "tdMode")
+    if needed(query, "instType") != "SWAP":
+        return []
+    rows: Rows = []
+    for family in needed(query, "instFamily" if query.get("instFamily") else "uly").split(","):
+        symbol = f"{family}-SWAP"
+        listed, mark, least = venue.world.core.instrument(symbol), venue.quote(symbol).mark, Decimal(0)
+        for number, tier in enumerate(TIERS, 1):
+            worth = Decimal(10**12) if tier.max_notional is None else tier.max_notional
+            most = listed.contracts_for_notional(worth, mark)
+            rows.append(
+                {
+                    "uly": family,
+                    "instFamily": family,
+                    "instId": "",
+                    "tier": str(number),
+                    "minSz": num(least),
+                    "maxSz": num(most),
+                    "mmr": num(tier.maintenance_rate),
+                    "imr": num((1 / tier.max_leverage).quantize(Decimal("0.0001"))),
+                    "maxLever": num(min(tier.max_leverage, listed.max_leverage)),
+                    "optMgnFactor": "0",
+                    "quoteMaxLoan": "",
+                    "baseMaxLoan": "",
+                }
+            )
+            least = most + listed.lot_size
+    return rows
+
+
+def convert(venue: Venue, query: Query) -> Rows:
+    """Coins or dollars into contracts (type 1, the default) and back (type 2)."""
+    symbol, kind, unit = needed(query, "instId"), query.get("type") or "1", query.get("unit") or "coin"
+    listed, size = venue.world.core.instrument(symbol), parse.number(query, "sz")
+    price = parse.optional(query, "px") or venue.quote(symbol).price
+    value = listed.contract_value * (price if unit == "usds" else 1)
+    if kind == "2":
+        result = size * value
+    else:
+        rounding = ROUND_CEILING if query.get("opType") == "open" else ROUND_FLOOR
+        result = (size / value / listed.lot_size).to_integral_value(rounding) * listed.lot_size
+    row = {"type": kind, "instId": symbol, "px": num(price), "sz": num(result), "unit": unit}
+    return [row]
+
+
+def nothing(venue: Venue, query: Query) -> Rows:
+    """No maintenance is ever announced."""
     return []
 
 
 def currencies(venue: Venue, query: Query) -> Rows:
     coins = ["USDT", *(coin(each.instrument.symbol) for each in venue.world.source.listings)]
     return [{"ccy": each, "name": each, "chain": each, "canDep": False, "canWd": False} for each in coins]
-
-
-def _needed(query: Query, key: str) -> str:
-    value = query.get(key)
-    if not value:
-        raise VenueRefusal("50014", f"Parameter {key} can not be empty")
-    return value
 
 
 ROUTES: Final[dict[str, Callable[[Venue, Query], Rows]]] = {
@@ -172,12 +263,20 @@ ROUTES: Final[dict[str, Callable[[Venue, Query], Rows]]] = {
     "public/funding-rate-history": funding_rate_history,
     "public/open-interest": open_interest,
     "public/price-limit": price_limit,
+    "public/position-tiers": position_tiers,
+    "public/convert-contract-coin": convert,
     "market/ticker": ticker,
     "market/tickers": tickers,
     "market/books": books,
+    "market/books-full": books_full,
     "market/candles": candles,
     "market/history-candles": history_candles,
+    "market/mark-price-candles": price_candles,
+    "market/history-mark-price-candles": price_history,
+    "market/index-candles": price_candles,
+    "market/history-index-candles": price_history,
     "market/trades": trades,
+    "market/history-trades": history_trades,
     "market/index-tickers": index_tickers,
-    "system/status": status,
+    "system/status": nothing,
 }

@@ -9,10 +9,10 @@ import msgspec
 
 from engine.exchange.matching.records import VenueAlgo, VenueOrder
 from engine.exchange.matching.types import AlgoRequest, OrderRequest, VenueRefusal
-from engine.exchange.simulator import parse, wire
+from engine.exchange.simulator import parse, text
 from engine.exchange.simulator.faults import FaultKind
+from engine.exchange.simulator.requests import CancelAllAfter
 from engine.exchange.simulator.venue import Venue
-from engine.exchange.simulator.world import CancelAllAfter
 
 Body = dict[str, Any]
 _PARSERS: Final[dict[str, Callable[[Body], msgspec.Struct]]] = {
@@ -28,25 +28,32 @@ _PARSERS: Final[dict[str, Callable[[Body], msgspec.Struct]]] = {
 }
 ITEM_ENDPOINTS: Final = frozenset(_PARSERS)
 _MOST_ITEMS: Final = 20
+_TOO_MANY: Final = {"cancel-batch-orders": "51406", "amend-batch-orders": "51501"}
 
 
-def items(venue: Venue, account: str, endpoint: str, bodies: list[Any]) -> list[wire.Row]:
+def items(venue: Venue, account: str, endpoint: str, bodies: list[Any]) -> list[text.Row]:
     """Carry out each item; its verdict is in sCode and sMsg. Raises VenueRefusal for the whole request."""
-    if not bodies or len(bodies) > _MOST_ITEMS or not all(isinstance(body, dict) for body in bodies):
-        raise VenueRefusal("50014", "Parameter can not be empty" if not bodies else "Parameter error")
+    if not bodies or not all(isinstance(body, dict) for body in bodies):
+        raise VenueRefusal("50014" if not bodies else "50002", "Parameter can not be empty or is no object")
+    if len(bodies) > _MOST_ITEMS:
+        raise VenueRefusal(_TOO_MANY.get(endpoint, "51111"), f"Maximum {_MOST_ITEMS} orders in one request")
+    scope = str(bodies[0].get("instId") or "")
+    scope = scope if scope in venue.world.quotes else ""
+    venue.limiter.count(venue.clock.real_s(), f"trade/{endpoint}", account, scope, len(bodies))
     return [_item(venue, account, endpoint, body) for body in bodies]
 
 
-def _item(venue: Venue, account: str, endpoint: str, body: Body) -> wire.Row:
+def _item(venue: Venue, account: str, endpoint: str, body: Body) -> text.Row:
     algo = "algo" in endpoint
     client_key = "algoClOrdId" if algo else "clOrdId"
-    row: wire.Row = {
+    row: text.Row = {
         "algoId" if algo else "ordId": str(body.get("algoId" if algo else "ordId") or ""),
         client_key: str(body.get(client_key) or ""),
         "sCode": "0",
         "sMsg": "",
+        "subCode": "",
         "tag": str(body.get("tag") or ""),
-        "ts": wire.ms(venue.now()),
+        "ts": text.ms(venue.now()),
     }
     if algo:
         row["clOrdId"] = ""
@@ -57,7 +64,7 @@ def _item(venue: Venue, account: str, endpoint: str, body: Body) -> wire.Row:
     except VenueRefusal as refusal:
         return row | {"sCode": refusal.code, "sMsg": refusal.message}
     if isinstance(result, VenueOrder):
-        row["ordId"] = result.order_id
+        row |= {"ordId": result.order_id, "sMsg": "Order placed"}
     elif isinstance(result, VenueAlgo):
         row["algoId"] = result.algo_id
     return row
@@ -65,7 +72,7 @@ def _item(venue: Venue, account: str, endpoint: str, body: Body) -> wire.Row:
 
 def _carry_out(venue: Venue, account: str, request: msgspec.Struct) -> object:
     if isinstance(request, OrderRequest):
-        venue.orders_received[request.client_order_id] += 1
+        venue.orders_received[f"{account}:{request.client_order_id}"] += 1
         if request.attached and venue.faults.take("order", FaultKind.REFUSE_ATTACHED):
             request = msgspec.structs.replace(request, attached=())
     elif isinstance(request, AlgoRequest):
@@ -75,7 +82,7 @@ def _carry_out(venue: Venue, account: str, request: msgspec.Struct) -> object:
     return venue.request(account, request).result
 
 
-def summary(rows: list[wire.Row]) -> tuple[str, str]:
+def summary(rows: list[text.Row]) -> tuple[str, str]:
     """Top-level code and text of per-item verdicts: all well, all failed, or some."""
     failed = sum(row.get("sCode", "0") != "0" for row in rows)
     if not failed:
@@ -85,7 +92,7 @@ def summary(rows: list[wire.Row]) -> tuple[str, str]:
     return "2", "Bulk operation partially succeeded."
 
 
-def close_position(venue: Venue, account: str, body: Body) -> list[wire.Row]:
+def close_position(venue: Venue, account: str, body: Body) -> list[text.Row]:
     request = parse.close_position(body)
     venue.request(account, request)
     return [
@@ -98,10 +105,10 @@ def close_position(venue: Venue, account: str, body: Body) -> list[wire.Row]:
     ]
 
 
-def cancel_all_after(venue: Venue, account: str, body: Body) -> list[wire.Row]:
+def cancel_all_after(venue: Venue, account: str, body: Body) -> list[text.Row]:
     seconds = parse.number(body, "timeOut")
     if seconds and not 10 <= seconds <= 120:  # noqa: PLR2004 - the venue's bounds
         raise VenueRefusal("51000", "Parameter timeOut error")
     until = venue.request(account, CancelAllAfter(int(seconds))).result
-    stamp = wire.ms(until) if isinstance(until, int) and until else "0"
-    return [{"triggerTime": stamp, "tag": str(body.get("tag") or ""), "ts": wire.ms(venue.now())}]
+    stamp = text.ms(until) if isinstance(until, int) and until else "0"
+    return [{"triggerTime": stamp, "tag": str(body.get("tag") or ""), "ts": text.ms(venue.now())}]

@@ -8,17 +8,21 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 import msgspec
+import structlog
 from aiohttp import web
 
+from engine.core.errors import ConfigError
+from engine.exchange.matching.types import VenueRefusal
 from engine.exchange.simulator.faults import Fault, FaultKind
-from engine.exchange.simulator.manual import ManualMarket, Nudge
+from engine.exchange.simulator.manual import Nudge
 from engine.exchange.simulator.rest import Rest
-from engine.exchange.simulator.sockets import IDLE_S, Socket, serve_socket
+from engine.exchange.simulator.sockets import IDLE_S, SLOW, Socket, serve_socket
 from engine.exchange.simulator.venue import Venue
 
 _PUMP_S: Final = 0.1  # real time between pushes of one channel
 _SAVE_S: Final = 5.0
 _PATHS: Final = "public|private|business"
+log = structlog.get_logger()
 
 
 class Server:
@@ -28,26 +32,31 @@ class Server:
         self._venue = venue
         self._host, self.port = host, port
         self._rest = Rest(venue)
+        self._said_ended = False
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Listen and let time pass; stops cleanly, state saved."""
+        """Listen and let time pass; stops cleanly, state saved. Raises ConfigError for a taken port."""
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, self._host, self.port)
-            await site.start()
-            self.port = int(runner.addresses[0][1])
+            await self._listen(runner)
             self._venue.step()
             async with asyncio.TaskGroup() as tasks:
                 pump = tasks.create_task(self._pump(), name="pump")
                 yield
                 pump.cancel()
         finally:
-            for socket in self._sockets():
-                await socket.close(1001, "going away")
+            await self._close_all(1001, "going away")
             await runner.cleanup()
-            self._venue.world.save()
+            self._venue.world.close()
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        try:
+            await web.TCPSite(runner, self._host, self.port).start()
+        except OSError as error:
+            raise ConfigError(f"--port {self.port} cannot be used: {error.strerror or error}") from error
+        self.port = int(runner.addresses[0][1])
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=1 << 20)
@@ -66,6 +75,9 @@ class Server:
     def _sockets(self) -> list[Socket]:
         return [socket for socket in self._venue.hub.sockets if isinstance(socket, Socket)]
 
+    async def _close_all(self, code: int, reason: str) -> None:
+        await asyncio.gather(*(socket.close(code, reason) for socket in self._sockets()))
+
     # -- time
 
     async def _pump(self) -> None:
@@ -73,8 +85,9 @@ class Server:
         next_save_s = clock.real_s() + _SAVE_S
         while True:
             self._venue.step()
-            self._venue.hub.flush()
+            self._venue.flush()
             await self._close_lost(clock.real_s())
+            self._say_ended()
             if clock.real_s() >= next_save_s:
                 self._venue.world.save()
                 next_save_s = clock.real_s() + _SAVE_S
@@ -82,10 +95,16 @@ class Server:
 
     async def _close_lost(self, now_s: float) -> None:
         for socket in self._sockets():
-            if socket.close_code:
-                await socket.close(socket.close_code, "Slow consumer")
+            if socket.close_code == SLOW:
+                await socket.close(SLOW, "Buffer is full, cannot write data.")
             elif now_s - socket.sent_s > IDLE_S:
                 await socket.close(4004, "No data received in 30s.")
+
+    def _say_ended(self) -> None:
+        status = self._venue.world.source.status()
+        if "ended" in status and not self._said_ended:
+            self._said_ended = True
+            log.warning("recording ended", market=status)
 
     # -- the simulator's own paths
 
@@ -94,17 +113,30 @@ class Server:
             fault = msgspec.json.decode(await request.read(), type=Fault)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             return web.Response(status=400, text=str(error))
-        if fault.kind is FaultKind.CUT:
-            for socket in self._sockets():
-                await socket.close(1011, "on demand")
-        elif fault.kind is FaultKind.SILENCE:
-            self._venue.hub.silent_until_s = self._venue.clock.real_s() + fault.seconds
-        elif fault.kind is FaultKind.GARBAGE:
-            for socket in self._sockets():
-                socket.send('{"arg":{"channel":"tickers"},"data":[{"last":')
-        else:
+        if not await self._happened(fault):
             self._venue.faults.add(fault)
         return web.json_response({"ok": True})
+
+    async def _happened(self, fault: Fault) -> bool:
+        """Do a fault that is of now and of the sockets; False for one that waits for a request."""
+        hub, kind = self._venue.hub, fault.kind
+        if kind is FaultKind.CUT:
+            await self._close_all(1011, "on demand")
+        elif kind is FaultKind.SILENCE:
+            hub.silent_until_s = self._venue.clock.real_s() + fault.seconds
+        elif kind is FaultKind.GARBAGE:
+            for socket in self._sockets():
+                socket.send('{"arg":{"channel":"tickers"},"data":[{"last":')
+        elif kind is FaultKind.NOTICE:
+            for socket in self._sockets():
+                socket.notice()
+        elif kind is FaultKind.SEQUENCE_GAP:
+            hub.market.break_chains()
+        elif kind is FaultKind.SEQUENCE_RESET:
+            hub.market.restart_chains()
+        else:
+            return False
+        return True
 
     async def _show_faults(self, _: web.Request) -> web.Response:
         return web.Response(
@@ -113,20 +145,29 @@ class Server:
 
     async def _clear_faults(self, _: web.Request) -> web.Response:
         self._venue.faults.clear()
+        self._venue.hub.silent_until_s = 0.0
         return web.json_response({"ok": True})
 
     async def _state(self, _: web.Request) -> web.Response:
-        """Requests for orders as they came in, by client id; what the tests count."""
-        return web.json_response({"orders_received": dict(self._venue.orders_received)})
+        """What the tests count: orders by account and client id as they came in, requests by path."""
+        venue = self._venue
+        return web.json_response(
+            {
+                "market": venue.world.source.status(),
+                "ts": venue.now(),
+                "sockets": len(venue.hub.sockets),
+                "orders_received": dict(venue.orders_received),
+                "requests": dict(venue.requests),
+            }
+        )
 
     async def _nudge(self, request: web.Request) -> web.Response:
-        source = self._venue.world.source
-        if not isinstance(source, ManualMarket):
-            return web.Response(status=409, text="the market moves by itself; start with --manual")
         try:
-            source.nudge(msgspec.json.decode(await request.read(), type=Nudge, strict=False))
+            nudge = msgspec.json.decode(await request.read(), type=Nudge, strict=False)
+            self._venue.nudge(nudge)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             return web.Response(status=400, text=str(error))
-        self._venue.step()
-        self._venue.hub.flush()
+        except VenueRefusal as refusal:
+            return web.Response(status=409, text=refusal.message)
+        self._venue.flush()
         return web.json_response({"ok": True})

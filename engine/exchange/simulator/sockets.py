@@ -5,42 +5,37 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import ClientConnectionResetError, WSMsgType, web
 
+from engine.clock import cancelled
 from engine.exchange.matching.types import VenueRefusal
 from engine.exchange.simulator import rest_trade
-from engine.exchange.simulator.faults import FaultKind
-from engine.exchange.simulator.pushes import CANDLES, PRIVATE, Arg
+from engine.exchange.simulator import wire_market as wire
+from engine.exchange.simulator.faults import Fault, FaultKind
+from engine.exchange.simulator.subscriptions import (
+    CHANNELS,
+    COUNTED,
+    ENCODER,
+    OF_SYMBOL,
+    OF_VIP,
+    PRIVATE,
+    Arg,
+    cleaned,
+    frame,
+    key,
+)
 from engine.exchange.simulator.venue import Venue
 
 _QUEUE: Final = 5_000
 IDLE_S: Final = 30.0
+SLOW: Final = 4005  # «Buffer is full, cannot write data»
 _LARGEST: Final = 65_535
-_PUBLIC: Final = frozenset(
-    [
-        "instruments",
-        "tickers",
-        "trades",
-        "books",
-        "books5",
-        "bbo-tbt",
-        "mark-price",
-        "index-tickers",
-        "funding-rate",
-        "open-interest",
-        "price-limit",
-        "status",
-    ]
-)
-_CHANNELS: Final = {
-    "public": _PUBLIC,
-    "private": PRIVATE - {"orders-algo", "algo-advance"},
-    "business": frozenset(CANDLES) | {"orders-algo", "algo-advance", "trades-all"},
-}
-_COUNTED: Final = frozenset({"orders", "account", "positions", "balance_and_position"})
+_MOST_REQUESTS: Final = 480  # login, subscribe and unsubscribe, an hour and connection
+_HOUR_S: Final = 3600.0
 _OPERATIONS: Final[dict[str, str]] = {
     "order": "order",
     "batch-orders": "batch-orders",
@@ -57,6 +52,7 @@ class Socket:
     def __init__(self, venue: Venue, path: str, ws: web.WebSocketResponse) -> None:
         self._venue, self._path, self._ws = venue, path, ws
         self._queue: asyncio.Queue[str] = asyncio.Queue(_QUEUE)
+        self._requests: list[float] = []
         self.account = ""
         self.subscriptions: dict[str, Arg] = {}
         self.conn_id = secrets.token_hex(4)
@@ -70,26 +66,35 @@ class Socket:
         try:
             self._queue.put_nowait(text)
         except asyncio.QueueFull:
-            self.close_code = 4005
+            self.close_code = SLOW
 
     async def run(self) -> None:
         """Serve until either side closes."""
-        writer = asyncio.ensure_future(self._write())
+        writer = asyncio.create_task(self._write(), name=f"socket {self.conn_id}")
         try:
             async for message in self._ws:
                 if message.type is WSMsgType.TEXT:
                     await self._on_text(str(message.data))
         finally:
-            writer.cancel()
+            await cancelled(writer)
 
     async def _write(self) -> None:
-        while True:
-            text = await self._queue.get()
-            self.sent_s = self._venue.clock.real_s()
-            await self._ws.send_str(text)
+        with suppress(ClientConnectionResetError):  # the reader ends the connection
+            while True:
+                text = await self._queue.get()
+                self.sent_s = self._venue.clock.real_s()
+                await self._ws.send_str(text)
 
     async def close(self, code: int, reason: str) -> None:
-        await self._ws.close(code=code, message=reason.encode())
+        """Close with a code; a client that does not answer the close is not waited for."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._ws.close(code=code, message=reason.encode())
+
+    def notice(self) -> None:
+        """Announce the end of the connection, as the venue does a minute before an upgrade."""
+        text = "The connection will soon be closed for a service upgrade. Please reconnect."
+        self._reply({"event": "notice", "code": "64008", "msg": text})
 
     async def _on_text(self, text: str) -> None:
         if text == "ping":
@@ -99,103 +104,150 @@ class Socket:
             await self.close(1009, "Request message exceeds the maximum frame length")
             return
         try:
-            frame = msgspec.json.decode(text, type=dict[str, Any])
+            asked = msgspec.json.decode(text, type=dict[str, Any])
         except (msgspec.DecodeError, msgspec.ValidationError):
             self._error("60012", f"Invalid request: {text}")
             return
-        operation, request_id = frame.get("op"), str(frame.get("id") or "")
-        handlers: dict[str, Callable[[Any, str], None]] = {
+        operation, args, request_id = asked.get("op"), asked.get("args"), str(asked.get("id") or "")
+        handlers: dict[str, Callable[[Arg, str], None]] = {
             "login": self._login,
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
         }
-        if operation in handlers and isinstance(frame.get("args"), list):
-            for arg in frame["args"]:
-                handlers[operation](arg, request_id)
-        elif operation in _OPERATIONS and isinstance(frame.get("args"), list):
-            self._operate(str(operation), frame["args"], request_id)
-        else:
+        if not isinstance(args, list) or not args or not all(isinstance(arg, dict) for arg in args):
             self._error("60012", f"Invalid request: {text}", request_id)
+        elif operation in _OPERATIONS:
+            await self._operate(str(operation), args, request_id)
+        elif operation not in handlers:
+            self._error("60012", f"Invalid request: {text}", request_id)
+        elif self._too_many():
+            self._error("60014", "Requests too frequent", request_id)
+        else:
+            for arg in args:
+                handlers[operation](cleaned(arg), request_id)
 
-    def _reply(self, frame: dict[str, Any], request_id: str = "") -> None:
+    def _too_many(self) -> bool:
+        now_s = self._venue.clock.real_s()
+        self._requests = [at for at in self._requests if now_s - at < _HOUR_S]
+        self._requests.append(now_s)
+        return self._venue.limiter.on and len(self._requests) > _MOST_REQUESTS
+
+    def _reply(self, answer: dict[str, Any], request_id: str = "") -> None:
         head = {"id": request_id} if request_id else {}
-        self.send(msgspec.json.encode(head | frame | {"connId": self.conn_id}).decode())
+        self.send(ENCODER.encode(head | answer | {"connId": self.conn_id}).decode())
 
     def _error(self, code: str, message: str, request_id: str = "") -> None:
         self._reply({"event": "error", "code": code, "msg": message}, request_id)
 
-    def _login(self, arg: Any, request_id: str) -> None:
+    def _login(self, arg: Arg, request_id: str) -> None:
+        try:
+            self.account = self._key_of(arg)
+        except VenueRefusal as refusal:
+            self._error(refusal.code, refusal.message, request_id)
+        else:
+            self._reply({"event": "login", "code": "0", "msg": ""}, request_id)
+
+    def _key_of(self, arg: Arg) -> str:
+        """The account that a login proves. Raises VenueRefusal."""
         if self._path == "public":
-            self._error("60008", "The current WebSocket endpoint does not support login", request_id)
-        elif self.account:
-            self._error(
-                "60031", "The WebSocket endpoint does not allow multiple or repeated logins", request_id
-            )
-        elif self._venue.faults.take("login", FaultKind.LOGIN):
-            self._error("60009", "Login failed.", request_id)
-        else:
-            try:
-                self.account = self._venue.gatekeeper.check_login(arg, self._venue.now())
-            except VenueRefusal as refusal:
-                self._error(refusal.code, refusal.message, request_id)
-            else:
-                self._reply({"event": "login", "code": "0", "msg": ""}, request_id)
+            raise VenueRefusal("60008", "The current WebSocket endpoint does not support login")
+        if self.account:
+            raise VenueRefusal("60031", "The WebSocket endpoint does not allow repeated logins")
+        if self._venue.faults.take("login", FaultKind.LOGIN):
+            raise VenueRefusal("60009", "Login failed.")
+        return self._venue.gatekeeper.check_login(arg, self._venue.now())
 
-    def _subscribe(self, arg: Any, request_id: str) -> None:
-        channel = str(arg.get("channel", "")) if isinstance(arg, dict) else ""
-        if channel in PRIVATE and not self.account:
-            self._error("60011", "Please log in", request_id)
+    def _subscribe(self, arg: Arg, request_id: str) -> None:
+        channel, symbol = str(arg.get("channel", "")), str(arg.get("instId", ""))
+        try:
+            self._check_channel(channel, symbol)
+        except VenueRefusal as refusal:
+            self._error(refusal.code, refusal.message, request_id)
             return
-        symbol = str(arg.get("instId", "")) if isinstance(arg, dict) else ""
-        if channel not in _CHANNELS[self._path] or not self._exists(channel, symbol):
-            text = (
-                f"Wrong URL or channel:{channel}, instId:{symbol} doesn't exist. Please use the correct URL, "
-            )
-            self._error("60018", text + "channel and parameters referring to API document.", request_id)
-            return
-        cleaned = {str(key): str(value) for key, value in arg.items()}
-        self.subscriptions[f"{channel}:{symbol}"] = cleaned
-        self._reply({"event": "subscribe", "arg": cleaned}, request_id)
-        if channel in _COUNTED:
-            count = sum(
-                1
-                for s in self._venue.hub.sockets
-                for a in s.subscriptions.values()
-                if a["channel"] == channel
-            )
+        self.subscriptions[key(arg)] = arg
+        self._reply({"event": "subscribe", "arg": arg}, request_id)
+        if channel in COUNTED:
+            sockets = [s for s in self._venue.hub.sockets if s.account == self.account]
+            count = sum(a["channel"] == channel for s in sockets for a in s.subscriptions.values())
             self._reply({"event": "channel-conn-count", "channel": channel, "connCount": str(count)})
-        if channel in PRIVATE:
-            self._venue.hub.snapshot(self, cleaned)
-        elif channel == "instruments":
-            self.send(self._venue.hub.instruments_frame(cleaned, self._venue.instruments()))
-        else:
-            self._venue.hub.refresh(symbol)
+        if channel == "instruments":
+            listed = self._venue.instruments() if arg.get("instType", "SWAP") == "SWAP" else []
+            self.send(frame(arg, [wire.instrument(each, code) for each, code in listed]))
+        elif channel in PRIVATE or channel in OF_SYMBOL:
+            self._venue.hub.greet(self, arg, self._venue.now())
 
-    def _exists(self, channel: str, symbol: str) -> bool:
-        if channel in PRIVATE or channel in {"instruments", "status"}:
-            return True
+    def _check_channel(self, channel: str, symbol: str) -> None:
+        """Raises VenueRefusal 60018 for what is not here, 64003 for VIP channels, 60011 before login."""
+        if channel in OF_VIP:
+            raise VenueRefusal("64003", "Your trading fee tier doesn't meet the requirement of the channel")
         known = {each.instrument.symbol for each in self._venue.world.source.listings}
-        return symbol in known or (channel == "index-tickers" and f"{symbol}-SWAP" in known)
+        exists = (
+            channel not in OF_SYMBOL
+            or symbol in known
+            or (channel == "index-tickers" and f"{symbol}-SWAP" in known)
+        )
+        if channel not in CHANNELS[self._path] or not exists:
+            raise VenueRefusal(
+                "60018",
+                f"Wrong URL or channel:{channel}, instId:{symbol} doesn't exist. Please use the correct URL, "
+                "channel and parameters referring to API document.",
+            )
+        if channel in PRIVATE and not self.account:
+            raise VenueRefusal("60011", "Please log in")
 
-    def _unsubscribe(self, arg: Any, request_id: str) -> None:
-        self.subscriptions.pop(f"{arg.get('channel')}:{arg.get('instId', '')}", None)
+    def _unsubscribe(self, arg: Arg, request_id: str) -> None:
+        self.subscriptions.pop(key(arg), None)
         self._reply({"event": "unsubscribe", "arg": arg}, request_id)
 
-    def _operate(self, operation: str, args: list[Any], request_id: str) -> None:
+    # -- orders
+
+    async def _operate(self, operation: str, args: list[Arg], request_id: str) -> None:
+        if self._path != "private":
+            self._error("60028", "The operation is not supported by the current URL", request_id)
+            return
         if not self.account:
             self._error("60011", "Please log in", request_id)
             return
-        verdict = rest_trade.items(self._venue, self.account, _OPERATIONS[operation], args)
-        code, message = rest_trade.summary(verdict)
+        self._venue.requests[operation] += 1
+        endpoint = _OPERATIONS[operation]
         micros = str(self._venue.now() // 1000)
-        reply = {"op": operation, "code": code, "msg": message, "data": verdict}
-        self.send(
-            msgspec.json.encode({"id": request_id, **reply, "inTime": micros, "outTime": micros}).decode()
-        )
+        before = (FaultKind.DROP_BEFORE, FaultKind.CODE)
+        if fault := self._venue.faults.take(f"trade/{endpoint}", *before):
+            code, message, verdict = fault.code, "On demand", list[Any]()
+        else:
+            code, message, verdict = self._carry_out(endpoint, args)
+            fault = self._venue.faults.take(f"trade/{endpoint}", FaultKind.DROP_AFTER, FaultKind.CODE_AFTER)
+            if fault:
+                code, message, verdict = fault.code, "On demand", []
+        if fault and _drops(fault):
+            await self.close(1011, "on demand")
+            return
+        answer = {"id": request_id, "op": operation, "code": code, "msg": message, "data": verdict}
+        times = {"inTime": micros, "outTime": str(self._venue.now() // 1000)}
+        self.send(ENCODER.encode(answer | times).decode())
+
+    def _carry_out(self, endpoint: str, args: list[Arg]) -> tuple[str, str, list[Any]]:
+        """Code, text and verdicts of an operation on orders, which name their symbol by its number."""
+        try:
+            bodies = [self._named(arg) for arg in args]
+            rows = rest_trade.items(self._venue, self.account, endpoint, bodies)
+        except VenueRefusal as refusal:
+            return refusal.code, refusal.message, []
+        return *rest_trade.summary(rows), rows
+
+    def _named(self, arg: Arg) -> Arg:
+        code = arg.get("instIdCode")
+        return arg if code is None else arg | {"instId": self._venue.symbol_of(code)}
 
 
-async def serve_socket(request: web.Request, venue: Venue) -> web.WebSocketResponse:
+def _drops(fault: Fault) -> bool:
+    return fault.kind in {FaultKind.DROP_BEFORE, FaultKind.DROP_AFTER}
+
+
+async def serve_socket(request: web.Request, venue: Venue) -> web.StreamResponse:
     """One WebSocket connection, from handshake to close."""
+    if fault := venue.faults.take(request.path, FaultKind.REFUSE_SOCKET):
+        return web.Response(status=fault.status)
     ws = web.WebSocketResponse(autoping=True, max_msg_size=1 << 20)
     await ws.prepare(request)
     socket = Socket(venue, request.match_info["path"], ws)

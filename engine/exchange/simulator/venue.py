@@ -10,16 +10,40 @@ import msgspec
 
 from engine.clock import Clock
 from engine.core.instruments import Instrument
-from engine.exchange.matching.records import Event
 from engine.exchange.matching.types import VenueRefusal
+from engine.exchange.simulator.account_pushes import AccountPushes
 from engine.exchange.simulator.auth import Gatekeeper
 from engine.exchange.simulator.faults import Faults
-from engine.exchange.simulator.pushes import Hub
+from engine.exchange.simulator.limits import Limiter
+from engine.exchange.simulator.manual import Nudge
+from engine.exchange.simulator.pushes import MarketPushes
+from engine.exchange.simulator.requests import Outcome
 from engine.exchange.simulator.source import Quote
-from engine.exchange.simulator.world import Outcome, World
+from engine.exchange.simulator.subscriptions import PRIVATE, Arg, Subscriber
+from engine.exchange.simulator.world import World
 
 UID: Final = "614488474791936"
 _FIRST_CODE: Final = 10_458  # instIdCode of the first listed swap
+
+
+class Hub:
+    """Knows the sockets, and what each is told. `silent_until_s`: until then nothing is sent (a fault)."""
+
+    def __init__(self, world: World) -> None:
+        self.sockets: set[Subscriber] = set()
+        self.silent_until_s = 0.0
+        self.market = MarketPushes(world, self.sockets)
+        self.accounts = AccountPushes(world, self.sockets, UID)
+
+    def flush(self, now_s: float, now_ns: int) -> None:
+        """Send what is due by real and engine time."""
+        self.market.flush(now_s, now_ns)
+        self.accounts.regular(now_s)
+
+    def greet(self, socket: Subscriber, arg: Arg, now_ns: int) -> None:
+        """What a new subscription gets at once."""
+        pushes = self.accounts if arg["channel"] in PRIVATE else self.market
+        pushes.greet(socket, arg, now_ns)
 
 
 @dataclass(slots=True)
@@ -30,26 +54,37 @@ class Venue:
     clock: Clock
     gatekeeper: Gatekeeper
     faults: Faults
+    limiter: Limiter
     hub: Hub
-    limits: bool = True
-    read_only_keys: frozenset[str] = frozenset()
-    orders_received: Counter[str] = field(default_factory=Counter)  # client order id → times it came in
+    orders_received: Counter[str] = field(default_factory=Counter)  # "account:client order id" → times
+    requests: Counter[str] = field(default_factory=Counter)  # path or operation → times
 
     def now(self) -> int:
+        """Engine time, which is the venue's time on the wire."""
         return self.clock.now_ns()
 
-    def step(self) -> list[Event]:
+    def step(self) -> None:
         """Bring the market to now and tell subscribers what happened to their accounts."""
-        events = self.world.step(self.now())
-        self.hub.on_events(events)
-        return events
+        now = self.now()
+        self.hub.accounts.on_events(self.world.step(now), now)
+
+    def flush(self) -> None:
+        """Send what is due."""
+        self.hub.flush(self.clock.real_s(), self.now())
 
     def request(self, account: str, body: msgspec.Struct) -> Outcome:
         """Carry out a request now. Raises VenueRefusal."""
         self.step()
-        outcome = self.world.request(account, body, self.now())
-        self.hub.on_events(outcome.events)
+        now = self.now()
+        outcome = self.world.request(account, body, now)
+        self.hub.accounts.on_events(outcome.events, now)
         return outcome
+
+    def nudge(self, nudge: Nudge) -> None:
+        """Move a manual market now. Raises VenueRefusal for another one."""
+        self.step()
+        now = self.now()
+        self.hub.accounts.on_events(self.world.nudge(nudge, now), now)
 
     def instruments(self) -> list[tuple[Instrument, int]]:
         """Listed swaps with their numeric ids."""
@@ -58,6 +93,13 @@ class Venue:
             (self.world.core.instrument(each.instrument.symbol), _FIRST_CODE + i)
             for i, each in enumerate(listed)
         ]
+
+    def symbol_of(self, code: object) -> str:
+        """Symbol of a numeric id. Raises VenueRefusal 51001."""
+        for instrument, known in self.instruments():
+            if str(known) == str(code):
+                return instrument.symbol
+        raise VenueRefusal("51001", f"Instrument ID code {code} doesn't exist.")
 
     def quote(self, symbol: str) -> Quote:
         """The newest quote. Raises VenueRefusal 51001 for an unknown or silent market."""

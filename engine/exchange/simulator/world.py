@@ -1,67 +1,40 @@
 """The venue inside the simulator: a market, the matching core, and a journal that survives kill -9.
 
 Everything that changes the venue is an input: a step of time, or a request. Inputs are written down before
-their answers leave; the state is snapshotted now and then. A new process loads the snapshot and plays the
-inputs after it: the same inputs give the same venue, ids included, so nothing acknowledged is ever lost.
+their answers leave; the state is saved now and then. A new process loads the state and plays the inputs
+after it: the same inputs give the same venue, ids included, so nothing acknowledged is ever lost.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
-from typing import IO, Any, Final
+from typing import Final
 
 import msgspec
 
-from engine.core.errors import ConfigError
-from engine.core.times import NS_PER_HOUR
+from engine.core.errors import CodecError, ConfigError
+from engine.core.times import NS_PER_HOUR, NS_PER_MIN, iso
 from engine.exchange.matching.core import MatchingCore
-from engine.exchange.matching.records import Event, VenueAlgo, VenueOrder
-from engine.exchange.matching.types import (
-    AccountSpec,
-    AlgoAmend,
-    AlgoRequest,
-    AmendRequest,
-    CloseRequest,
-    OrderRequest,
-    VenueRefusal,
-)
-from engine.exchange.ports import PositionMode
-from engine.exchange.simulator.candles import BarStore
+from engine.exchange.matching.records import Event
+from engine.exchange.matching.types import AccountSpec, VenueRefusal
+from engine.exchange.simulator.candles import BarStore, Dump
+from engine.exchange.simulator.manual import ManualMarket, Nudge
+from engine.exchange.simulator.requests import REQUESTS, Outcome, perform
 from engine.exchange.simulator.source import Bar, MarketSource, Quote
+from engine.exchange.simulator.store import Store
+from engine.exchange.simulator.tape import Tape
 
 FUNDING_NS: Final = 8 * NS_PER_HOUR
-_LENGTH: Final = struct.Struct("<I")
+_FUNDING_KEPT: Final = 400  # a symbol; what one answer of funding-rate-history holds
 
 
-class Cancel(msgspec.Struct, frozen=True, tag=True):
-    symbol: str
-    order_id: str = ""
-    client_order_id: str = ""
+class FundingCharge(msgspec.Struct, frozen=True, array_like=True):
+    ts: int
+    rate: Decimal
 
 
-class CancelAlgo(msgspec.Struct, frozen=True, tag=True):
-    symbol: str
-    algo_id: str = ""
-    client_id: str = ""
-
-
-class SetLeverage(msgspec.Struct, frozen=True, tag=True):
-    symbol: str
-    leverage: Decimal
-
-
-class SetPositionMode(msgspec.Struct, frozen=True, tag=True):
-    mode: PositionMode
-
-
-class CancelAllAfter(msgspec.Struct, frozen=True, tag=True):
-    timeout_s: int
-
-
-class Input(msgspec.Struct, frozen=True):
+class Input(msgspec.Struct, frozen=True, array_like=True):
     """One line of the journal. `kind` "" is a step of time; else `body` is the request, msgpack."""
 
     ts: int
@@ -70,70 +43,53 @@ class Input(msgspec.Struct, frozen=True):
     body: bytes = b""
 
 
-class Outcome(msgspec.Struct, frozen=True):
-    """What an input did. `result` is what the request returns, if it returns anything."""
-
-    events: list[Event]
-    result: VenueOrder | VenueAlgo | int | None = None
-
-
 class _Saved(msgspec.Struct):
+    market: str  # MarketSource.name
+    ts: int
     core: bytes
     source: bytes
-    bars: dict[str, list[Bar]]
+    bars: Dump
     quotes: dict[str, Quote]
     next_funding: int
-
-
-_REQUESTS: Final[dict[str, type[Any]]] = {
-    kind.__name__: kind
-    for kind in (
-        OrderRequest,
-        AmendRequest,
-        Cancel,
-        AlgoRequest,
-        AlgoAmend,
-        CancelAlgo,
-        SetLeverage,
-        SetPositionMode,
-        CloseRequest,
-        CancelAllAfter,
-    )
-}
+    funding: dict[str, list[FundingCharge]]
 
 
 class World:
     """The venue's whole state. Synchronous; `on_quote` hears every quote, `on_bar` every ended minute."""
 
-    def __init__(self, source: MarketSource, accounts: tuple[AccountSpec, ...], folder: Path | None) -> None:
+    def __init__(
+        self, source: MarketSource, accounts: tuple[AccountSpec, ...], store: Store | None, now_ns: int
+    ) -> None:
         self.source = source
+        self.core = MatchingCore()
         self.bars = BarStore()
+        self.tape = Tape()
         self.quotes: dict[str, Quote] = {}
+        self.funding: dict[str, list[FundingCharge]] = {}
+        self.next_funding = (now_ns // FUNDING_NS + 1) * FUNDING_NS
         self.on_quote: Callable[[Quote], None] = lambda _: None
         self.on_bar: Callable[[str, Bar], None] = lambda _symbol, _bar: None
-        self.next_funding = 0
-        self._folder = folder
-        self._journal: IO[bytes] | None = None
-        self.core = MatchingCore()
-        if folder is not None and (folder / "state").exists():
-            self._load(folder)
-        else:
-            self.bars.load(source.history())
+        self._ts = 0
+        self._store = store
+        state, inputs = store.load() if store else (None, [])
+        if state is not None:
+            self._restore(state, now_ns)
+        self.bars.load(source.take_bars())
         for listing in source.listings:
             self.core.set_instrument(listing.instrument)
         for spec in accounts:
             self.core.open_account(spec)
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._replay(folder / "journal")
-            self.save()
+        for line in inputs:
+            self._apply(msgspec.msgpack.decode(line, type=Input))
+        self.save()
 
     # -- inputs
 
     def step(self, ts: int) -> list[Event]:
         """Let the market come to `ts`; what it caused."""
-        outcome = self._apply(Input(ts))
-        self._write(Input(ts), flush=bool(outcome.events))
+        entry = Input(ts)
+        outcome = self._apply(entry)
+        self._write(entry, flush=bool(outcome.events))
         return outcome.events
 
     def request(self, account: str, body: msgspec.Struct, ts: int) -> Outcome:
@@ -143,113 +99,110 @@ class World:
         self._write(entry, flush=True)
         return outcome
 
+    def nudge(self, nudge: Nudge, ts: int) -> list[Event]:
+        """Move a manual market. Raises VenueRefusal when it moves by itself or has no such symbol."""
+        if not isinstance(self.source, ManualMarket):
+            raise VenueRefusal("51000", "the market moves by itself; start with --manual")
+        self.core.instrument(nudge.symbol)
+        return self.request("", nudge, ts).events
+
     def save(self) -> None:
-        """Write the state and begin a new journal."""
-        if self._folder is None:
+        """Write the state and begin a new journal; nothing without a folder."""
+        if self._store is None:
             return
         saved = _Saved(
-            self.core.snapshot(), self.source.state(), self.bars.dump(), self.quotes, self.next_funding
+            market=self.source.name,
+            ts=self._ts,
+            core=self.core.snapshot(),
+            source=self.source.state(),
+            bars=self.bars.dump(),
+            quotes=self.quotes,
+            next_funding=self.next_funding,
+            funding=self.funding,
         )
-        part = self._folder / "state.part"
-        part.write_bytes(msgspec.msgpack.encode(saved))
-        part.replace(self._folder / "state")
-        if self._journal is not None:
-            self._journal.close()
-        self._journal = (self._folder / "journal").open("wb")
+        self._store.save(msgspec.msgpack.encode(saved))
+
+    def close(self) -> None:
+        """Save for the last time."""
+        self.save()
+        if self._store is not None:
+            self._store.close()
 
     def _apply(self, entry: Input) -> Outcome:
+        self._ts = max(self._ts, entry.ts)
         if not entry.kind:
             return Outcome(self._advance(entry.ts))
-        body = msgspec.msgpack.decode(entry.body, type=_REQUESTS[entry.kind])
-        return _perform(self.core, entry.account, body, entry.ts)
+        body = msgspec.msgpack.decode(entry.body, type=REQUESTS[entry.kind])
+        if isinstance(body, Nudge) and isinstance(self.source, ManualMarket):
+            self.source.nudge(body)
+            return Outcome(self._advance(entry.ts))
+        return perform(self.core, entry.account, body, entry.ts)
+
+    def _write(self, entry: Input, *, flush: bool) -> None:
+        if self._store is not None:
+            self._store.append(msgspec.msgpack.encode(entry), flush=flush)
+
+    def _restore(self, state: bytes, now_ns: int) -> None:
+        try:
+            saved = msgspec.msgpack.decode(state, type=_Saved)
+            if saved.market != self.source.name:
+                raise ConfigError(
+                    f"--state holds another market ({saved.market}), not {self.source.name};"
+                    " ask for the same one, or start afresh in an empty folder"
+                )
+            if saved.ts > now_ns + NS_PER_MIN:
+                raise ConfigError(
+                    f"--state holds a market that has come to {iso(saved.ts)}, and now is {iso(now_ns)};"
+                    " give the --epoch that the earlier run went on to, or an empty folder"
+                )
+            self.core = MatchingCore.restore(saved.core)
+            self.source.restore(saved.source)
+        except (msgspec.DecodeError, CodecError) as error:
+            raise ConfigError(f"--state holds no state of this version: {error}") from error
+        self.bars.revive(saved.bars)
+        self.quotes, self.funding = saved.quotes, saved.funding
+        self._ts, self.next_funding = saved.ts, saved.next_funding
+
+    # -- time
 
     def _advance(self, ts: int) -> list[Event]:
         events: list[Event] = []
-        core = self.core
-        for quote in self.source.advance(ts):
-            self.next_funding = self.next_funding or _boundary_after(quote.ts)
-            if quote.ts >= self.next_funding:
+        quotes = self.source.advance(ts)
+        if past := self.source.take_bars():
+            self.bars.load(past)
+        for quote in quotes:
+            while quote.ts >= self.next_funding:
                 events += self._charge_funding()
-            symbol = quote.symbol
-            events += core.on_book(symbol, quote.bids, quote.asks, quote.ts)
-            events += core.on_index(symbol, quote.index, quote.ts)
-            events += core.on_mark(symbol, quote.mark, quote.ts)
+            events += self._take(quote)
+        for symbol in self.quotes:
+            self._tell_bars(symbol, self.bars.roll(symbol, ts))
+        while ts >= self.next_funding:
+            events += self._charge_funding()
+        return events + self.core.advance(ts)
+
+    def _take(self, quote: Quote) -> list[Event]:
+        core, symbol = self.core, quote.symbol
+        events = core.on_book(symbol, quote.bids, quote.asks, quote.ts)
+        events += core.on_index(symbol, quote.index, quote.ts)
+        events += core.on_mark(symbol, quote.mark, quote.ts)
+        if quote.size:
             events += core.on_trade(symbol, quote.price, quote.size, quote.side, quote.ts)
-            self.quotes[symbol] = quote
-            ended = self.bars.on_quote(quote)
-            self.on_quote(quote)
-            if ended is not None:
-                self.on_bar(symbol, ended)
-        return events + core.advance(ts)
+        self.quotes[symbol] = quote
+        ended = self.bars.on_quote(quote)
+        self.on_quote(quote)
+        self._tell_bars(symbol, ended)
+        return events
+
+    def _tell_bars(self, symbol: str, ended: list[Bar]) -> None:
+        for bar in ended:
+            self.on_bar(symbol, bar)
 
     def _charge_funding(self) -> list[Event]:
         events: list[Event] = []
         for symbol, quote in self.quotes.items():
+            charges = self.funding.setdefault(symbol, [])
+            charges.append(FundingCharge(self.next_funding, quote.funding_rate))
+            del charges[:-_FUNDING_KEPT]
             events += self.core.on_funding(symbol, quote.funding_rate, self.next_funding)
         self.next_funding += FUNDING_NS
         return events
-
-    # -- disk
-
-    def _write(self, entry: Input, *, flush: bool) -> None:
-        if self._journal is None:
-            return
-        line = msgspec.msgpack.encode(entry)
-        self._journal.write(_LENGTH.pack(len(line)) + line)
-        if flush:
-            self._journal.flush()
-
-    def _load(self, folder: Path) -> None:
-        try:
-            saved = msgspec.msgpack.decode((folder / "state").read_bytes(), type=_Saved)
-        except msgspec.DecodeError as error:
-            raise ConfigError(f"{folder / 'state'} is not a state of this simulator: {error}") from error
-        self.core = MatchingCore.restore(saved.core)
-        self.source.restore(saved.source)
-        self.bars.revive(saved.bars)
-        self.quotes, self.next_funding = saved.quotes, saved.next_funding
-
-    def _replay(self, journal: Path) -> None:
-        """Play what came after the snapshot; a line that was cut by the end of the process is dropped."""
-        data = journal.read_bytes() if journal.exists() else b""
-        at = 0
-        while at + _LENGTH.size <= len(data):
-            (length,) = _LENGTH.unpack_from(data, at)
-            line = data[at + _LENGTH.size : at + _LENGTH.size + length]
-            if len(line) < length:
-                return
-            self._apply(msgspec.msgpack.decode(line, type=Input))
-            at += _LENGTH.size + length
-
-
-def _boundary_after(ts: int) -> int:
-    return (ts // FUNDING_NS + 1) * FUNDING_NS
-
-
-def _perform(core: MatchingCore, account: str, body: object, ts: int) -> Outcome:  # noqa: C901 - one line a request
-    match body:
-        case OrderRequest():
-            order, events = core.place(account, body, ts)
-            return Outcome(events, order)
-        case AmendRequest():
-            return Outcome(core.amend(account, body, ts))
-        case Cancel(symbol, order_id, client_order_id):
-            ids = {"order_id": order_id, "client_order_id": client_order_id}
-            return Outcome(core.cancel(account, symbol, ts, **ids))
-        case AlgoRequest():
-            algo, events = core.place_algo(account, body, ts)
-            return Outcome(events, algo)
-        case AlgoAmend():
-            return Outcome(core.amend_algo(account, body, ts))
-        case CancelAlgo(symbol, algo_id, client_id):
-            return Outcome(core.cancel_algo(account, symbol, ts, algo_id=algo_id, client_id=client_id))
-        case SetLeverage(symbol, leverage):
-            return Outcome(core.set_leverage(account, symbol, leverage, ts))
-        case SetPositionMode(mode):
-            return Outcome(core.set_position_mode(account, mode, ts))
-        case CloseRequest():
-            order, events = core.close_position(account, body, ts)
-            return Outcome(events, order)
-        case CancelAllAfter(timeout_s):
-            return Outcome([], core.cancel_all_after(account, timeout_s, ts))
-    raise VenueRefusal("51000", "Parameter error")

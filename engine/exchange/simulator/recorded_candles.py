@@ -1,0 +1,125 @@
+"""Candle files: a candle is played within its own interval, by what it says alone.
+
+Open at its start, the extreme nearer to the open at one third (low first on a tie), the other at two
+thirds, and the close a second before its end. Which one came first in truth is not in a candle, and nothing
+later is looked at. The first candles are the market's past and are not played.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Final, overload
+
+from engine.core.errors import ConfigError
+from engine.core.instruments import Instrument
+from engine.core.times import NS_PER_MIN, NS_PER_MS, NS_PER_S
+from engine.exchange.simulator.recorded import HISTORY_CANDLES, Point, Recording, Row, finite, read_rows
+from engine.exchange.simulator.source import Bar
+from engine.exchange.simulator.universe import Listing
+
+_MOST_USD: Final = 5_000_000_000  # that a market turns over in a usual candle, up to an hour
+
+
+def read_candles(path: Path, listing: Listing, rows: Iterator[Row]) -> Recording:
+    """Rows `ts_ms,open,high,low,close,volume`. Raises ConfigError that names file and line."""
+    instrument = listing.instrument
+
+    def bar(row: Row) -> Bar:
+        prices = [instrument.round_price(finite(text)) for text in row[1:5]]
+        if not prices[2] <= min(prices[0], prices[3]) <= max(prices[0], prices[3]) <= prices[1]:
+            raise ValueError("open and close must lie between low and high")
+        return Bar(int(row[0]) * NS_PER_MS, prices[0], prices[1], prices[2], prices[3], finite(row[5]))
+
+    bars = [_in_contracts(each, instrument) for each in _in_coins(read_rows(path, rows, bar))]
+    if len(bars) < 2:  # noqa: PLR2004 - a period needs two
+        raise ConfigError(f"{path} holds no two candles")
+    period = min(b.ts_open - a.ts_open for a, b in pairwise(bars))
+    if period < NS_PER_MIN or period % NS_PER_MIN:
+        raise ConfigError(f"{path}: times must rise by whole minutes")
+    past = min(HISTORY_CANDLES, len(bars) // 2)
+    first = bars[past].ts_open
+    earlier = [each._replace(ts_open=each.ts_open - first) for each in bars[:past]]
+    return Recording(
+        name=path.name,
+        listing=listing,
+        period_ns=period,
+        first_ns=first,
+        history=[minute for each in earlier for minute in _minutes(each, period)],
+        points=_Path(
+            [each._replace(ts_open=each.ts_open - first) for each in bars[past:]], period, instrument
+        ),
+    )
+
+
+def _in_coins(bars: list[Bar]) -> list[Bar]:
+    """Some files give volumes in dollars: told by what the middle candle would be worth in coins."""
+    if not bars or median(bar.volume * bar.close for bar in bars) < _MOST_USD:
+        return bars
+    return [bar._replace(volume=bar.volume / bar.close) for bar in bars]
+
+
+def _in_contracts(bar: Bar, instrument: Instrument) -> Bar:
+    return bar._replace(volume=instrument.floor_size(bar.volume / instrument.contract_value))
+
+
+def _minutes(bar: Bar, period: int) -> list[Bar]:
+    """A longer candle as one-minute bars along its path; the same candle when they are put together."""
+    count = period // NS_PER_MIN
+    if count == 1:
+        return [bar]
+    corners = [bar.open, *_extremes(bar), bar.close]
+    minutes: list[Bar] = []
+    for i in range(count):
+        first, last = i * 3 // count, (i + 1) * 3 // count
+        touched = corners[first : last + 1]
+        at = bar.ts_open + i * NS_PER_MIN
+        minutes.append(Bar(at, touched[0], max(touched), min(touched), touched[-1], bar.volume / count))
+    return minutes
+
+
+def _extremes(bar: Bar) -> tuple[Decimal, Decimal]:
+    """High and low in the order in which they are played: the one nearer to the open first."""
+    if bar.high - bar.open < bar.open - bar.low:
+        return bar.high, bar.low
+    return bar.low, bar.high
+
+
+class _Path(Sequence[Point]):
+    """The moments of candles, made when they are asked for: a year of minutes is ten million of them.
+
+    Open, extremes and close, with steps between them so that a candle is not three jumps.
+    """
+
+    def __init__(self, bars: list[Bar], period: int, instrument: Instrument) -> None:
+        self._bars, self._instrument = bars, instrument
+        self._times = [0, period // 3, 2 * period // 3, period - NS_PER_S]
+        self._steps = max(1, min(10, period // (15 * NS_PER_S)))
+        self._each = 3 * self._steps + 1
+
+    def __len__(self) -> int:
+        return len(self._bars) * self._each
+
+    @overload
+    def __getitem__(self, index: int) -> Point: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Point]: ...
+
+    def __getitem__(self, index: int | slice) -> Point | list[Point]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        at, number = divmod(range(len(self))[index], self._each)
+        bar = self._bars[at]
+        corners = [bar.open, *_extremes(bar), bar.close]
+        contracts = max(self._instrument.lot_size, self._instrument.floor_size(bar.volume / self._each))
+        if not number:
+            return Point(bar.ts_open, bar.open, contracts)
+        leg, step = divmod(number - 1, self._steps)
+        part = step + 1
+        price = corners[leg] + (corners[leg + 1] - corners[leg]) * part / self._steps
+        after = self._times[leg] + (self._times[leg + 1] - self._times[leg]) * part // self._steps
+        return Point(bar.ts_open + after, self._instrument.round_price(price), contracts)

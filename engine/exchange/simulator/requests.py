@@ -1,0 +1,101 @@
+"""What can be asked of the simulated venue, as it stands in the journal, and how the core does it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+
+from engine.exchange.matching.core import MatchingCore
+from engine.exchange.matching.records import Event, VenueAlgo, VenueOrder
+from engine.exchange.matching.types import (
+    AlgoAmend,
+    AlgoRequest,
+    AmendRequest,
+    CloseRequest,
+    OrderRequest,
+    VenueRefusal,
+)
+from engine.exchange.ports import PositionMode
+from engine.exchange.simulator.manual import Nudge
+
+
+class Cancel(msgspec.Struct, frozen=True):
+    symbol: str
+    order_id: str = ""
+    client_order_id: str = ""
+
+
+class CancelAlgo(msgspec.Struct, frozen=True):
+    symbol: str
+    algo_id: str = ""
+    client_id: str = ""
+
+
+class SetLeverage(msgspec.Struct, frozen=True):
+    symbol: str
+    leverage: Decimal
+
+
+class SetPositionMode(msgspec.Struct, frozen=True):
+    mode: PositionMode
+
+
+class CancelAllAfter(msgspec.Struct, frozen=True):
+    timeout_s: int
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What an input did. `result` is what the request returns, if it returns anything."""
+
+    events: list[Event]
+    result: VenueOrder | VenueAlgo | int | None = None
+
+
+REQUESTS: Final[dict[str, type[Any]]] = {
+    kind.__name__: kind
+    for kind in (
+        OrderRequest,
+        AmendRequest,
+        Cancel,
+        AlgoRequest,
+        AlgoAmend,
+        CancelAlgo,
+        SetLeverage,
+        SetPositionMode,
+        CloseRequest,
+        CancelAllAfter,
+        Nudge,
+    )
+}
+
+
+def perform(core: MatchingCore, account: str, body: object, ts: int) -> Outcome:  # noqa: C901 - one line a request
+    """Raises VenueRefusal; nothing changed then."""
+    match body:
+        case OrderRequest():
+            order, events = core.place(account, body, ts)
+            return Outcome(events, order)
+        case AmendRequest():
+            return Outcome(core.amend(account, body, ts))
+        case Cancel(symbol, order_id, client_order_id):
+            ids = {"order_id": order_id, "client_order_id": client_order_id}
+            return Outcome(core.cancel(account, symbol, ts, **ids))
+        case AlgoRequest():
+            algo, events = core.place_algo(account, body, ts)
+            return Outcome(events, algo)
+        case AlgoAmend():
+            return Outcome(core.amend_algo(account, body, ts))
+        case CancelAlgo(symbol, algo_id, client_id):
+            return Outcome(core.cancel_algo(account, symbol, ts, algo_id=algo_id, client_id=client_id))
+        case SetLeverage(symbol, leverage):
+            return Outcome(core.set_leverage(account, symbol, leverage, ts))
+        case SetPositionMode(mode):
+            return Outcome(core.set_position_mode(account, mode, ts))
+        case CloseRequest():
+            order, events = core.close_position(account, body, ts)
+            return Outcome(events, order)
+        case CancelAllAfter(timeout_s):
+            return Outcome([], core.cancel_all_after(account, timeout_s, ts))
+    raise VenueRefusal("51000", "Parameter error")
