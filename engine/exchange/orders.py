@@ -162,10 +162,7 @@ class OrderDesk:
     async def _apply(self, report: ExecutionReport) -> None:
         order = await self._find(report)
         fill = self._fill_of(order, report)
-        if fill is not None and order.filled + fill.contracts > order.intent.contracts:
-            await self._alarm(
-                "overfill", fill.symbol, f"{fill.fill_id} exceeds order {order.client_order_id}"
-            )
+        if fill is not None and await self._overfills(order, fill):
             return
         changed = apply(order, report, fill)
         if changed == order:

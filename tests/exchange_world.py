@@ -1,0 +1,237 @@
+"""One venue account on a real simulator process and a real Postgres, and engine lives that can be ended."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import aiohttp
+
+from engine.clock import SystemClock
+from engine.config.exchange import OkxConfig
+from engine.core.books import Books
+from engine.core.instruments import Instrument
+from engine.core.market import Side
+from engine.core.orders import Order, OrderIntent, OrderType, PositionSide, Purpose
+from engine.exchange.context import ExchangeContext
+from engine.exchange.okx.venue import OkxVenue
+from engine.exchange.ports import PositionMode
+from engine.exchange.service import ExchangeService
+from engine.jobs import Jobs
+from engine.journal.ports import Journal
+from engine.journal.postgres_journal import PostgresJournal
+from engine.manager.accounts import TraderAccounts
+from engine.memory_bus import MemoryBus
+
+BTC = "BTC-USDT-SWAP"
+ETH = "ETH-USDT-SWAP"
+D = Decimal
+KEYS = ("key", "secret", "pass")
+CLOCK = SystemClock()
+
+
+class Simulator:
+    """`edgewise simulator --manual` as a process; prices move only by `price`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, url: str, http: aiohttp.ClientSession) -> None:
+        self.process, self.url, self._http = process, url, http
+
+    async def price(self, price: str, symbol: str = BTC) -> None:
+        """The market is at `price` from now on."""
+        await self._post("/sim/market", {"symbol": symbol, "price": price})
+
+    async def fault(self, kind: str, **more: Any) -> None:
+        await self._post("/sim/faults", {"kind": kind, **more})
+
+    async def orders_received(self) -> dict[str, int]:
+        """How often an order with each client id came in."""
+        async with self._http.get(f"{self.url}/sim/state") as response:
+            state: dict[str, dict[str, int]] = await response.json()
+        return {name.rsplit(":", 1)[-1]: count for name, count in state["orders_received"].items()}
+
+    async def _post(self, path: str, body: dict[str, Any]) -> None:
+        async with self._http.post(self.url + path, json=body) as response:
+            assert response.status == 200, await response.text()
+
+
+@asynccontextmanager
+async def simulator(position_mode: str = "long_short", usdt: int = 100_000) -> AsyncIterator[Simulator]:
+    """A simulator process on a free port, gone afterwards."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "engine.cli.main", "simulator", "--manual", "--port", "0", "--no-rate-limit"),
+        *("--account", ":".join((*KEYS, str(usdt))), "--position-mode", position_mode),
+        *("--symbol", "BTC", "--symbol", "ETH"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    url = ""
+    async with asyncio.timeout(20):
+        while b"ready" not in (line := await process.stdout.readline()):
+            assert line, "the simulator ended"
+            if line.startswith(b"REST"):
+                url = line.split()[1].decode()
+    try:
+        async with aiohttp.ClientSession() as http:
+            yield Simulator(process, url, http)
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        process.stdout.feed_eof()
+
+
+class InstrumentBook:
+    def __init__(self, instruments: tuple[Instrument, ...]) -> None:
+        self._by_symbol = {each.symbol: each for each in instruments}
+
+    def contract_value(self, symbol: str) -> Decimal:
+        return self._by_symbol[symbol].contract_value
+
+
+@dataclass
+class Life:
+    """The exchange part of an engine between its start and its end."""
+
+    service: ExchangeService
+    venue: OkxVenue
+    journal: Journal
+    books: Books
+    dsn: str
+
+    def intent(self, name: str, trader: str = "a", contracts: str = "2", **changes: Any) -> OrderIntent:
+        """An entry at market, long, with a stop below and a target above."""
+        given: dict[str, Any] = {
+            "intent_id": name,
+            "cycle_id": "",
+            "trader_id": trader,
+            "account_id": "sim",
+            "symbol": BTC,
+            "side": Side.BUY,
+            "position_side": PositionSide.LONG,
+            "purpose": Purpose.ENTRY,
+            "order_type": OrderType.MARKET,
+            "contracts": D(contracts),
+            "stop_loss": D(95_000),
+            "take_profit": D(110_000),
+            "ts_created": CLOCK.now_ns(),
+        }
+        return OrderIntent(**(given | changes))
+
+    def exit(self, name: str, trader: str = "a", contracts: str = "2") -> OrderIntent:
+        return self.intent(
+            name,
+            trader,
+            contracts,
+            side=Side.SELL,
+            purpose=Purpose.EXIT,
+            stop_loss=None,
+            take_profit=None,
+        )
+
+    async def order(self, intent: OrderIntent) -> Order:
+        """The order as journalled."""
+        found = await self.journal.order(intent.client_order_id)
+        assert found is not None
+        return found
+
+    async def done(self, intent: OrderIntent, deadline_s: float = 15.0) -> Order:
+        """The order once it is final."""
+        await until(lambda: intent.client_order_id not in self.service.desk.open, deadline_s)
+        await self.service.desk.drained()
+        return await self.order(intent)
+
+    def held(self, trader: str = "a", symbol: str = BTC) -> Decimal:
+        """Signed contracts of a trader."""
+        positions = self.books.account(trader).positions.items()
+        return sum((side.sign * h.contracts for (s, side), h in positions if s == symbol), D(0))
+
+    async def balanced(self) -> None:
+        """The books equal the venue's, to the last decimal."""
+        await self.service.desk.drained()
+        check = None
+        async with asyncio.timeout(10):
+            while check is None:
+                check = await self.service.auditor.look()
+                await asyncio.sleep(0.02)
+        assert check.balanced, check
+        assert abs(check.difference) < D("1e-9")
+
+
+def venue_of(sim: Simulator, position_mode: str = "long_short") -> OkxVenue:
+    """The OKX adapter on the simulator."""
+    sockets = sim.url.replace("http", "ws")
+    return OkxVenue(
+        OkxConfig(
+            account_id="sim",
+            api_key=KEYS[0],
+            secret=KEYS[1],
+            passphrase=KEYS[2],
+            rest_url=sim.url,
+            ws_public_url=f"{sockets}/ws/v5/public",
+            ws_private_url=f"{sockets}/ws/v5/private",
+            ws_business_url=f"{sockets}/ws/v5/business",
+            position_mode=PositionMode(position_mode).value,
+            rate_limits=False,
+        ),
+        CLOCK,
+    )
+
+
+@asynccontextmanager
+async def aclosing_venue(venue: OkxVenue) -> AsyncIterator[None]:
+    """Close the adapter however the block ends."""
+    try:
+        yield
+    finally:
+        await venue.close()
+
+
+@asynccontextmanager
+async def life(sim: Simulator, dsn: str, **options: Any) -> AsyncIterator[Life]:
+    """Start an engine's exchange part by recovery, as it would after anything; ends without goodbye."""
+    traders: tuple[str, ...] = options.get("traders", ("a", "b"))
+    journal = PostgresJournal(dsn, CLOCK)
+    mode = options.get("position_mode", "long_short")
+    venue = venue_of(sim, mode)
+    books = Books("sim", traders)
+    async with journal, aclosing_venue(venue), Jobs() as jobs:
+        context = ExchangeContext(
+            venue=options.get("wrap", lambda v: v)(venue),
+            journal=options.get("wrap_journal", lambda j: j)(journal),
+            bus=MemoryBus(CLOCK),
+            clock=CLOCK,
+            jobs=jobs,
+            books=books,
+            accounts=TraderAccounts(books, CLOCK.now_ns),
+            contracts=InstrumentBook(await venue.instruments()),
+            position_mode=PositionMode(mode),
+            trading_enabled=options.get("trading_enabled", True),
+        )
+        service = ExchangeService(
+            context,
+            capital=options.get("capital", dict.fromkeys(traders, D(20_000))),
+            leverage={BTC: D(10), ETH: D(10)},
+            limit_timeout_s=60.0,
+            audit_every_s=3600.0,
+        )
+        await service.start()
+        running = asyncio.create_task(service.run(), name="exchange life")
+        try:
+            await until(lambda: service.stream_up or running.done())
+            yield Life(service, venue, journal, books, dsn)
+        finally:
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+
+
+async def until(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
+    """Wait for a condition; the deadline only ends a test that would never end."""
+    async with asyncio.timeout(deadline_s):
+        while not condition():
+            await asyncio.sleep(0.01)
