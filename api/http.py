@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from engine.core.errors import StoreUnavailable
 
 log = structlog.get_logger()
 T = TypeVar("T", bound=msgspec.Struct)
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 _HEADERS: Final = {
@@ -61,9 +60,9 @@ def problem(status: int, title: str, detail: str = "") -> web.Response:
 
 
 def query_of(request: web.Request, type_: type[T]) -> T:
-    """The query string as a Struct. Raises HTTPException 400 (problem+json) that names what is wrong."""
+    """Query string and path as a Struct. Raises HTTPException 400 (problem+json) that names what is wrong."""
     try:
-        return msgspec.convert(dict(request.query), type_, strict=False)
+        return msgspec.convert({**request.query, **request.match_info}, type_, strict=False)
     except msgspec.ValidationError as error:
         body = encode(Problem(title="Bad query", status=400, detail=str(error)))
         raise web.HTTPBadRequest(body=body, content_type="application/problem+json") from error
@@ -94,7 +93,7 @@ async def answers(request: web.Request, handler: Handler) -> web.StreamResponse:
     return response
 
 
-def only_reads() -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def only_reads() -> Middleware:
     """Refuse every method that could change something."""
 
     @web.middleware
@@ -106,7 +105,7 @@ def only_reads() -> Callable[[web.Request, Handler], Awaitable[web.StreamRespons
     return middleware
 
 
-def bearer(tokens: tuple[str, ...]) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def bearer(tokens: tuple[str, ...]) -> Middleware:
     """Ask for one of `tokens`, compared in constant time, on every route but health (M4)."""
     digests = [hashlib.sha256(token.encode()).digest() for token in tokens]
 
@@ -124,7 +123,7 @@ def bearer(tokens: tuple[str, ...]) -> Callable[[web.Request, Handler], Awaitabl
     return middleware
 
 
-def cors(origins: tuple[str, ...]) -> Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]:
+def cors(origins: tuple[str, ...]) -> Middleware:
     """Allow the configured origins to read from a browser; none by default."""
 
     @web.middleware

@@ -9,7 +9,7 @@ import msgspec
 
 from engine.core.decisions import AccountView, PositionView
 from engine.core.ledger import ClosedTrade
-from engine.core.times import NS_PER_HOUR, NS_PER_MIN
+from engine.core.times import NS_PER_HOUR, NS_PER_MIN, timeframe_ns
 from engine.journal import postgres_reader_sql as sql
 from engine.journal.postgres_read_pool import ReadPool, typed
 from engine.journal.stats import TradeFigures
@@ -128,7 +128,9 @@ class JournalReader(ReadPool):
     async def last_closes(self) -> dict[str, tuple[float, int]]:
         """Close and end (ns) of the newest candle of each active symbol: prices when Redis is away."""
         rows = await self.rows(sql.LAST_CLOSES)
-        return {row["symbol"]: (row["close"], row["ts_open"]) for row in rows}
+        return {
+            row["symbol"]: (row["close"], row["ts_open"] + timeframe_ns(row["timeframe"])) for row in rows
+        }
 
     async def counts(self) -> Counts:
         found = (await self.rows(sql.COUNTS))[0]

@@ -124,9 +124,9 @@ cross join lateral (select account_id, balanced, venue_equity, traders_equity, r
 order by c.account_id"""
 
 LAST_CLOSES: Final = """
-select k.symbol, k.close, k.ts_open
+select k.symbol, k.timeframe, k.close, k.ts_open
 from assets a
-cross join lateral (select symbol, close, ts_open from klines
+cross join lateral (select symbol, timeframe, close, ts_open from klines
                     where symbol = a.symbol order by ts_open desc limit 1) k
 where a.is_active"""
 

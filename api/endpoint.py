@@ -1,0 +1,82 @@
+"""A route as data: path, what may be asked, what is answered. Handlers and OpenAPI both come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Final, Generic, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from api.cache import LiveCache
+from api.http import encode, json_response, query_of
+from api.single_flight import SingleFlight
+from api.views import millis
+from engine.clock import Clock
+from engine.journal.postgres_reader import NEWEST, JournalReader, Page
+
+Q = TypeVar("Q", bound=msgspec.Struct)
+
+SHORT_S: Final = 1.0
+MEDIUM_S: Final = 5.0
+
+
+class Sources(msgspec.Struct, frozen=True, kw_only=True):
+    """Where answers come from."""
+
+    reader: JournalReader
+    cache: LiveCache
+    clock: Clock
+
+    def server_time(self) -> int:
+        """Engine time in milliseconds."""
+        return millis(self.clock.now_ns())
+
+
+class NoQuery(msgspec.Struct, frozen=True):
+    """Nothing may be asked; unknown parameters are ignored."""
+
+
+Limit = Annotated[int, Meta(ge=1, le=1000, description="At most so many rows.")]
+Before = Annotated[int, Meta(ge=0, description="Only rows with a smaller `seq`: the cursor of a page.")]
+
+
+class RowsQuery(msgspec.Struct, frozen=True, kw_only=True):
+    """A page, newest first."""
+
+    limit: Limit = 100
+    before: Before = NEWEST
+    trader: Annotated[str, Meta(max_length=64, description="Rows of this trader only.")] = ""
+
+    def page(self) -> Page:
+        return Page(limit=self.limit, before=self.before, trader=self.trader)
+
+
+class Endpoint(msgspec.Struct, Generic[Q], frozen=True, kw_only=True):
+    """GET `path`. `make` turns the query into the answer; the same query is answered once in `ttl_s`.
+
+    Raises (in make) web.HTTPException for what is not there, StoreUnavailable for a database that is away.
+    """
+
+    path: str
+    summary: str
+    query: type[Q]
+    answer: Any  # the type of the answer, for the documentation
+    make: Callable[[Sources, Q], Awaitable[object]]
+    ttl_s: float = SHORT_S
+
+
+def mount(app: web.Application, endpoint: Endpoint[Any], sources: Sources, flights: SingleFlight) -> None:
+    """Serve an endpoint; HEAD too."""
+
+    async def handler(request: web.Request) -> web.Response:
+        query = query_of(request, endpoint.query)
+
+        async def make() -> bytes:
+            return encode(await endpoint.make(sources, query))
+
+        key = endpoint.path + "?" + msgspec.json.encode(query).decode()
+        return json_response(request, await flights.get(key, endpoint.ttl_s, make))
+
+    app.router.add_get(endpoint.path, handler)

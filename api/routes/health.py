@@ -1,0 +1,134 @@
+"""Is everything there, and do the books balance. Health never fails: it says what does."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from api.endpoint import Endpoint, NoQuery, Sources
+from engine.core.errors import StoreUnavailable
+from engine.journal.views import CheckRow, Counts
+from engine.status import EngineStatus
+
+UpDown = Literal["ok", "down"]
+
+
+class HealthCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Frames and wakeups since the engine started, the others in the journal."""
+
+    frames: int
+    signals: int
+    wakeups: int
+    decisions: int
+    orders: int
+    fills: int
+
+
+class HealthBooks(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest comparison of the traders' books with the venue; `balanced` null: not compared yet."""
+
+    balanced: bool | None = None
+    difference: float = 0
+    venue_equity: float = 0
+    traders_equity: float = 0
+    reserve: float = 0
+    detail: str = ""
+    ts: int = 0
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True):
+    status: Literal["ok", "degraded"]
+    serverTime: int
+    database: UpDown
+    redis: UpDown
+    counts: HealthCounts
+    connections: dict[str, str]
+    books: HealthBooks
+    engine: EngineStatus | None
+
+
+class Integrity(msgspec.Struct, frozen=True, kw_only=True):
+    """`balanced` null while no account was compared."""
+
+    balanced: bool | None
+    accounts: list[CheckRow]
+    serverTime: int
+
+
+async def health(sources: Sources, _: NoQuery) -> Health:
+    """Always an answer: `degraded` when a store, the engine or the balance is missing."""
+    engine = await sources.cache.status()
+    counts: Counts | None = None
+    checks: list[CheckRow] = []
+    try:
+        counts = await sources.reader.counts()
+        checks = await sources.reader.newest_checks()
+    except StoreUnavailable:
+        counts = None
+    books = _books(engine, checks)
+    is_whole = counts is not None and sources.cache.is_up and engine is not None
+    return Health(
+        status="ok" if is_whole and books.balanced is not False else "degraded",
+        serverTime=sources.server_time(),
+        database="down" if counts is None else "ok",
+        redis="ok" if sources.cache.is_up else "down",
+        counts=_counts(engine, counts),
+        connections=engine.connections if engine else {},
+        books=books,
+        engine=engine,
+    )
+
+
+def _counts(engine: EngineStatus | None, counts: Counts | None) -> HealthCounts:
+    live = engine.counts if engine else {}
+    return HealthCounts(
+        frames=live.get("frames", 0),
+        wakeups=live.get("wakeups", sum(counts.cycles.values()) if counts else 0),
+        signals=counts.signals if counts else live.get("signals", 0),
+        decisions=counts.decisions if counts else live.get("decisions", 0),
+        orders=counts.orders if counts else live.get("orders", 0),
+        fills=counts.fills if counts else live.get("fills", 0),
+    )
+
+
+def _books(engine: EngineStatus | None, checks: list[CheckRow]) -> HealthBooks:
+    """What the engine says now, else the journal; of several accounts the one that is wrong."""
+    if engine is not None and engine.books is not None:
+        return HealthBooks(**msgspec.structs.asdict(engine.books))
+    if not checks:
+        return HealthBooks()
+    check = min(checks, key=lambda row: (row.balanced, -row.ts))
+    return HealthBooks(
+        balanced=check.balanced,
+        difference=float(check.difference),
+        venue_equity=float(check.venue_equity),
+        traders_equity=float(check.traders_equity),
+        reserve=float(check.reserve),
+        detail=check.detail,
+        ts=check.ts,
+    )
+
+
+async def integrity(sources: Sources, _: NoQuery) -> Integrity:
+    checks = await sources.reader.newest_checks()
+    balanced = all(check.balanced for check in checks) if checks else None
+    return Integrity(balanced=balanced, accounts=checks, serverTime=sources.server_time())
+
+
+ENDPOINTS = (
+    Endpoint(
+        path="/api/health",
+        summary="State of the stores, the engine and the books",
+        query=NoQuery,
+        answer=Health,
+        make=health,
+    ),
+    Endpoint(
+        path="/api/integrity",
+        summary="The newest comparison of the books with each venue account",
+        query=NoQuery,
+        answer=Integrity,
+        make=integrity,
+    ),
+)

@@ -1,0 +1,158 @@
+"""The journal's rows as they are: signals, decisions, orders, fills, alarms, and how they hang together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Meta
+
+from api.endpoint import MEDIUM_S, Endpoint, NoQuery, RowsQuery, Sources
+from engine.journal.views import (
+    CycleChain,
+    DecisionRow,
+    FillRow,
+    OrderRow,
+    RiskEventRow,
+    SignalRow,
+    TraderRow,
+)
+
+
+class _Sequenced(Protocol):
+    @property
+    def seq(self) -> int: ...
+
+
+R = TypeVar("R", bound=_Sequenced)
+
+
+def _next(rows: list[R], limit: int) -> int | None:
+    return rows[-1].seq if len(rows) == limit else None
+
+
+class _Rows(msgspec.Struct, frozen=True, kw_only=True):
+    serverTime: int
+    nextBefore: int | None  # pass back as `before` for the next page; null on the last one
+
+
+class SignalRows(_Rows, frozen=True, kw_only=True):
+    signals: list[SignalRow]
+
+
+class DecisionRows(_Rows, frozen=True, kw_only=True):
+    decisions: list[DecisionRow]
+
+
+class OrderRows(_Rows, frozen=True, kw_only=True):
+    orders: list[OrderRow]
+
+
+class FillRows(_Rows, frozen=True, kw_only=True):
+    fills: list[FillRow]
+
+
+class RiskEventRows(_Rows, frozen=True, kw_only=True):
+    riskEvents: list[RiskEventRow]
+
+
+class TraderRows(msgspec.Struct, frozen=True, kw_only=True):
+    traders: list[TraderRow]
+    serverTime: int
+
+
+class CycleQuery(msgspec.Struct, frozen=True, kw_only=True):
+    cycle_id: Annotated[str, Meta(max_length=200)] = msgspec.field(name="id")
+
+
+async def signals(sources: Sources, query: RowsQuery) -> SignalRows:
+    rows = await sources.reader.signals(query.page())
+    return SignalRows(signals=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
+
+
+async def decisions(sources: Sources, query: RowsQuery) -> DecisionRows:
+    rows = await sources.reader.decisions(query.page())
+    return DecisionRows(decisions=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
+
+
+async def orders(sources: Sources, query: RowsQuery) -> OrderRows:
+    rows = await sources.reader.orders(query.page())
+    return OrderRows(orders=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
+
+
+async def fills(sources: Sources, query: RowsQuery) -> FillRows:
+    rows = await sources.reader.fills(query.page())
+    return FillRows(fills=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
+
+
+async def risk_events(sources: Sources, query: RowsQuery) -> RiskEventRows:
+    rows = await sources.reader.risk_events(query.page())
+    return RiskEventRows(
+        riskEvents=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit)
+    )
+
+
+async def traders(sources: Sources, _: NoQuery) -> TraderRows:
+    return TraderRows(traders=await sources.reader.traders(), serverTime=sources.server_time())
+
+
+async def cycle(sources: Sources, query: CycleQuery) -> CycleChain:
+    found = await sources.reader.chain(query.cycle_id)
+    if found is None:
+        raise web.HTTPNotFound(reason="There is no such cycle")
+    return found
+
+
+ENDPOINTS = (
+    Endpoint(
+        path="/api/signals",
+        summary="Signals, newest first",
+        query=RowsQuery,
+        answer=SignalRows,
+        make=signals,
+    ),
+    Endpoint(
+        path="/api/decisions",
+        summary="Decision cycles, newest first",
+        query=RowsQuery,
+        answer=DecisionRows,
+        make=decisions,
+    ),
+    Endpoint(
+        path="/api/orders",
+        summary="Orders, newest first",
+        query=RowsQuery,
+        answer=OrderRows,
+        make=orders,
+    ),
+    Endpoint(
+        path="/api/fills",
+        summary="Executions, newest first",
+        query=RowsQuery,
+        answer=FillRows,
+        make=fills,
+    ),
+    Endpoint(
+        path="/api/risk-events",
+        summary="Breakers and alarms, newest first",
+        query=RowsQuery,
+        answer=RiskEventRows,
+        make=risk_events,
+    ),
+    Endpoint(
+        path="/api/traders",
+        summary="The traders and their configuration",
+        query=NoQuery,
+        answer=TraderRows,
+        make=traders,
+        ttl_s=MEDIUM_S,
+    ),
+    Endpoint(
+        path="/api/cycles/{id}",
+        summary="One decision, from the signals that woke it to the cents it made",
+        query=CycleQuery,
+        answer=CycleChain,
+        make=cycle,
+    ),
+)
