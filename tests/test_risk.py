@@ -193,7 +193,7 @@ def test_no_proposal_outgrows_a_limit(
 
 def test_proposal_without_a_size_is_no_order() -> None:
     sized = size_entry(act(notional_usd=None), account(), INSTRUMENT, D(100), RiskConfig(), ROOM)
-    assert (sized.contracts, sized.limited_by) == (0, "no_size")
+    assert (sized.contracts, sized.limited_by) == (D(0), "no_size")
 
 
 def test_daily_loss_blocks_entries_until_the_cool_off_ends() -> None:

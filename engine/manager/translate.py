@@ -32,10 +32,13 @@ class ExchangeView(Protocol):
 
 
 class Market(Protocol):
-    """Newest snapshots and the venue's instruments."""
+    """Newest snapshots and the venue's instruments, by symbol."""
 
-    snapshots: Mapping[str, MarketSnapshot]
-    instruments: Mapping[str, Instrument]
+    @property
+    def snapshots(self) -> Mapping[str, MarketSnapshot]: ...
+
+    @property
+    def instruments(self) -> Mapping[str, Instrument]: ...
 
 
 class Translator:
