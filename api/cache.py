@@ -104,4 +104,3 @@ class LiveCache:
             self._is_up = True
             log.info("redis came back")
         return answer
-

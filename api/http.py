@@ -79,7 +79,7 @@ async def answers(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
     except web.HTTPException as error:
         if error.content_type == "application/problem+json":
-            response = error
+            response = web.Response(status=error.status, body=error.body, content_type=error.content_type)
         else:
             response = problem(error.status, error.reason)
             response.headers.extend({k: v for k, v in error.headers.items() if k == "Allow"})

@@ -1,0 +1,182 @@
+"""The tables of trades that were worked out by hand, and laws that hold for any trades."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from statistics import mean, stdev
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.core.decisions import Act
+from engine.core.times import NS_PER_MIN
+from engine.journal import stats
+from engine.journal.stats import Activity, SignalFigures, TradeFigures
+from tests import journal_parts as parts
+
+
+def made(net: float, *, gross: float, mins: float, notional: float, is_long: bool = True) -> TradeFigures:
+    return TradeFigures(
+        gross=gross,
+        net=net,
+        fees=gross - net,
+        notional=notional,
+        holding_mins=mins,
+        is_long=is_long,
+        leverage=1,
+    )
+
+
+# Nets 10, -4, -1: sum 5, mean 5/3, deviations 25/3, -17/3, -8/3, squares 978/9, over 2: 163/3.
+TRADES = (
+    made(10, gross=12, mins=60, notional=1000),
+    made(-4, gross=-3, mins=20, notional=400),
+    made(-1, gross=1, mins=40, notional=700, is_long=False),
+)
+EMPTY = Activity()
+
+
+def said(act: Act, confidence: float, leverage: float = 1) -> SignalFigures:
+    return SignalFigures(act=act, confidence=confidence, leverage=leverage)
+
+
+def test_fees_and_profits_of_three_trades() -> None:
+    table = stats.fee_pnl_moves(TRADES)
+    assert msgspec.structs.asdict(table) == {
+        "avg_gross_pnl": 3.333333,
+        "avg_net_pnl": 1.666667,
+        "avg_taker_fee": 1.666667,
+        "biggest_net_gain": 10,
+        "biggest_net_loss": -4,
+        "overall_pnl_with_fees": 5,
+        "overall_pnl_without_fees": 10,
+        "std_gross_pnl": 7.767453,  # √(362/3 / 2)
+        "std_net_pnl": 7.371115,  # √(163/3)
+        "std_taker_fee": 0.57735,  # fees 2, 1, 2: √(1/3)
+        "total_fees_as_pct_of_pnl": 100,
+        "total_fees_paid": 5,
+    }
+
+
+def test_fees_have_no_share_of_a_loss() -> None:
+    assert stats.fee_pnl_moves(TRADES[1:]).total_fees_as_pct_of_pnl == 0
+
+
+def test_winners_are_those_above_zero_after_fees() -> None:
+    table = stats.winners_losers((*TRADES, made(0, gross=1, mins=60, notional=100)))
+    assert (table.win_rate, table.avg_winners_net_pnl, table.std_winners_net_pnl) == (25, 10, 0)
+    assert table.avg_losers_net_pnl == pytest.approx(-5 / 3, abs=1e-6)
+    assert (table.avg_losers_holding_period, table.avg_losers_notional) == (40, 400)
+
+
+def test_long_share_is_of_all_trades() -> None:
+    table = stats.longs_shorts(TRADES)
+    assert (table.num_long_trades, table.num_short_trades) == (2, 1)
+    assert table.long_short_trades_ratio == 0.666667
+    assert (table.avg_longs_net_pnl, table.avg_shorts_net_pnl) == (3, -1)
+    assert table.std_longs_holding_period == pytest.approx(28.284271)
+    assert table.std_shorts_holding_period == 0
+
+
+def test_signals_are_counted_by_kind_and_minutes_add_up() -> None:
+    activity = Activity(
+        signals=(
+            said(Act.BUY_TO_ENTER, 0.6, 10),
+            said(Act.SELL_TO_ENTER, 0.8, 20),
+            said(Act.HOLD, 0.5),
+            said(Act.MOVE_STOP, 0.7),
+            said(Act.REDUCE, 0.4),
+        ),
+        open_short_mins=10,
+        alive_mins=100,
+        coins=2,
+    )
+    table = stats.signals(TRADES, activity)
+    assert (table.total_signals, table.num_hold_signals, table.num_close_signals) == (5, 2, 1)
+    assert (table.long_signal_pct, table.hold_signal_pct, table.long_short_ratio) == (20, 40, 1)
+    assert (table.avg_confidence, table.median_confidence, table.avg_confidence_hold) == (0.6, 0.6, 0.6)
+    assert table.std_confidence_hold == 0.141421
+    assert (table.mins_long_combined, table.mins_short_combined, table.mins_flat_combined) == (80, 50, 70)
+    assert table.pct_mins_long_combined + table.pct_mins_short_combined + table.pct_mins_flat_combined == 100
+    overall = stats.overall(TRADES, activity)
+    assert (overall.avg_convo_leverage, overall.median_convo_leverage) == (15, 15)
+    assert (overall.avg_holding_period_mins, overall.std_holding_period_mins) == (40, 20)
+    assert (overall.avg_size_of_trade_notional, overall.median_size_of_trade_notional) == (700, 700)
+
+
+def test_breaks_lie_between_the_starts_of_cycles() -> None:
+    table = stats.invocations([0, 2 * NS_PER_MIN, 5 * NS_PER_MIN, 9 * NS_PER_MIN])
+    assert msgspec.structs.asdict(table) == {
+        "avg_invocation_break_mins": 3,
+        "max_invocation_break_mins": 4,
+        "min_invocation_break_mins": 2,
+        "num_invocations": 4,
+        "std_invocation_break_mins": 1,
+    }
+
+
+def test_nothing_gives_zeros_everywhere() -> None:
+    for table in msgspec.structs.astuple(stats.tables((), EMPTY)):
+        assert set(msgspec.structs.astuple(table)) == {0}
+
+
+def test_closed_trade_of_the_ledger_gives_its_own_figures() -> None:
+    trade = parts.closed()
+    figures = stats.figures(trade)
+    assert figures.net == pytest.approx(figures.gross - figures.fees)
+    assert figures.fees == pytest.approx(1.280002469)
+    assert figures.notional == pytest.approx(1280.00246913578)
+
+
+def test_ratios_of_a_curve_worked_out_by_hand() -> None:
+    curve = [100.0, 110.0, 99.0, 108.9]  # +10 %, -10 %, +10 %: mean 1/30, deviation 0.11547
+    assert stats.sharpe(curve) == pytest.approx(0.288675, abs=1e-6)
+    assert stats.sortino(curve) == pytest.approx(1 / 30 / math.sqrt(0.01 / 3), abs=1e-6)
+    assert stats.max_drawdown_pct(curve) == 10
+    assert stats.profit_factor([10, -4, -1]) == 2
+    assert stats.expectancy([10, -4, -1]) == 1.666667
+    assert stats.profit_factor([1.0]) is None
+    assert stats.sharpe([100.0, 100.0, 100.0]) is None
+    assert stats.sortino([100.0, 101.0, 102.0]) is None
+    assert stats.max_drawdown_pct([]) == 0
+
+
+@given(st.lists(st.floats(50, 200), min_size=3, max_size=60))
+def test_running_sharpe_ends_where_the_whole_curve_computed_at_once_does(curve: list[float]) -> None:
+    gains = [after / before - 1 for before, after in pairwise(curve)]
+    deviation = stdev(gains)
+    if deviation > 1e-9:
+        assert stats.running_sharpe(curve)[-1] == pytest.approx(mean(gains) / deviation, rel=1e-5, abs=2e-6)
+    assert stats.running_sharpe(curve)[:-1] == stats.running_sharpe(curve[:-1])
+
+
+_TRADES = st.lists(
+    st.builds(
+        TradeFigures,
+        gross=st.floats(-1e4, 1e4),
+        net=st.floats(-1e4, 1e4),
+        fees=st.floats(0, 100),
+        notional=st.floats(1, 1e5),
+        holding_mins=st.floats(0, 1e4),
+        is_long=st.booleans(),
+        leverage=st.floats(1, 20),
+    ),
+    max_size=30,
+)
+
+
+@given(_TRADES)
+def test_parts_add_up_and_order_does_not_matter(trades: list[TradeFigures]) -> None:
+    tables = stats.tables(trades, EMPTY)
+    assert tables == stats.tables(trades[::-1], EMPTY)
+    sides = tables.longs_shorts_breakdown_table
+    assert sides.num_long_trades + sides.num_short_trades == len(trades)
+    total = sides.avg_longs_net_pnl * sides.num_long_trades
+    total += sides.avg_shorts_net_pnl * sides.num_short_trades
+    assert total == pytest.approx(tables.fee_pnl_moves_breakdown_table.overall_pnl_with_fees, abs=1e-4)
+    if len(trades) > 1:
+        deviation = stdev(trade.net for trade in trades)
+        assert tables.fee_pnl_moves_breakdown_table.std_net_pnl == pytest.approx(deviation, abs=1e-5)
