@@ -20,7 +20,7 @@ from engine.assembly import (
     build_deciders,
     build_scheduler,
     build_traders,
-    check_symbols,
+    restrict,
     trader_records,
     venue_leverage,
 )
@@ -116,9 +116,10 @@ async def serve(settings: Settings, clock: Clock) -> None:
         venue = OkxVenue(okx, clock)
         stack.push_async_callback(venue.close)
         listed = await _listed(venue, clock)
+        settings = restrict(settings, listed)
         timeframes = settings.market.timeframes
         pushed = timeframes[:1] if settings.market.aggregate else timeframes
-        feed = OkxMarketFeed(okx, check_symbols(settings, listed), pushed, clock)
+        feed = OkxMarketFeed(okx, settings.market.symbols, pushed, clock)
         stack.push_async_callback(feed.close)
         llm = LlmClient(settings.llm, clock)
         stack.push_async_callback(llm.aclose)

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 import msgspec
+import structlog
 
 from engine.clock import Clock
 from engine.config.settings import Settings
 from engine.config.values import plain
 from engine.core.errors import ConfigError
-from engine.core.instruments import Instrument, coin
+from engine.core.instruments import Instrument, coin, venue_symbol
 from engine.executor.decision import AnswerRules
 from engine.executor.llm import LlmClient
 from engine.executor.model import ModelDecider, ModelSetup
@@ -22,6 +23,8 @@ from engine.journal.ports import Journal, TraderRecord
 from engine.manager.budget import Budget
 from engine.manager.scheduler import Scheduler
 from engine.manager.traders import Trader
+
+log = structlog.get_logger()
 
 
 class InstrumentBook:
@@ -34,14 +37,33 @@ class InstrumentBook:
         return self.by_symbol[symbol].contract_value
 
 
-def check_symbols(settings: Settings, listed: tuple[Instrument, ...]) -> tuple[str, ...]:
-    """Venue ids of everything that is watched. Raises ConfigError for what the venue does not list."""
+def restrict(settings: Settings, listed: tuple[Instrument, ...]) -> Settings:
+    """The settings with the symbols that the venue trades, as its ids.
+
+    A venue on this machine may list less than the configuration names (a recording has one market): what it
+    lacks is left out, and so is a trader without a symbol. Elsewhere that is a mistake: raises ConfigError.
+    """
     known = {each.symbol for each in listed if each.live}
-    wanted = tuple(dict.fromkeys(s for t in settings.manager.traders for s in settings.symbols(t)))
-    for symbol in wanted:
-        if symbol not in known:
-            raise ConfigError(f"{symbol} is not traded at {settings.provider_id}; remove it from the traders")
-    return wanted
+    watched = tuple(venue_symbol(text) for text in settings.market.symbols)
+    missing = [symbol for symbol in watched if symbol not in known]
+    if missing and not settings.provider.local:
+        raise ConfigError(f"{missing[0]} is not traded at {settings.provider_id}; remove it from market.yaml")
+    traders = []
+    for trader in settings.manager.traders:
+        symbols = tuple(symbol for symbol in settings.symbols(trader) if symbol in known)
+        if symbols:
+            traders.append(msgspec.structs.replace(trader, symbols=symbols))
+    if missing:
+        left = [trader.id for trader in traders]
+        log.warning("symbols are not listed and left out", symbols=missing, traders=left)
+    if not traders:
+        raise ConfigError(f"none of the symbols of market.yaml is traded at {settings.provider_id}")
+    kept = tuple(symbol for symbol in watched if symbol in known)
+    return msgspec.structs.replace(
+        settings,
+        market=msgspec.structs.replace(settings.market, symbols=kept),
+        manager=msgspec.structs.replace(settings.manager, traders=tuple(traders)),
+    )
 
 
 def build_deciders(settings: Settings, llm: LlmClient, journal: Journal, clock: Clock) -> dict[str, Decider]:
