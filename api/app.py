@@ -50,8 +50,8 @@ def make_app(reader: JournalReader, cache: LiveCache, config: ApiConfig, clock: 
     app = web.Application(
         middlewares=[
             metrics.middleware(),
+            cors(config.cors_origins),  # outside of the answers: a browser may read errors too
             answers,
-            cors(config.cors_origins),
             only_reads(),
             bearer(config.tokens),
         ],

@@ -65,7 +65,7 @@ def query_of(request: web.Request, type_: type[T]) -> T:
         return msgspec.convert({**request.query, **request.match_info}, type_, strict=False)
     except msgspec.ValidationError as error:
         body = encode(Problem(title="Bad query", status=400, detail=str(error)))
-        raise web.HTTPBadRequest(body=body, content_type="application/problem+json") from error
+        raise web.HTTPBadRequest(text=body.decode(), content_type="application/problem+json") from error
 
 
 @web.middleware
@@ -79,7 +79,7 @@ async def answers(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = await handler(request)
     except web.HTTPException as error:
         if error.content_type == "application/problem+json":
-            response = web.Response(status=error.status, body=error.body, content_type=error.content_type)
+            response = web.Response(status=error.status, text=error.text, content_type=error.content_type)
         else:
             response = problem(error.status, error.reason)
             response.headers.extend({k: v for k, v in error.headers.items() if k == "Allow"})

@@ -1,0 +1,247 @@
+"""What the API does with bad questions, strangers, and stores that are away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp.test_utils import unused_port
+
+from api.single_flight import SingleFlight
+from engine.clock import SimClock, SystemClock
+from engine.config.engine import ApiConfig
+from engine.embedded import EmbeddedServers, ServerAddresses
+from engine.journal.postgres_migrate import migrate
+from tests.api_parts import Client, fill_journal, served
+
+NOWHERE_DSN = "postgresql://u:p@127.0.0.1:1/none"
+NOWHERE_REDIS = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+async def api(database_ro: str, redis_api_url: str) -> AsyncIterator[Client]:
+    config = ApiConfig(cors_origins=("https://ui.example",))
+    async with served(database_ro, redis_api_url, config) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("POST", "/api/trades", 405),
+        ("DELETE", "/api/nothing", 405),
+        ("GET", "/api/nothing", 404),
+        ("GET", "/api/cycles/none", 404),
+        ("GET", "/api/trades?limit=0", 400),
+        ("GET", "/api/trades?limit=many", 400),
+        ("GET", "/api/trades?before=-1", 400),
+        ("GET", "/api/account-totals?lastHourlyMarker=1.5", 400),
+        ("GET", "/api/analytics/" + "x" * 65, 400),
+    ],
+)
+async def test_every_refusal_is_a_problem(api: Client, method: str, path: str, status: int) -> None:
+    async with api.request(method, path) as response:
+        assert response.status == status
+        assert response.content_type == "application/problem+json"
+        assert (await response.json())["status"] == status
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert response.headers["X-Request-ID"]
+
+
+async def test_a_client_that_has_the_answer_gets_no_body(api: Client) -> None:
+    async with api.get("/api/leaderboard") as response:
+        etag = response.headers["ETag"]
+    async with api.get("/api/leaderboard", headers={"If-None-Match": etag}) as response:
+        assert (response.status, await response.read()) == (304, b"")
+    async with api.head("/api/leaderboard") as response:
+        assert response.status == 200
+
+
+async def test_only_configured_origins_may_read_from_a_browser(api: Client) -> None:
+    for origin, allowed in (("https://ui.example", "https://ui.example"), ("https://evil.example", None)):
+        async with api.get("/api/health", headers={"Origin": origin}) as response:
+            assert response.headers.get("Access-Control-Allow-Origin") == allowed
+    async with api.get("/api/nothing", headers={"Origin": "https://ui.example"}) as response:
+        assert response.headers["Access-Control-Allow-Origin"] == "https://ui.example"
+
+
+async def test_a_token_opens_everything_but_health_which_needs_none(
+    database_ro: str, redis_api_url: str
+) -> None:
+    async with served(database_ro, redis_api_url, ApiConfig(tokens=("open", "sesame"))) as api:
+        statuses = []
+        for path, token in (
+            ("/api/health", ""),
+            ("/healthz", ""),
+            ("/api/trades", ""),
+            ("/api/trades", "Bearer wrong"),
+            ("/metrics", ""),
+            ("/api/trades", "Bearer sesame"),
+        ):
+            async with api.get(path, headers={"Authorization": token} if token else {}) as response:
+                statuses.append(response.status)
+        assert statuses == [200, 200, 401, 401, 401, 200]
+
+
+async def test_without_redis_everything_comes_from_postgres(database: str, database_ro: str) -> None:
+    await fill_journal(database)
+    async with served(database_ro, NOWHERE_REDIS) as api:
+        async with api.get("/api/crypto-prices") as response:
+            assert (await response.json())["prices"]["BTC"]["price"] == 64123.5
+        async with api.get("/api/health") as response:
+            health = await response.json()
+    assert (health["status"], health["redis"], health["database"]) == ("degraded", "down", "ok")
+    assert health["counts"]["fills"] == 2
+
+
+async def test_without_a_database_health_says_so_and_the_rest_is_503(redis_api_url: str) -> None:
+    async with served(NOWHERE_DSN, redis_api_url) as api:
+        async with api.get("/api/health") as response:
+            assert response.status == 200
+            health = await response.json()
+        async with api.get("/api/trades") as response:
+            assert (response.status, response.headers["Retry-After"]) == (503, "2")
+            assert (await response.json())["title"] == "Database unavailable"
+        async with api.get("/healthz") as response:
+            assert response.status == 200
+    assert (health["status"], health["database"], health["redis"]) == ("degraded", "down", "ok")
+
+
+async def test_requests_are_counted_by_route_and_status(api: Client) -> None:
+    for path in ("/api/analytics/a", "/api/analytics/b", "/api/nothing"):
+        async with api.get(path) as response:
+            await response.read()
+    async with api.get("/metrics") as response:
+        page = await response.text()
+    assert 'edgewise_api_requests_total{route="/api/analytics/{modelId}",status="200"} 2.0' in page
+    assert 'edgewise_api_requests_total{route="unknown",status="404"} 1.0' in page
+
+
+async def test_one_answer_is_made_for_all_who_ask_at_once() -> None:
+    clock, made, gate = SimClock(10), 0, asyncio.Event()
+    flights = SingleFlight(clock)
+
+    async def make() -> bytes:
+        nonlocal made
+        made += 1
+        await gate.wait()
+        return b"answer"
+
+    async with asyncio.TaskGroup() as tasks:
+        waiting = [tasks.create_task(flights.get("k", 1.0, make), name=f"ask {i}") for i in range(5)]
+        await asyncio.sleep(0)
+        gate.set()
+    assert ([task.result() for task in waiting], made) == ([b"answer"] * 5, 1)
+    await flights.get("k", 1.0, make)
+    assert made == 1
+    await clock.advance(1.5)
+    await flights.get("k", 1.0, make)
+    assert made == 2
+
+
+async def test_a_failure_is_seen_by_all_who_wait_and_not_kept() -> None:
+    flights, gate = SingleFlight(SystemClock()), asyncio.Event()
+
+    async def fail() -> bytes:
+        await gate.wait()
+        raise LookupError("no")
+
+    async def succeed() -> bytes:
+        return b"yes"
+
+    first, second = (asyncio.ensure_future(flights.get("k", 1.0, fail)) for _ in range(2))
+    await asyncio.sleep(0)
+    gate.set()
+    for task in (first, second):
+        with pytest.raises(LookupError):
+            await task
+    assert await flights.get("k", 1.0, succeed) == b"yes"
+
+
+async def test_a_client_that_leaves_does_not_take_the_answer_with_it() -> None:
+    flights, gate = SingleFlight(SystemClock()), asyncio.Event()
+
+    async def make() -> bytes:
+        await gate.wait()
+        return b"answer"
+
+    maker, waiter = (asyncio.ensure_future(flights.get("k", 1.0, make)) for _ in range(2))
+    await asyncio.sleep(0)
+    maker.cancel()
+    gate.set()
+    assert await waiter == b"answer"
+    assert maker.cancelled()
+
+
+async def test_it_comes_back_when_the_database_was_killed_and_restarted(home: Path) -> None:
+    async with EmbeddedServers(home) as servers:
+        await migrate(servers.addresses.postgres_dsn)
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(servers.run(), name="servers")
+            async with served(
+                servers.addresses.postgres_ro_dsn, servers.addresses.redis_api_url, clock=SystemClock()
+            ) as api:
+                await _answers(api, 200)
+                for pid in servers.pids().values():
+                    os.kill(pid, signal.SIGKILL)
+                await _answers(api, 200)
+            watch.cancel()
+
+
+async def _answers(api: Client, status: int) -> None:
+    async with asyncio.timeout(30):
+        while True:
+            async with api.get("/api/orders") as response:
+                if response.status == status:
+                    return
+            await asyncio.sleep(0.05)
+
+
+async def test_the_process_says_ready_serves_and_stops_at_once(
+    servers: ServerAddresses, database_ro: str, redis_api_url: str, tmp_path: Path
+) -> None:
+    port = unused_port()
+    etc = Path(__file__).parent.parent / "etc"
+    program = f"""
+import os
+from pathlib import Path
+from api.app import run_api
+from engine.config.settings import load_settings
+run_api(load_settings(Path({str(etc)!r}), os.environ))
+"""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        program,
+        stdout=asyncio.subprocess.PIPE,
+        env=servers.environment()
+        | {
+            "EDGEWISE_POSTGRES_RO_DSN": database_ro,
+            "EDGEWISE_API_PORT": str(port),
+            "PATH": "",
+        },
+        cwd=etc.parent,
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(20):
+        line = await process.stdout.readline()
+    assert b"ready" in line
+    assert f"http://127.0.0.1:{port}".encode() in line
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/api/health") as got:
+        assert (await got.json())["database"] == "ok"
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(2):
+        assert await process.wait() == 0
+
+
+async def test_a_long_header_or_body_is_refused(api: Client) -> None:
+    with socket.create_connection((api.host, api.port)):  # one who says nothing disturbs nobody
+        async with api.get("/healthz", headers={"X-Long": "x" * 10_000}) as response:
+            assert response.status == 400
