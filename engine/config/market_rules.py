@@ -136,6 +136,7 @@ def default_detectors() -> tuple[Rule, ...]:
             lower="donchian_lower_20",
             release="donchian_middle_20",
         ),
+        CrossRule(name="macd_1m", feature="macd_hist", timeframe="1m", dead_band_bps=0.2),
         CrossRule(name="macd_15m", feature="macd_hist", timeframe="15m", dead_band_bps=1.0),
         CrossRule(name="ema_15m", feature="ema_12", against="ema_26", timeframe="15m", dead_band_bps=2.0),
         ThresholdRule(
