@@ -29,7 +29,7 @@ class TopicInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter. `id` names it for `requeue`, `message_id` is what it was; `body`: JSON, or hex if broken."""
+    """A dead letter. `id` names it for `requeue`, `message_id` is what it was; `body` is JSON or hex."""
 
     topic: str
     id: str
