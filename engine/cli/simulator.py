@@ -27,7 +27,8 @@ def simulator(
         Path | None, typer.Option(help="Funding rates for it: funding_ts_ms,funding_rate.", exists=True)
     ] = None,
     symbol: Annotated[
-        list[str] | None, typer.Option(help="Markets to list; of a recording, the one it is of.")
+        list[str] | None,
+        typer.Option(help="Markets to list; beside a recording's own, others are generated."),
     ] = None,
     loop: Annotated[bool, typer.Option("--loop", help="Start a recording over when it ends.")] = False,
     manual: Annotated[
@@ -77,6 +78,6 @@ async def _serve(venue: Venue, port: int) -> None:
         print(f"REST    http://127.0.0.1:{server.port}", flush=True)
         print(f"sockets ws://127.0.0.1:{server.port}/ws/v5/public, /private, /business", flush=True)
         markets = ", ".join(each.instrument.symbol for each in venue.world.source.listings)
-        print(f"markets {markets}", flush=True)
+        print(f"markets {markets} ({venue.world.source.status()})", flush=True)
         print("simulator ready", flush=True)
         await stop.wait()

@@ -15,6 +15,7 @@ from engine.exchange.ports import PositionMode
 from engine.exchange.simulator.auth import WINDOW_S, Credentials, Gatekeeper
 from engine.exchange.simulator.faults import Faults
 from engine.exchange.simulator.generator import GeneratedMarket
+from engine.exchange.simulator.joint import JointMarket
 from engine.exchange.simulator.limits import Limiter
 from engine.exchange.simulator.manual import ManualMarket
 from engine.exchange.simulator.recording import read_recording
@@ -27,7 +28,10 @@ from engine.exchange.simulator.world import World
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What to simulate. `accounts` as KEY:SECRET:PASSPHRASE:USDT; `folder` None forgets at the end."""
+    """What to simulate. `accounts` as KEY:SECRET:PASSPHRASE:USDT; `folder` None forgets at the end.
+
+    A recording is of the one of `symbols` that its file names, else of the first; the others are generated.
+    """
 
     accounts: tuple[str, ...]
     market: Literal["generated", "recorded", "manual"] = "generated"
@@ -62,9 +66,10 @@ def build(plan: Plan, clock: Clock) -> Venue:
 
 def _source(plan: Plan, now_ns: int) -> MarketSource:
     if plan.market == "recorded" and plan.recording is not None:
-        symbol = plan.symbols[0] if plan.symbols else ""
-        recording = read_recording(plan.recording, symbol, plan.funding)
-        return RecordedMarket(recording, now_ns, loop=plan.loop)
+        recording = read_recording(plan.recording, plan.symbols, plan.funding)
+        recorded = RecordedMarket(recording, now_ns, loop=plan.loop)
+        others = tuple(each for each in listings(plan.symbols) if each is not recording.listing)
+        return JointMarket(recorded, GeneratedMarket(others, plan.seed, now_ns)) if others else recorded
     listed = listings(plan.symbols or DEFAULT_SYMBOLS)
     if plan.market == "manual":
         return ManualMarket(listed, now_ns)

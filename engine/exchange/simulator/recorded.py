@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from engine.core.errors import ConfigError
+from engine.core.instruments import venue_symbol
 from engine.core.market import Side
 from engine.exchange.simulator.source import Bar
 from engine.exchange.simulator.universe import Listing, listings
 
 HISTORY_CANDLES: Final = 400
 _USUAL_FUNDING: Final = Decimal("0.0001")
-_COIN: Final = re.compile(r"(?:^|_)([a-z]{2,5})(?:-?usdt|_perp)")
+_COIN: Final = re.compile(r"(?:^|_)([a-z]{2,5}?)[-_]?(?:usdt|perp)")
 Row = list[str]
 
 
@@ -49,14 +50,17 @@ class Recording(NamedTuple):
         return self.funding[at][1] if at < len(self.funding) else _USUAL_FUNDING
 
 
-def listing_of(path: Path, symbol: str) -> Listing:
-    name = symbol
-    if not name:
-        match = _COIN.search(path.name.lower().replace("okx_", "").replace("binance_", ""))
-        if match is None:
-            raise ConfigError(f"{path.name} does not name its market; say which with --symbol BTC")
-        name = match[1]
-    return listings((name,))[0]
+def listing_of(path: Path, symbols: tuple[str, ...]) -> Listing:
+    """The market of a file. Raises ConfigError when neither its name nor `symbols` say it."""
+    match = _COIN.search(path.name.lower().replace("okx_", "").replace("binance_", ""))
+    asked = listings(symbols)
+    if match is None and not asked:
+        raise ConfigError(f"{path.name} does not name its market; say which with --symbol BTC")
+    if match is None:
+        return asked[0]
+    symbol = venue_symbol(match[1])
+    named = [each for each in asked if each.instrument.symbol == symbol]
+    return named[0] if named else asked[0] if asked else listings((symbol,))[0]
 
 
 def lines_of(path: Path) -> Iterator[str]:

@@ -86,9 +86,9 @@ def moments(path: Path, listing: Listing, points: list[Point]) -> Recording:
 # -- frames
 
 
-def read_frames(path: Path, symbol: str, lines: Iterator[str]) -> Recording:
+def read_frames(path: Path, symbols: tuple[str, ...], lines: Iterator[str]) -> Recording:
     """Trades of one market: the one asked for, else the first listed one that traded."""
-    wanted = listing_of(path, symbol) if symbol else None
+    wanted = listing_of(path, symbols) if symbols else None
     points: list[Point] = []
     for number, line in enumerate(lines, 1):
         for row in _trades(path, number, line):

@@ -26,15 +26,18 @@ from engine.exchange.simulator.recorded_prints import read_best_prices, read_fra
 from engine.exchange.simulator.universe import Listing
 
 
-def read_recording(path: Path, symbol: str = "", funding: Path | None = None) -> Recording:
-    """Read a file in one of the formats above. Raises ConfigError that names file and line."""
+def read_recording(path: Path, symbols: tuple[str, ...] = (), funding: Path | None = None) -> Recording:
+    """Read a file in one of the formats above. Raises ConfigError that names file and line.
+
+    It is of the one of `symbols` that the file names, else of the first; without any, of what it names.
+    """
     lines = lines_of(path)
     first = next(lines, "")
     if first.startswith("{"):
-        recording = read_frames(path, symbol, chain([first], lines))
+        recording = read_frames(path, symbols, chain([first], lines))
     else:
         header = first.strip().lower().split(",")
-        recording = _table(path, listing_of(path, symbol), header, csv.reader(lines))
+        recording = _table(path, listing_of(path, symbols), header, csv.reader(lines))
     if not recording.points:
         raise ConfigError(f"{path} holds nothing to play")
     if funding is not None:
