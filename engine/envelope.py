@@ -15,6 +15,8 @@ from engine.core.errors import CodecError
 
 T = TypeVar("T")
 VERSION: Final = 1
+# msgspec lets the last two through, for text that is no UTF-8 and for values nested too deep.
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
@@ -50,6 +52,6 @@ class EnvelopeCodec(Generic[T]):
             if envelope.version != VERSION:
                 raise CodecError(f"envelope version {envelope.version}, expected {VERSION}", payload)
             body = self._bodies.decode(envelope.body)
-        except msgspec.DecodeError as error:
+        except _UNREADABLE as error:
             raise CodecError(f"message does not decode: {error}", payload) from error
         return Message(message_id, body, envelope.trace_id or message_id, envelope.ts_published, deliveries)

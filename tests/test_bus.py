@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import fakeredis
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from engine.bus import MAX_DELIVERIES, Bus, Message, Topic
@@ -358,6 +358,8 @@ def test_envelope_round_trip_is_the_identity(value: Decimal, trace: str, ts: int
 
 
 @given(st.binary(max_size=64))
+@example(b"\x94\x00\xa2\x00\x80")  # text that is no UTF-8
+@example(b"\x94\x01\xa0\x01" + b"\x91" * 100_000)  # nested without end
 def test_bytes_that_are_no_envelope_raise_codec_error_only(payload: bytes) -> None:
     codec = EnvelopeCodec(INTENTS)
     with pytest.raises(CodecError):

@@ -209,7 +209,7 @@ class Scheduler:
         seat = self._seats[trader_id]
         try:
             kept = msgspec.msgpack.decode(state, type=_Kept)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CodecError(f"state of trader {trader_id} does not decode: {error}", state) from error
         if kept.version != _VERSION:
             raise CodecError(f"state of trader {trader_id} has version {kept.version}", state)
