@@ -39,7 +39,8 @@ class MarketPushes:
         self._world = world
         self._sockets = sockets
         self._versions: dict[str, int] = {}  # of each market: counts its quotes
-        self._sent: dict[str, tuple[int, float]] = {}  # key of a subscription → version, when
+        self._sent: dict[str, tuple[int, float]] = {}  # channel and market → version, when
+        self._flushed_s = 0.0
         self._prints: dict[str, list[Print]] = {}
         self.books: dict[str, BookFeed] = {}
         world.on_quote = self._on_quote
@@ -67,6 +68,7 @@ class MarketPushes:
 
     def flush(self, now_s: float, now_ns: int) -> None:
         """Send what is due."""
+        self._flushed_s = now_s
         for channel, arg in self._subscribed():
             symbol = _swap(arg)
             quote = self._world.quotes.get(symbol)
@@ -172,6 +174,8 @@ class MarketPushes:
                 socket.send(frame(arg, [self._trade(quote.symbol, made, 1)]))
         else:
             socket.send(frame(arg, [self._row(channel, quote, now_ns)]))
+            told = (self._versions.get(quote.symbol, 0), self._flushed_s)
+            self._sent.setdefault(f"{channel}:{quote.symbol}", told)
 
     def _subscribed(self) -> Iterable[tuple[str, Arg]]:
         """Each subscription to a market once, whatever the number of sockets."""
