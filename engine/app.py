@@ -24,6 +24,7 @@ from engine.assembly import (
     trader_records,
     venue_leverage,
 )
+from engine.bus_admin import watch_bus
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.settings import Settings
 from engine.core.books import Books
@@ -45,8 +46,10 @@ from engine.log import configure
 from engine.manager.accounts import TraderAccounts
 from engine.manager.service import ManagerContext, ManagerService, MarketView
 from engine.market.service import MarketService
+from engine.meters import ReportedParts
+from engine.metrics import Health, Metrics, serve_metrics, watch_loop
 from engine.redis_bus import RedisBus
-from engine.report import ReportedParts, Reporter
+from engine.report import Reporter
 from engine.retry import patiently
 
 log = structlog.get_logger()
@@ -147,6 +150,7 @@ class Engine:
     ) -> None:
         self._settings, self._clock = settings, clock
         self._journal, self._bus, self._jobs = journal, bus, jobs
+        self.metrics = Metrics()
 
     async def build(
         self,
@@ -200,18 +204,27 @@ class Engine:
                 feed,
                 self.market,
                 view,
+                scheduler,
                 self.manager,
                 accounts,
                 self.executor,
                 self.exchange,
-            )
+            ),
+            self.metrics,
         )
+        bus.on_dead = self._on_dead
 
     async def run(self) -> None:
         """Recover, then run until cancelled or until a part fails."""
-        await self.exchange.start()
-        await self.manager.start()
-        async with asyncio.TaskGroup() as tasks:
+        config = self._settings.engine.metrics
+        async with (
+            serve_metrics(config.port, self.metrics.registry, host=config.host, health=self.health),
+            asyncio.TaskGroup() as tasks,
+        ):
+            tasks.create_task(watch_loop(self.metrics, self._clock), name="loop lag")
+            tasks.create_task(watch_bus(self._bus, self.metrics, self._clock), name="bus metrics")
+            await self.exchange.start()
+            await self.manager.start()
             for name, work in (
                 ("exchange", self.exchange.run()),
                 ("market", self.market.run()),
@@ -223,6 +236,17 @@ class Engine:
                 tasks.create_task(work, name=name)
             log.info("engine ready", account=self._settings.provider_id)
             print("engine ready", flush=True)  # noqa: T201 - a supervisor waits for this line
+
+    def health(self) -> Health:
+        """Ready when entries may be sent; the reason when not."""
+        refusal = self.exchange.refusal("")
+        return Health(ok=not refusal, detail={"entries": refusal or "allowed"})
+
+    def _on_dead(self, topic: str, message_id: str, error: str) -> None:
+        """A message that no handler could take: nobody knows what it would have changed, so entries halt."""
+        self.metrics.dead_letters(topic).inc()
+        log.error("message given up; entries halted", topic=topic, message=message_id, error=error)
+        self.exchange.halt("dead_letter")
 
     async def _hold_lock(self) -> None:
         """End the process when the account lock is lost: another engine may have it by now."""

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from engine.cache import Cache
-from engine.clock import Clock
-from engine.config.settings import Settings
 from engine.core.instruments import coin
-from engine.exchange.okx.feed import OkxMarketFeed
-from engine.exchange.service import ExchangeService
-from engine.executor.service import ExecutorService
-from engine.manager.accounts import TraderAccounts
-from engine.manager.service import ManagerService, MarketView
-from engine.market.service import MarketService
+from engine.meters import Meters, ReportedParts
+from engine.metrics import Metrics
 from engine.status import STATUS_KEY, STATUS_TTL_S, BooksStatus, EngineStatus
 
 _EVERY_S: Final = 1.0
 _VALUES_TTL_S: Final = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class ReportedParts:
-    """Where the figures come from."""
-
-    settings: Settings
-    clock: Clock
-    cache: Cache
-    feed: OkxMarketFeed
-    market: MarketService
-    view: MarketView
-    manager: ManagerService
-    accounts: TraderAccounts
-    executor: ExecutorService
-    exchange: ExchangeService
-
-
 class Reporter:
     """Writes once a second, real time; an outage of Redis drops what could not be written."""
 
-    def __init__(self, parts: ReportedParts) -> None:
+    def __init__(self, parts: ReportedParts, metrics: Metrics) -> None:
         self._parts = parts
+        self._meters = Meters(parts, metrics)
         self._ts_started = parts.clock.now_ns()
 
     async def run(self) -> None:
@@ -54,6 +31,7 @@ class Reporter:
 
     async def report(self) -> None:
         """One round."""
+        self._meters.update()
         cache = self._parts.cache
         await cache.set_json(STATUS_KEY, msgspec.json.encode(self.status()), STATUS_TTL_S)
         if prices := self._prices():
@@ -93,7 +71,7 @@ class Reporter:
             counts={
                 "frames": parts.feed.frames,
                 "bad_frames": parts.feed.bad_frames,
-                "wakeups": parts.manager.wakeups,
+                "wakeups": parts.manager.wakeups.total(),
                 "cycles": sum(parts.executor.cycles.values()),
                 "open_orders": len(parts.exchange.desk.open),
                 "fills_booked": parts.exchange.desk.fills,

@@ -8,7 +8,7 @@ writing. Requests are jobs; nobody waits for the venue while handling a message.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -58,7 +58,9 @@ class OrderDesk:
         self.open: dict[str, Order] = {}
         self.outbox_dropped = 0
         self.fills = 0  # booked in this life
-        self.rejects: dict[str, int] = {}  # venue code → count
+        self.states: Counter[OrderState] = Counter()  # reached in this life
+        self.purposes: Counter[Purpose] = Counter()  # of the fills
+        self.rejects: Counter[str] = Counter()  # by the venue's code
         self.release: Callable[[OrderIntent], Awaitable[bool]] = _keep_stops
         self.booked = asyncio.Event()  # set after every fill: protection looks then
 
@@ -98,7 +100,7 @@ class OrderDesk:
         try:
             report = await self._venue.submit(sent)
         except Rejected as error:
-            self.rejects[error.code] = self.rejects.get(error.code, 0) + 1
+            self.rejects[error.code] += 1
             await self._close(sent, OrderState.REJECTED, str(error))
         except Unavailable as error:
             await self._close(sent, OrderState.REJECTED, f"not taken: {error}")
@@ -176,6 +178,7 @@ class OrderDesk:
         if fill is not None:
             await self._book(changed, fill)
         if changed.state is not order.state:
+            self.states[changed.state] += 1
             log.info(
                 "order changed",
                 order=changed.client_order_id,
@@ -204,6 +207,7 @@ class OrderDesk:
         if fill.symbol in self._books.remainder.symbols:
             await self._alarm("unattributed", fill.symbol, f"fill {fill.fill_id} belongs to no trader")
         self.fills += 1
+        self.purposes[fill.purpose] += 1
         self.booked.set()
 
     async def _write(self, trader_id: str, trades: list[ClosedTrade]) -> None:

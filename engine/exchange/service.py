@@ -46,6 +46,7 @@ class ExchangeService:
         self.guard = Guard(context, self.desk)
         self.auditor = Auditor(context, self.desk, audit_every_s)
         self.desk.release = self.guard.release
+        self.halted = ""  # reason; entries wait until an operator resumes
         self.ready = False
         self.stream_up = False
         self.balance: VenueBalance | None = None
@@ -54,6 +55,8 @@ class ExchangeService:
         """Why an entry in `symbol` must not be sent now; "" when it may."""
         if not self._context.trading_enabled:
             return "trading_disabled"
+        if self.halted:
+            return self.halted
         if not self.ready:
             return "recovering"
         if not self.stream_up:
@@ -63,6 +66,14 @@ class ExchangeService:
         if self.auditor.suspicious & {symbol, "*"}:
             return "books_do_not_balance"
         return ""
+
+    def halt(self, reason: str) -> None:
+        """No entry in any symbol until `resume`; closes pass."""
+        self.halted = reason
+
+    def resume(self) -> None:
+        """End a halt."""
+        self.halted = ""
 
     async def start(self) -> None:
         """Load the journal, check the account, reconcile, hand out capital; trade only after it (I5).

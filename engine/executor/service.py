@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -44,6 +44,7 @@ class ExecutorService:
         self._thinking: dict[str, str] = {}  # trader id → cycle id
         self._next: dict[str, Wakeup] = {}
         self.cycles: dict[CycleStatus, int] = {}  # closed since the start
+        self.on_closed: Callable[[CycleRecord], None] = lambda _: None  # told of each
 
     async def run(self) -> None:
         """Consume wakeups until cancelled."""
@@ -128,6 +129,7 @@ class ExecutorService:
             log.exception("answer lost", cycle=decision.cycle_id, waited_s=_PATIENCE_S)
             return
         self.cycles[record.status] = self.cycles.get(record.status, 0) + 1
+        self.on_closed(record)
         log.info(
             "cycle closed",
             trader=decision.trader_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -26,11 +27,11 @@ from engine.bus import (
 from engine.clock import Clock
 from engine.config.manager import ManagerConfig
 from engine.core.books import Books
-from engine.core.decisions import CycleRecord, CycleStatus, Decision, Wakeup
+from engine.core.decisions import CycleRecord, CycleStatus, Decision, WakeKind, Wakeup
 from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
 from engine.core.orders import ZERO, OrderIntent
-from engine.core.signals import MarketSnapshot, Signal
+from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.journal.ports import Journal, KeepState, RiskEvent
 from engine.manager.accounts import TraderAccounts
 from engine.manager.scheduler import Due, Scheduler
@@ -73,7 +74,6 @@ class ManagerService:
     def __init__(self, context: ManagerContext, traders: Mapping[str, Trader]) -> None:
         self._context = context
         self.traders = traders
-        self._changed = asyncio.Event()
         self._translator = Translator(
             context.books.account_id,
             context.config.manager,
@@ -82,8 +82,9 @@ class ManagerService:
             self._room,
             context.clock,
         )
-        self.refusals: dict[str, int] = {}  # reason code → count
-        self.wakeups = 0
+        self.refusals: Counter[str] = Counter()  # reason code → count
+        self.wakeups: Counter[WakeKind] = Counter()
+        self.signals: Counter[Edge] = Counter()
 
     async def start(self) -> None:
         """Take up what the former life left: schedules, and cycles that nobody will close any more."""
@@ -139,19 +140,23 @@ class ManagerService:
             self._context.accounts.marks[snapshot.symbol] = Decimal(str(price))
 
     async def _on_signal(self, message: Message[Signal]) -> None:
-        touched = self._context.scheduler.on_signal(message.body, self._context.clock.now_ns())
-        await self._keep_schedule(touched)
+        self.signals[message.body.edge] += 1
+        self._context.scheduler.on_signal(message.body, self._context.clock.now_ns())
+        await self._keep_schedule()
 
     # -- wakeups out
 
     async def _wake_when_due(self) -> None:
         while True:
-            for due in self._context.scheduler.poll(self._context.clock.now_ns()):
-                await self._wake(due)
+            dues = self._context.scheduler.poll(self._context.clock.now_ns())
+            wakeups = [await self._open(due) for due in dues]
+            await self._keep_schedule()
+            for wakeup in wakeups:
+                await self._publish_wakeup(wakeup)
             await self._context.clock.sleep_real(_POLL_S)
 
-    async def _wake(self, due: Due) -> None:
-        """Journal the wakeup with all that its trader may see, then publish it."""
+    async def _open(self, due: Due) -> Wakeup:
+        """Journal a wakeup with all that its trader may see."""
         context, trader = self._context, self.traders[due.trader_id]
         snapshots = context.market.snapshots
         wakeup = Wakeup(
@@ -165,13 +170,18 @@ class ManagerService:
             deadline_ns=due.deadline_ns,
         )
         await patiently(lambda: context.journal.record_wakeup(wakeup))
-        await patiently(lambda: context.bus.publish(WAKEUPS, wakeup, trace_id=wakeup.cycle_id))
-        await self._keep_schedule((due.trader_id,))
-        self.wakeups += 1
+        kinds = {reason.kind for reason in due.reasons}
+        self.wakeups[min(kinds, default=WakeKind.OPERATOR)] += 1
         log.info("trader woken", trader=due.trader_id, cycle=due.cycle_id, reasons=len(due.reasons))
+        return wakeup
 
-    async def _keep_schedule(self, trader_ids: tuple[str, ...]) -> None:
-        for trader_id in trader_ids:
+    async def _publish_wakeup(self, wakeup: Wakeup) -> None:
+        bus = self._context.bus
+        await patiently(lambda: bus.publish(WAKEUPS, wakeup, trace_id=wakeup.cycle_id))
+
+    async def _keep_schedule(self) -> None:
+        """Store the schedules that changed, so that a restart goes on exactly."""
+        for trader_id in self._context.scheduler.take_changed():
             await self._keep(KeepState.SCHEDULER, trader_id, self._context.scheduler.state(trader_id))
 
     async def _keep(self, kind: KeepState, trader_id: str, state: bytes) -> None:
@@ -187,13 +197,13 @@ class ManagerService:
             return
         now, cost = context.clock.now_ns(), decision.cost_usd
         context.scheduler.on_closed(decision.cycle_id, decision.trader_id, now, cost_usd=cost)
-        await self._keep_schedule((decision.trader_id,))
+        await self._keep_schedule()
         verdicts, intents = self._translator.translate(
             decision, trader, lambda: context.accounts.view(trader.trader_id)
         )
         for verdict in verdicts:
             if not verdict.approved:
-                self.refusals[verdict.reason] = self.refusals.get(verdict.reason, 0) + 1
+                self.refusals[verdict.reason] += 1
                 log.info(
                     "action refused",
                     trader=verdict.trader_id,
@@ -281,6 +291,8 @@ class ManagerService:
     async def _on_command(self, message: Message[Command]) -> None:
         """pause, resume, flatten: one trader, or all when none is named. Closing works in every state."""
         command = message.body
+        if command.name == "resume" and not command.trader_id:
+            self._context.exchange.resume()
         chosen = [t for t in self.traders.values() if command.trader_id in {"", t.trader_id}]
         for trader in chosen:
             if command.name == "resume":

@@ -30,6 +30,10 @@ class ExchangeView(Protocol):
         """Why an entry must wait; "" when it may go."""
         ...
 
+    def resume(self) -> None:
+        """An operator ends a halt of the whole account."""
+        ...
+
 
 class Market(Protocol):
     """Newest snapshots and the venue's instruments, by symbol."""

@@ -1,0 +1,90 @@
+"""Brings the metrics up to date with what the parts count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prometheus_client import Counter
+
+from engine.cache import Cache
+from engine.clock import Clock
+from engine.config.settings import Settings
+from engine.core.decisions import CycleRecord
+from engine.exchange.okx.feed import OkxMarketFeed
+from engine.exchange.service import ExchangeService
+from engine.executor.service import ExecutorService
+from engine.manager.accounts import TraderAccounts
+from engine.manager.scheduler import Scheduler
+from engine.manager.service import ManagerService, MarketView
+from engine.market.service import MarketService
+from engine.metrics import Labelled, Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedParts:
+    """Where the figures come from."""
+
+    settings: Settings
+    clock: Clock
+    cache: Cache
+    feed: OkxMarketFeed
+    market: MarketService
+    view: MarketView
+    scheduler: Scheduler
+    manager: ManagerService
+    accounts: TraderAccounts
+    executor: ExecutorService
+    exchange: ExchangeService
+
+
+class Meters:
+    """Adds to each counter what its part has counted since the last update."""
+
+    def __init__(self, parts: ReportedParts, metrics: Metrics) -> None:
+        self._parts, self._metrics = parts, metrics
+        self._seen: dict[tuple[int, tuple[str, ...]], int] = {}
+        parts.executor.on_closed = self._on_cycle
+
+    def update(self) -> None:
+        """Once a second."""
+        parts, metrics, desk = self._parts, self._metrics, self._parts.exchange.desk
+        self._raise(metrics.frames, ("all",), parts.feed.frames)
+        self._raise(metrics.bad_frames, ("all",), parts.feed.bad_frames)
+        self._raise_all(metrics.reconnects, parts.feed.connections)
+        self._raise_all(metrics.signals, parts.manager.signals)
+        self._raise_all(metrics.wakeups, parts.manager.wakeups)
+        self._raise_all(metrics.orders, desk.states)
+        self._raise_all(metrics.fills, desk.purposes)
+        for gate, refusals in (
+            ("risk", parts.manager.refusals),
+            ("scheduler", parts.scheduler.refusals),
+            ("venue", desk.rejects),
+        ):
+            for reason, count in refusals.items():
+                self._raise(metrics.refusals, (gate, reason or "none"), count)
+        for view in parts.accounts.views():
+            if view.equity is not None:
+                metrics.equity(view.trader_id).set(float(view.equity))
+        if check := parts.exchange.auditor.newest:
+            metrics.imbalance(check.account_id).set(float(check.difference))
+
+    def _on_cycle(self, record: CycleRecord) -> None:
+        metrics = self._metrics
+        metrics.decisions(record.status.value).inc()
+        if record.model:
+            metrics.model_latency(record.model).observe(record.latency_ms / 1000)
+            metrics.model_tokens(record.model, "in").inc(record.tokens_in)
+            metrics.model_tokens(record.model, "out").inc(record.tokens_out)
+            metrics.model_cost(record.model).inc(float(record.cost_usd))
+
+    def _raise_all(self, counter: Labelled[Counter], counts: Mapping[str, int]) -> None:
+        for name, count in counts.items():
+            self._raise(counter, (str(name),), count)
+
+    def _raise(self, counter: Labelled[Counter], labels: tuple[str, ...], count: int) -> None:
+        """Counters of a part start anew with it: what is less than before was counted from zero."""
+        key = (id(counter), labels)
+        before = self._seen.get(key, 0)
+        self._seen[key] = count
+        counter(*labels).inc(count - before if count >= before else count)
