@@ -273,6 +273,21 @@ def test_state_of_another_market_or_a_later_time_is_refused(
         begin(SimClock(START - earlier_s * NS_PER_S), **plan)
 
 
+def test_a_market_that_is_a_little_ahead_waits_and_takes_orders(begin: Begin) -> None:
+    venue = begin(SimClock(START), market="generated")
+    venue.step()
+    venue.world.save()
+    clock = SimClock(START - 90 * NS_PER_S)
+    again = begin(clock, market="generated")
+    last = again.quote(BTC)
+    again.request("key", BUY)
+    assert again.quote(BTC) == last
+    clock.set(START + NS_PER_S)
+    again.step()
+    assert again.quote(BTC).ts == START + NS_PER_S
+    assert len(again.world.core.fills("key")) >= 1
+
+
 def test_a_state_that_is_none_is_one_clear_line(tmp_path: Path, begin: Begin) -> None:
     (tmp_path / "state").write_bytes(b"what is this")
     with pytest.raises(ConfigError, match="no state of this simulator"):

@@ -12,9 +12,10 @@ from decimal import Decimal
 from typing import Final
 
 import msgspec
+import structlog
 
 from engine.core.errors import CodecError, ConfigError
-from engine.core.times import NS_PER_HOUR, NS_PER_MIN, iso
+from engine.core.times import NS_PER_HOUR, NS_PER_MIN, NS_PER_S, iso
 from engine.exchange.matching.core import MatchingCore
 from engine.exchange.matching.records import Event
 from engine.exchange.matching.types import AccountSpec, VenueRefusal
@@ -26,7 +27,9 @@ from engine.exchange.simulator.store import Store
 from engine.exchange.simulator.tape import Tape
 
 FUNDING_NS: Final = 8 * NS_PER_HOUR
+_LONGEST_WAIT_NS: Final = 30 * NS_PER_MIN  # a fast run may have gone on a little after its clock was noted
 _FUNDING_KEPT: Final = 400  # a symbol; what one answer of funding-rate-history holds
+log = structlog.get_logger()
 
 
 class FundingCharge(msgspec.Struct, frozen=True, array_like=True):
@@ -150,7 +153,7 @@ class World:
                     f"--state holds another market ({saved.market}), not {self.source.name};"
                     " ask for the same one, or start afresh in an empty folder"
                 )
-            if saved.ts > now_ns + NS_PER_MIN:
+            if saved.ts > now_ns + _LONGEST_WAIT_NS:
                 raise ConfigError(
                     f"--state holds a market that has come to {iso(saved.ts)}, and now is {iso(now_ns)};"
                     " give the --epoch that the earlier run went on to, or an empty folder"
@@ -159,6 +162,8 @@ class World:
             self.source.restore(saved.source)
         except (msgspec.DecodeError, CodecError) as error:
             raise ConfigError(f"--state holds no state of this version: {error}") from error
+        if saved.ts > now_ns:
+            log.warning("market waits for its time", behind_s=(saved.ts - now_ns) // NS_PER_S)
         self.bars.revive(saved.bars)
         self.quotes, self.funding = saved.quotes, saved.funding
         self._ts, self.next_funding = saved.ts, saved.next_funding
