@@ -1,0 +1,67 @@
+"""`python -m bench [--json] [SECTION ...]`. Exit code 1 when a path and its reference are not equal."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+from time import monotonic
+from typing import Final
+
+import msgspec
+import structlog
+from rich.console import Console
+
+from bench import indicators, machines, market, storage
+from bench.measure import Row, Unequal
+from bench.table import report, show
+
+Section = Callable[[list[str]], list[Row]]  # is given the list of notes, to add to
+SECTIONS: Final[dict[str, Section]] = {
+    "decode": market.decoding,
+    "book": market.books,
+    "pipeline": market.pipeline,
+    "indicators": indicators.closed_candles,
+    "scheduler": machines.scheduler,
+    "matching": machines.matching,
+    "storage": storage.storage,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=f"all, or some of {', '.join(SECTIONS)}"
+    )
+    parser.add_argument("--json", action="store_true", help="the rows as JSON")
+    options = parser.parse_args()
+    if unknown := [name for name in options.sections if name not in SECTIONS]:
+        parser.error(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    load, began = os.getloadavg()[0], monotonic()
+    progress = Console(stderr=True)
+    rows: list[Row] = []
+    notes: list[str] = []
+    for name in options.sections or SECTIONS:
+        with progress.status(f"measuring {name}"):
+            try:
+                rows += SECTIONS[name](notes)
+            except Unequal as error:
+                progress.print(f"{name}: not equal, so not measured: {error}")
+                return 1
+    made = report(rows, notes, load, monotonic() - began)
+    if options.json:
+        print(msgspec.json.format(msgspec.json.encode(made), indent=2).decode())
+    else:
+        # A table in a file or a pipe is as wide as it needs to be.
+        show(made, Console(width=None if sys.stdout.isatty() else 170))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""The scheduler beside a bare heap, the venue core beside a bare walk of its book."""
+
+from __future__ import annotations
+
+import gc
+import heapq
+from decimal import Decimal
+from time import perf_counter_ns
+from typing import Final
+
+from bench.measure import Row, Title, of_items, of_rounds, same, timed
+from engine.config.scheduler import RhythmConfig
+from engine.config.values import Duration
+from engine.core.instruments import Instrument
+from engine.core.market import Side
+from engine.core.times import NS_PER_MS, NS_PER_S
+from engine.exchange.matching.book import Book
+from engine.exchange.matching.core import MatchingCore
+from engine.exchange.matching.records import FillMade
+from engine.exchange.matching.types import AccountSpec, OrderRequest, OrdType
+from engine.manager.scheduler import Scheduler
+
+_TRADERS: Final = 100_000
+_CYCLE_S: Final = 500
+_APART_NS: Final = _CYCLE_S * NS_PER_S // _TRADERS  # so the traders are spread over the whole cycle
+_START: Final = 1_790_000_000 * NS_PER_S
+_ORDERS: Final = 2000
+_SYMBOL: Final = "BTC-USDT-SWAP"
+_ACCOUNT: Final = "bench"
+
+Fires = list[tuple[int, int]]  # (second, trader)
+
+
+def scheduler(notes: list[str]) -> list[Row]:
+    """Whole cycles of 100,000 traders, polled once a second of engine time: each fires and answers."""
+    names = {f"trader{number}": number for number in range(_TRADERS)}
+    made = _scheduler(names)
+    heap = [(_START + number * _APART_NS, number) for number in range(_TRADERS)]
+    pairs = []
+    for cycle in range(3):  # the first is the start of all, and warms up
+        fires, wanted = Fires(), Fires()
+        path = timed(lambda: _fire(made, names, cycle, fires))  # noqa: B023 - called at once
+        reference = timed(lambda: _pop(heap, cycle, wanted))  # noqa: B023
+        same("who fired when", fires, wanted)
+        same("how many fired", len(fires), _TRADERS)
+        if cycle:
+            pairs.append((path, reference))
+    title = Title(
+        "Scheduler, 100,000 traders", "poll and answer, a fire", "bare heapq loop", "who fires when"
+    )
+    row = of_rounds(title, pairs, _TRADERS)
+    notes.append(
+        f"scheduler: {1e6 / row.path_us:,.0f} fires a second, {1e6 / row.reference_us:,.0f} of a heap"
+    )
+    return [row]
+
+
+def _scheduler(names: dict[str, int]) -> Scheduler:
+    cycle = Duration(_CYCLE_S)
+    rhythm = RhythmConfig(long_cycle=cycle, short_cycle=cycle, cooldown=Duration(1), jitter=Duration(0))
+    made = Scheduler()
+    for name, number in names.items():
+        made.add(name, rhythm, (f"SYMBOL{number % 20}",), _START + number * _APART_NS)
+    return made
+
+
+def _seconds(cycle: int) -> range:
+    """Seconds at which to poll: every fire of the cycle is due at one of them."""
+    return range(1 + cycle * _CYCLE_S, 1 + (cycle + 1) * _CYCLE_S)
+
+
+def _fire(made: Scheduler, names: dict[str, int], cycle: int, fires: Fires) -> None:
+    for second in _seconds(cycle):
+        now = _START + second * NS_PER_S
+        for due in made.poll(now):
+            fires.append((second, names[due.trader_id]))
+            made.on_closed(due.cycle_id, due.trader_id, now)
+        made.take_changed()
+
+
+def _pop(heap: list[tuple[int, int]], cycle: int, fires: Fires) -> None:
+    for second in _seconds(cycle):
+        now = _START + second * NS_PER_S
+        while heap[0][0] <= now:
+            number = heap[0][1]
+            fires.append((second, number))
+            heapq.heapreplace(heap, (now + _CYCLE_S * NS_PER_S, number))
+
+
+def matching(notes: list[str]) -> list[Row]:
+    """A market order over three levels, buy and sell in turns, each on a fresh book."""
+    core = _venue()
+    bids, asks = _levels()
+    size, steps = Decimal(25), list[int]()
+    bare_steps, bare = list[int](), Book()
+    gc.collect()
+    for number in range(_ORDERS):
+        ts = _START + number * NS_PER_MS
+        side = Side.SELL if number % 2 else Side.BUY
+        core.on_book(_SYMBOL, bids, asks, ts)
+        request = OrderRequest(symbol=_SYMBOL, side=side, size=size, ord_type=OrdType.MARKET)
+        began = perf_counter_ns()
+        _, events = core.place(_ACCOUNT, request, ts)
+        steps.append(perf_counter_ns() - began)
+        bare.replace(bids, asks)
+        began = perf_counter_ns()
+        taken = bare.take(side, size, None)
+        bare_steps.append(perf_counter_ns() - began)
+        fills = [(event.fill.price, event.fill.size) for event in events if isinstance(event, FillMade)]
+        same("fills of a market order", fills, taken)
+    _check_money(core)
+    title = Title(
+        "Venue core", "market order, 3 fills", "walk of the book alone", "every fill, cash after all"
+    )
+    return [of_items(title, steps, bare_steps)]
+
+
+def _levels() -> tuple[list[tuple[Decimal, Decimal]], list[tuple[Decimal, Decimal]]]:
+    ticks = [Decimal(step) / 10 for step in range(1, 21)]
+    return [(60_000 - tick, Decimal(10)) for tick in ticks], [(60_000 + tick, Decimal(10)) for tick in ticks]
+
+
+def _venue() -> MatchingCore:
+    core = MatchingCore()
+    core.set_instrument(
+        Instrument(
+            symbol=_SYMBOL,
+            base="BTC",
+            tick_size=Decimal("0.1"),
+            lot_size=Decimal("0.01"),
+            min_size=Decimal("0.01"),
+            contract_value=Decimal("0.01"),
+        )
+    )
+    core.open_account(AccountSpec(account=_ACCOUNT, balance=Decimal(10_000_000)))
+    core.on_book(_SYMBOL, *_levels(), _START)
+    core.on_mark(_SYMBOL, Decimal(60_000), _START)
+    return core
+
+
+def _check_money(core: MatchingCore) -> None:
+    """Bought at the asks, sold at the bids, less 0.05 % of each notional: the cash, to the digit."""
+    sizes = (Decimal(10), Decimal(10), Decimal(5))
+    ticks = (Decimal("0.1"), Decimal("0.2"), Decimal("0.3"))
+    spread = sum((2 * tick * size for tick, size in zip(ticks, sizes, strict=True)), Decimal(0))
+    notional = 2 * 60_000 * sum(sizes)
+    lost = (spread + notional * Decimal("0.0005")) * Decimal("0.01") * (_ORDERS // 2)
+    same("cash after all orders", core.balance(_ACCOUNT).cash, Decimal(10_000_000) - lost)
+    same("open positions", core.positions(_ACCOUNT), ())

@@ -1,0 +1,85 @@
+"""Shows the rows: a table for people, JSON for machines."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from bench.measure import Row
+
+_DECIMALS_BELOW = 10.0
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """One run. `load` is the machine's load average of the last minute before it began."""
+
+    python: str
+    cpus: int
+    load: float
+    seconds: float
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+
+
+def report(rows: Sequence[Row], notes: Sequence[str], load: float, seconds: float) -> Report:
+    return Report(
+        python=platform.python_version(),
+        cpus=os.cpu_count() or 1,
+        load=round(load, 2),
+        seconds=round(seconds, 1),
+        rows=tuple(rows),
+        notes=tuple(notes),
+    )
+
+
+def show(made: Report, console: Console) -> None:
+    """Print the table."""
+    table = Table(title="edgewise: speed beside a reference, same run, equal results", title_justify="left")
+    table.add_column("path", overflow="fold")
+    table.add_column("µs", justify="right", no_wrap=True)
+    table.add_column("p99", justify="right", no_wrap=True)
+    table.add_column("reference", overflow="fold")
+    table.add_column("µs", justify="right", no_wrap=True)
+    table.add_column("p99", justify="right", no_wrap=True)
+    table.add_column("speed", justify="right", no_wrap=True)
+    table.add_column("equal", overflow="fold")
+    section = ""
+    for row in made.rows:
+        if row.section != section:
+            section = row.section
+            table.add_section()
+            table.add_row(f"[bold]{section}[/bold]")
+        table.add_row(
+            row.path,
+            _us(row.path_us),
+            _us(row.p99_us),
+            row.reference,
+            _us(row.reference_us),
+            _us(row.reference_p99_us),
+            f"[bold]{row.speed:.2f}[/bold]"
+            if row.speed < _DECIMALS_BELOW
+            else f"[bold]{row.speed:.1f}[/bold]",
+            row.equal,
+        )
+    console.print(table)
+    console.print(
+        "speed = time of the reference / time of the path: 1 is as fast, 0.5 takes twice as long. "
+        "µs an item: median of the rounds, or of the items where there is a p99."
+    )
+    for note in made.notes:
+        console.print(f"note: {note}")
+    console.print(
+        f"Python {made.python}, {made.cpus} CPUs, load {made.load} before the run, {made.seconds} s",
+        style="dim",
+    )
+
+
+def _us(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.2f}" if value < _DECIMALS_BELOW else f"{value:.1f}"
