@@ -93,6 +93,10 @@ async def test_bad_request_has_the_code_of_the_venue(
         ({"sz": "0.001"}, "51020"),
         ({"sz": "1e3"}, "51000"),
         ({"sz": "nan"}, "51000"),
+        ({"sz": ["1"]}, "51000"),
+        ({"sz": "1" * 40}, "51000"),
+        ({"attachAlgoOrds": "stop"}, "51000"),
+        ({"attachAlgoOrds": [{"slTriggerPx": "nan"}]}, "51000"),
         ({"side": "up"}, "51000"),
         ({"ordType": "limit"}, "51204"),
         ({"ordType": "limit", "px": "80000"}, "51006"),
@@ -104,7 +108,7 @@ async def test_bad_request_has_the_code_of_the_venue(
         ({"tdMode": ""}, "50014"),
     ],
 )
-async def test_refused_order_has_its_own_code_and_leaves_nothing(changes: dict[str, str], code: str) -> None:
+async def test_refused_order_has_its_own_code_and_leaves_nothing(changes: dict[str, Any], code: str) -> None:
     async with simulator() as venue:
         await venue.market("50000")
         verdict = await venue.order(**changes)

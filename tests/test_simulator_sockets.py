@@ -107,6 +107,8 @@ async def test_wrong_login_is_refused(changes: dict[str, str], code: str) -> Non
         ("public", "{", "60012"),
         ("public", '{"op":"subscribe"}', "60012"),
         ("public", '{"op":"dance","args":[{}]}', "60012"),
+        ("public", '{"op":[],"args":[{}]}', "60012"),
+        ("public", '{"op":"subscribe","args":[{"channel":{},"instId":[]}]}', "60018"),
         ("public", '{"op":"subscribe","args":["tickers"]}', "60012"),
         ("public", '{"op":"subscribe","args":[{"channel":"tickers","instId":"NO-USDT-SWAP"}]}', "60018"),
         ("public", '{"op":"subscribe","args":[{"channel":"candle1m","instId":"BTC-USDT-SWAP"}]}', "60018"),

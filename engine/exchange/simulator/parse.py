@@ -28,12 +28,13 @@ from engine.exchange.simulator.requests import Cancel, CancelAlgo
 E = TypeVar("E", bound=StrEnum)
 Body = Mapping[str, Any]
 _LONGEST_ID = 32
+_LARGEST = Decimal(10**15)  # beyond it, steps of a tick can no longer be counted exactly
 
 
 def place(body: Body) -> OrderRequest:
-    attached = body.get("attachAlgoOrds") or ()
+    attached = objects(body, "attachAlgoOrds")
     if not attached and (body.get("tpTriggerPx") or body.get("slTriggerPx")):
-        attached = (body,)
+        attached = [body]
     return OrderRequest(
         symbol=text(body, "instId"),
         side=word(body, "side", Side),
@@ -85,7 +86,7 @@ def amend(body: Body) -> AmendRequest:
                 sl_trigger=optional(each, "newSlTriggerPx"),
                 sl_price=optional(each, "newSlOrdPx"),
             )
-            for each in body.get("attachAlgoOrds") or ()
+            for each in objects(body, "attachAlgoOrds")
         ),
     )
 
@@ -193,13 +194,22 @@ def optional(body: Body, key: str) -> Decimal | None:
         found = Decimal(str(value))
     except InvalidOperation as error:
         raise VenueRefusal("51000", f"Parameter {key} error") from error
-    if not found.is_finite() or "e" in str(value).lower():
+    if not found.is_finite() or abs(found) >= _LARGEST or "e" in str(value).lower():
         raise VenueRefusal("51000", f"Parameter {key} error")
     return found
 
 
 def flag(body: Body, key: str) -> bool:
-    return body.get(key) in {True, "true"}
+    """A boolean, which some clients send as a string."""
+    return body.get(key) in (True, "true")  # a tuple: what comes may not be hashable
+
+
+def objects(body: Body, key: str) -> list[Body]:
+    """A list of objects; empty when absent. Raises VenueRefusal 51000."""
+    value = body.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise VenueRefusal("51000", f"Parameter {key} error")
+    return value
 
 
 def client_id(body: Body, key: str) -> str:

@@ -108,7 +108,7 @@ class Socket:
         except (msgspec.DecodeError, msgspec.ValidationError):
             self._error("60012", f"Invalid request: {text}")
             return
-        operation, args, request_id = asked.get("op"), asked.get("args"), str(asked.get("id") or "")
+        operation, args, request_id = str(asked.get("op")), asked.get("args"), str(asked.get("id") or "")
         handlers: dict[str, Callable[[Arg, str], None]] = {
             "login": self._login,
             "subscribe": self._subscribe,
@@ -117,7 +117,7 @@ class Socket:
         if not isinstance(args, list) or not args or not all(isinstance(arg, dict) for arg in args):
             self._error("60012", f"Invalid request: {text}", request_id)
         elif operation in _OPERATIONS:
-            await self._operate(str(operation), args, request_id)
+            await self._operate(operation, args, request_id)
         elif operation not in handlers:
             self._error("60012", f"Invalid request: {text}", request_id)
         elif self._too_many():

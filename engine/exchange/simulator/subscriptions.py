@@ -47,7 +47,7 @@ def cleaned(arg: dict[str, Any]) -> Arg:
 
 def key(arg: Arg) -> str:
     """Equal for equal subscriptions; of a symbol's channel it is the channel and the symbol."""
-    if arg.get("channel") in OF_SYMBOL:
+    if str(arg.get("channel")) in OF_SYMBOL:
         return f"{arg['channel']}:{arg.get('instId', '')}"
     return ENCODER.encode(sorted((name, str(value)) for name, value in arg.items())).decode()
 
