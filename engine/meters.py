@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from prometheus_client import Counter
 
@@ -19,6 +20,8 @@ from engine.manager.scheduler import Scheduler
 from engine.manager.service import ManagerService, MarketView
 from engine.market.service import MarketService
 from engine.metrics import Labelled, Metrics
+
+K = TypeVar("K", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Meters:
             metrics.model_tokens(record.model, "out").inc(record.tokens_out)
             metrics.model_cost(record.model).inc(float(record.cost_usd))
 
-    def _raise_all(self, counter: Labelled[Counter], counts: Mapping[str, int]) -> None:
+    def _raise_all(self, counter: Labelled[Counter], counts: Mapping[K, int]) -> None:
         for name, count in counts.items():
             self._raise(counter, (str(name),), count)
 
