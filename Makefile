@@ -36,7 +36,7 @@ format: $(VENV)/.installed-dev ## rewrite the source in the house style
 	$(BIN)/ruff format
 
 bench: $(VENV)/.installed-dev ## measure the hot paths
-	$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
 clean: ## remove what was built; accounts and history in .edgewise stay
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
