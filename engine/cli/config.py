@@ -36,6 +36,7 @@ def schema(
 
     from engine.config.loader import schema as json_schema
     from engine.config.settings import Settings
+    from engine.config.values import plain
 
     types = {
         field.name: field.type
@@ -44,4 +45,5 @@ def schema(
     }
     if file not in types:
         raise typer.BadParameter(f"expected one of {', '.join(types)}", param_hint="FILE")
-    print(msgspec.json.format(msgspec.json.encode(json_schema(types[file]))).decode())
+    encoded = msgspec.json.encode(json_schema(types[file]), enc_hook=plain)
+    print(msgspec.json.format(encoded).decode())
