@@ -13,9 +13,11 @@ from typing import Final
 import msgspec
 
 from engine.clock import ScaledClock, SystemClock
+from engine.core.times import NS_PER_S
 from engine.embedded import ServerAddresses
 from engine.supervise import ProcessSpec
 
+_STOPPING_S: Final = 5.0  # real time that the market may have gone on after the newest note
 _ACCOUNT_USDT: Final = 120_000  # holds what etc/manager.yaml promises, and a reserve
 
 
@@ -64,7 +66,8 @@ def next_epoch(options: DemoOptions) -> Epoch:
     saved = _epoch_file(options.home)
     reached = 0
     if saved.exists():
-        reached = msgspec.json.decode(saved.read_bytes(), type=Epoch).epoch_ns
+        last = msgspec.json.decode(saved.read_bytes(), type=Epoch)
+        reached = last.epoch_ns + int(_STOPPING_S * last.speed * NS_PER_S)
     return Epoch(epoch_ns=max(wall_ns, reached), wall_epoch_ns=wall_ns, speed=options.speed)
 
 
