@@ -1,0 +1,254 @@
+"""The manager between bus and journal: wakes, decides what is allowed, and does nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from decimal import Decimal
+
+from engine.bus import COMMANDS, DECISIONS, INTENTS, SIGNALS, SNAPSHOTS, WAKEUPS, Command, Message
+from engine.clock import SystemClock
+from engine.config.manager import CapitalConfig, ManagerConfig, RiskConfig, StrategyConfig, TraderConfig
+from engine.config.scheduler import RhythmConfig
+from engine.config.values import Duration
+from engine.core.books import Books
+from engine.core.decisions import Act, Action, CycleStatus, Decision, Wakeup
+from engine.core.instruments import Instrument
+from engine.core.ledger import CashFlow, FlowKind
+from engine.core.market import Side
+from engine.core.orders import Fill, OrderIntent, PositionSide, Purpose
+from engine.core.signals import Edge, MarketSnapshot, Signal, signal_id
+from engine.journal.memory import MemoryJournal
+from engine.manager.accounts import TraderAccounts
+from engine.manager.scheduler import Scheduler
+from engine.manager.service import ManagerContext, ManagerService, MarketView
+from engine.manager.traders import Trader
+from engine.memory_bus import MemoryBus
+from tests.exchange_world import until
+
+D = Decimal
+BTC = "BTC-USDT-SWAP"
+CLOCK = SystemClock()
+TRADERS = ("a", "b", "c")
+INSTRUMENT = Instrument(
+    symbol=BTC,
+    base="BTC",
+    tick_size=D("0.1"),
+    lot_size=D("0.01"),
+    min_size=D("0.01"),
+    contract_value=D("0.01"),
+)
+
+
+class Open:
+    """An exchange part that takes everything."""
+
+    def __init__(self) -> None:
+        self.resumed = 0
+
+    def refusal(self, symbol: str) -> str:
+        return ""
+
+    def resume(self) -> None:
+        self.resumed += 1
+
+
+@dataclass
+class World:
+    service: ManagerService
+    books: Books
+    bus: MemoryBus
+    wakeups: list[Wakeup]
+    intents: list[OrderIntent]
+
+    async def decide(self, cycle_id: str, trader: str, *actions: Action) -> None:
+        decision = Decision(
+            cycle_id=cycle_id,
+            trader_id=trader,
+            decider="test",
+            actions=actions,
+            prices={BTC: 100_000.0},
+            ts_decided=CLOCK.now_ns(),
+        )
+        await self.bus.publish(DECISIONS, decision)
+
+    def hold(self, trader: str, contracts: str) -> None:
+        """The trader has a long position."""
+        fill = Fill(
+            fill_id=f"fill of {trader}",
+            client_order_id=f"order of {trader}",
+            venue_order_id="1",
+            trader_id=trader,
+            account_id="sim",
+            symbol=BTC,
+            side=Side.BUY,
+            position_side=PositionSide.LONG,
+            purpose=Purpose.ENTRY,
+            contracts=D(contracts),
+            price=D(100_000),
+            contract_value=D("0.01"),
+            fee=D(0),
+            maker=False,
+            ts_event=1,
+        )
+        self.books.apply_fill(fill)
+
+
+def entry(notional: str = "5000") -> Action:
+    return Action(
+        symbol=BTC,
+        act=Act.BUY_TO_ENTER,
+        notional_usd=D(notional),
+        leverage=D(5),
+        stop_loss=D(99_000),
+        take_profit=D(103_000),
+        confidence=D("0.9"),
+    )
+
+
+@asynccontextmanager
+async def world(journal: MemoryJournal, symbol_cap_pct: int = 200) -> AsyncIterator[World]:
+    """A manager with three traders of 10,000 each; the price of BTC is 100,000."""
+    rhythm = RhythmConfig(grace=Duration(0), jitter=Duration(0), min_salience=0.3)
+    configs = tuple(
+        TraderConfig(
+            id=name,
+            strategy=StrategyConfig(name="x"),
+            allocation_pct=D(30),
+            rhythm=rhythm,
+            risk_params=RiskConfig(max_position_size_usd=D(50_000), risk_per_trade_pct=D(100)),
+        )
+        for name in TRADERS
+    )
+    config = ManagerConfig(
+        traders=configs,
+        manager=CapitalConfig(max_symbol_exposure_pct=D(symbol_cap_pct)),
+    )
+    books = Books("sim", TRADERS)
+    for name in TRADERS:
+        flow = CashFlow(
+            flow_id=name, trader_id=name, account_id="sim", kind=FlowKind.CAPITAL, amount=D(10_000), ts=1
+        )
+        books.apply_cash(flow)
+    bus, scheduler, now = MemoryBus(CLOCK), Scheduler(), CLOCK.now_ns()
+    for name in TRADERS:
+        scheduler.add(name, rhythm, (BTC,), now)
+    accounts = TraderAccounts(books, CLOCK.now_ns)
+    view = MarketView({}, {BTC: INSTRUMENT})
+    context = ManagerContext(config, books, accounts, view, Open(), scheduler, bus, journal, CLOCK)
+    traders = {each.id: Trader(each, (BTC,)) for each in configs}
+    service = ManagerService(context, traders)
+    made = World(service, books, bus, [], [])
+
+    async def on_wakeup(message: Message[Wakeup]) -> None:
+        made.wakeups.append(message.body)
+
+    async def on_intent(message: Message[OrderIntent]) -> None:
+        made.intents.append(message.body)
+
+    await service.start()
+    running = [
+        asyncio.create_task(service.run()),
+        asyncio.create_task(bus.consume(WAKEUPS, "test", on_wakeup)),
+        asyncio.create_task(bus.consume(INTENTS, "test", on_intent)),
+    ]
+    try:
+        await asyncio.sleep(0)
+        while BTC not in view.snapshots:
+            now = CLOCK.now_ns()
+            shown = MarketSnapshot(
+                symbol=BTC, ts=now, last=1e5, bid=1e5 - 1, ask=1e5, mark=1e5, ts_price=now, ts_mark=now
+            )
+            await bus.publish(SNAPSHOTS, shown)
+            await asyncio.sleep(0.01)
+        yield made
+    finally:
+        for task in running:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def test_every_trader_is_woken_once_with_what_it_may_see() -> None:
+    journal = MemoryJournal()
+    async with world(journal) as now:
+        await until(lambda: len(now.wakeups) == 3)
+        assert {wakeup.trader_id for wakeup in now.wakeups} == set(TRADERS)
+        assert all(wakeup.account.equity == 10_000 for wakeup in now.wakeups)
+        assert set(await journal.open_cycles()) == {wakeup.cycle_id for wakeup in now.wakeups}
+        for wakeup in now.wakeups:
+            await now.decide(wakeup.cycle_id, wakeup.trader_id)
+        ts = CLOCK.now_ns()
+        signal = Signal(
+            signal_id=signal_id(BTC, "rsi", Edge.UP, ts),
+            symbol=BTC,
+            detector="rsi",
+            feature="rsi_14",
+            timeframe="1m",
+            edge=Edge.UP,
+            value=80.0,
+            threshold=70.0,
+            release=60.0,
+            score=0.95,
+            price=1e5,
+            ts_event=ts,
+        )
+        await until(lambda: not now.service.traders["a"].under_way)
+        for _ in range(3):
+            await now.bus.publish(SIGNALS, signal)
+        await until(lambda: len(now.wakeups) == 6)
+        reasons = [reason.signal for wakeup in now.wakeups[3:] for reason in wakeup.reasons]
+        assert [each.signal_id for each in reasons if each] == [signal.signal_id] * 3
+
+
+async def test_a_decision_delivered_twice_is_one_intent() -> None:
+    """A3: the intent's id, and so the order's, is that of the decision."""
+    journal = MemoryJournal()
+    async with world(journal) as now:
+        await now.decide("a-1", "a", entry())
+        await until(lambda: bool(now.intents))
+        await now.decide("a-1", "a", entry())
+        await now.decide("b-1", "b", entry())
+        await until(lambda: any(intent.trader_id == "b" for intent in now.intents))
+        assert len({intent.client_order_id for intent in now.intents}) == 2
+        assert len(await journal.pending_intents("sim", 0)) == 2
+
+
+async def test_concurrent_entries_never_overshoot_the_account() -> None:
+    """R5: 40 % of 30,000 in one symbol; what is under way counts in full."""
+    async with world(MemoryJournal(), symbol_cap_pct=40) as now:
+        for trader in TRADERS:
+            await now.decide(f"{trader}-1", trader, entry("9000"))
+        await until(lambda: now.service.refusals.total() + len(now.intents) == 3)
+        granted = sum(intent.contracts * D(1_000) for intent in now.intents)
+        assert 0 < granted <= 12_000
+
+
+async def test_flatten_closes_ones_own_position_and_stops_entries() -> None:
+    """S5-14: another trader's position in the same symbol is not touched."""
+    async with world(MemoryJournal()) as now:
+        now.hold("a", "2")
+        now.hold("b", "3")
+        await now.bus.publish(COMMANDS, Command(command_id="c1", name="flatten", trader_id="a"))
+        await until(lambda: bool(now.intents))
+        (close,) = now.intents
+        assert (close.trader_id, close.purpose, close.contracts) == ("a", Purpose.EXIT, D(2))
+        await now.decide("a-1", "a", entry())
+        await until(lambda: now.service.refusals["trading_state"] == 1)
+        close_again = Action(symbol=BTC, act=Act.CLOSE, confidence=D(1))
+        await now.decide("a-2", "a", close_again)  # R2: a close passes in every state
+        await until(lambda: len(now.intents) == 2)
+
+
+async def test_a_restart_abandons_what_was_being_thought_about() -> None:
+    journal = MemoryJournal()
+    async with world(journal) as now:
+        await until(lambda: len(now.wakeups) == 3)
+    async with world(journal):
+        assert await journal.open_cycles() == () or set(await journal.open_cycles()).isdisjoint(
+            wakeup.cycle_id for wakeup in now.wakeups
+        )
+        (newest, *_) = await journal.recent_cycles("a", 5)
+        assert newest.status is CycleStatus.ABANDONED
