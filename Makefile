@@ -43,13 +43,16 @@ clean: ## remove what was built; accounts and history in .edgewise stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --no-annotate: the origins of a constraint would be paths of this machine.
+RUN_EXTRAS := --extra stack --extra fast
+DEV_EXTRAS := $(RUN_EXTRAS) --extra dev --extra news --extra alerts --extra plot --extra patterns --extra otel
 LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
+# The tools come first: a tool may pin what the program only bounds (ccxt pins multidict).
 lock: $(VENV)/.installed-dev ## resolve the dependencies anew (the only target that needs uv)
 	$(PIP) uv
-	$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) --extra stack --group build -o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) --extra stack --extra dev --group build \
-		-c requirements.lock -o requirements-dev.lock
+	$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) $(DEV_EXTRAS) --group build -o requirements-dev.lock
+	$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) $(RUN_EXTRAS) --group build \
+		-c requirements-dev.lock -o requirements.lock
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "edgewise needs Python 3.11 or newer on the PATH" >&2; exit 1; }
