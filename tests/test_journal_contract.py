@@ -120,6 +120,18 @@ async def test_books_fold_from_bookings_in_their_order(journal: Journal) -> None
     assert (await journal.bookings("another account")).fills == ()
 
 
+async def test_bookings_are_oldest_first_whatever_came_first(journal: Journal) -> None:
+    newer = msgspec.structs.replace(parts.intent("newer", ""), ts_created=T0 + 9)
+    for of in (newer, parts.intent(cycle_id="")):
+        await journal.record_execution(*parts.filled(parts.order(of)))
+    late = msgspec.structs.replace(parts.funding(), bill_id="b0", payment_id="b0:alice", ts_event=T0)
+    for payment in (parts.funding(), late):
+        assert await journal.record_funding([payment])
+    bookings = await journal.bookings(ACCOUNT)
+    assert bookings.entries == (parts.intent(cycle_id=""), newer)
+    assert bookings.funding == (late, parts.funding())
+
+
 async def test_intents_without_an_order_are_pending(journal: Journal) -> None:
     await journal.record_wakeup(parts.wakeup())
     for _ in range(2):

@@ -87,6 +87,21 @@ async def test_commit_that_nobody_confirmed_is_ours_when_tried_again(database: s
         assert (await journal.bookings(ACCOUNT)).cash_flows == (FLOW,)
 
 
+async def test_writers_of_the_same_booking_take_turns(database: str) -> None:
+    order = parts.order(parts.intent(cycle_id=""))
+    after, fill = parts.filled(order)
+    clock, bill = SystemClock(), [parts.funding(), parts.funding("bob")]
+    async with PostgresJournal(database, clock) as one, PostgresJournal(database, clock) as two:
+        await one.insert_order(order)
+        writers = (one, two, one, two)
+        fills = await asyncio.gather(*[each.record_execution(after, fill) for each in writers])
+        bills = await asyncio.gather(*[each.record_funding(bill) for each in writers])
+        assert sorted(fills) == sorted(bills) == [False, False, False, True]
+        bookings = await one.bookings(ACCOUNT)
+    assert bookings.fills == (fill,)
+    assert bookings.funding == tuple(bill)
+
+
 async def test_journal_recovers_from_a_cut_connection(database: str, tmp_path: Path) -> None:
     async with proxied(database, tmp_path) as proxy, PostgresJournal(proxy.dsn, SystemClock()) as journal:
         assert await journal.record_cash_flow(FLOW)
@@ -131,6 +146,33 @@ async def test_killed_connection_leaves_no_half_transaction(database: str) -> No
         assert (await journal.bookings(ACCOUNT)).fills == ()
         assert await journal.record_execution(after, fill)
     await blocker.close()
+
+
+async def test_terminated_sessions_are_an_outage_whatever_the_driver_calls_them(database: str) -> None:
+    killer = await asyncpg.connect(database)
+    outages = 0
+    async with PostgresJournal(database, SystemClock()) as journal, asyncio.timeout(20):
+
+        async def write(name: str) -> None:
+            nonlocal outages
+            number = 0
+            while outages < 200:
+                number += 1
+                try:
+                    await journal.record_intents([parts.intent(f"{name}{number}", "")])
+                except StoreUnavailable:
+                    outages += 1
+
+        async with asyncio.TaskGroup() as tasks:
+            for name in "abcd":
+                tasks.create_task(write(name), name=name)
+            while outages < 200:
+                await killer.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where application_name = 'edgewise' and datname = current_database()"
+                )
+        await journal.record_intents([parts.intent(cycle_id="")])
+    await killer.close()
 
 
 async def _unavailable(write: Awaitable[bool]) -> None:

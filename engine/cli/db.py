@@ -37,17 +37,22 @@ def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from engine.journal.postgres_migrate import table_sizes
+    from engine.journal.postgres_migrate import migration_states, table_sizes
 
     with fail_clearly():
-        sizes = asyncio.run(table_sizes(_dsn(etc)))
+        dsn = _dsn(etc)
+        migrations = asyncio.run(migration_states(dsn))
+        sizes = asyncio.run(table_sizes(dsn))
     if as_json:
-        print(msgspec.json.encode(sizes).decode())
+        print(msgspec.json.encode({"migrations": migrations, "tables": sizes}).decode())
         return
-    table = Table("table", "rows", "MB")
+    applied = Table("migration", "applied")
+    for migration in migrations:
+        applied.add_row(migration.name, migration.applied_at or "missing")
+    tables = Table("table", "rows", "MB")
     for size in sizes:
-        table.add_row(size.table, f"{size.rows:,}", f"{size.megabytes:.1f}")
-    Console().print(table)
+        tables.add_row(size.table, f"{size.rows:,}", f"{size.megabytes:.1f}")
+    Console().print(applied, tables)
 
 
 def _dsn(etc: Path) -> str:

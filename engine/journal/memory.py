@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -199,25 +199,29 @@ class MemoryJournal:
         return self.orders.get(client_order_id)
 
     async def pending_intents(self, account_id: str, since_ns: int) -> tuple[OrderIntent, ...]:
-        found = [
+        return _oldest_first(
             intent
             for name, intent in self._intents.items()
             if name not in self.orders and intent.account_id == account_id and intent.ts_created >= since_ns
-        ]
-        return tuple(sorted(found, key=lambda intent: (intent.ts_created, intent.intent_id)))
+        )
 
     async def bookings(self, account_id: str) -> Bookings:
         return Bookings(
             cash_flows=tuple(flow for flow in self.cash_flows.values() if flow.account_id == account_id),
             fills=tuple(fill for fill in self.fills.values() if fill.account_id == account_id),
-            entries=tuple(
+            entries=_oldest_first(
                 self._intents[name]
                 for name, order in self.orders.items()
                 if order.intent.account_id == account_id
                 and order.intent.purpose is Purpose.ENTRY
                 and order.filled
             ),
-            funding=tuple(each for each in self.funding.values() if each.account_id == account_id),
+            funding=tuple(
+                sorted(
+                    (each for each in self.funding.values() if each.account_id == account_id),
+                    key=lambda payment: payment.ts_event,
+                )
+            ),
         )
 
     async def newest_fill_ns(self, account_id: str) -> int:
@@ -242,3 +246,7 @@ class MemoryJournal:
     async def recent_trades(self, trader_id: str, limit: int) -> tuple[ClosedTrade, ...]:
         found = [trade for trade in reversed(self.trades.values()) if trade.trader_id == trader_id]
         return tuple(found[:limit])
+
+
+def _oldest_first(intents: Iterable[OrderIntent]) -> tuple[OrderIntent, ...]:
+    return tuple(sorted(intents, key=lambda intent: (intent.ts_created, intent.intent_id)))

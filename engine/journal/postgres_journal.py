@@ -16,7 +16,7 @@ from engine.core.errors import StoreUnavailable
 from engine.journal.postgres_decisions import DecisionTables
 from engine.journal.postgres_market import MarketTables
 from engine.journal.postgres_orders import OrderTables
-from engine.journal.postgres_pool import TIMEOUT_S, Pool
+from engine.journal.postgres_pool import AWAY, TIMEOUT_S, Pool
 
 log = structlog.get_logger()
 
@@ -39,6 +39,10 @@ class PostgresJournal(OrderTables, DecisionTables, MarketTables):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._pool.__aexit__(kind, error, trace)
+
+    async def ensure_ahead(self) -> int:
+        """Make the partitions of this month and the next two; once a day. Returns how many were made."""
+        return await self._partitions.ensure_ahead(self._clock.now_ns())
 
     # -- one engine an account
 
@@ -66,7 +70,7 @@ class PostgresJournal(OrderTables, DecisionTables, MarketTables):
         while True:
             try:
                 await self._beat(connections[-1])
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (asyncpg.PostgresError, *AWAY):
                 log.warning("connection of the account lock broke")
                 connections[-1].terminate()
                 connections[:] = [await self._locked(account_id, wait=False)]
@@ -93,11 +97,14 @@ class PostgresJournal(OrderTables, DecisionTables, MarketTables):
 
     async def _locked(self, account_id: str, *, wait: bool) -> asyncpg.Connection[asyncpg.Record]:
         """A connection that holds the lock. Not waiting: if another engine has it, says so through `lost`."""
-        waiting = False
+        waiting = away = False
         while True:
             try:
                 connection = await self._try_lock(account_id)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            except (asyncpg.PostgresError, *AWAY) as error:
+                if not away:
+                    log.warning("account lock waits for the database", account=account_id, error=str(error))
+                    away = True
                 await self._clock.sleep_real(_RETRY_S)
                 continue
             if connection is not None:

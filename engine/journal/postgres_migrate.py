@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Final
 
@@ -11,7 +13,7 @@ import msgspec
 import structlog
 
 from engine.core.errors import ConfigError, StoreUnavailable
-from engine.journal.postgres_pool import TIMEOUT_S
+from engine.journal.postgres_pool import AWAY, LONG_TIMEOUT_S, TIMEOUT_S
 
 log = structlog.get_logger()
 
@@ -19,11 +21,11 @@ _LOCK: Final = 0x65646765
 PARTITIONED: Final = ("klines", "indicators", "trader_performance", "account_checks", "balance_snapshots")
 _MONTHS_BEHIND: Final = 3
 _MONTHS_AHEAD: Final = 3
-_AWAY: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.exceptions.CannotConnectNowError,
+_REFUSED: Final = (  # a person must change the address, the role or its rights
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
 _TABLE: Final = """
 create table if not exists edgewise_migrations (
@@ -56,22 +58,40 @@ def shipped() -> tuple[Migration, ...]:
 async def migrate(dsn: str, migrations: tuple[Migration, ...] | None = None) -> list[str]:
     """Apply what is missing and return its names; several processes may call it at once.
 
-    Raises ConfigError when an applied file was edited or the database is newer than this version, and
-    StoreUnavailable when the server is away.
+    Raises ConfigError when an applied file was edited, the database is newer than this version or does not
+    let us in, and StoreUnavailable when the server is away.
     """
     wanted = shipped() if migrations is None else migrations
+    async with _connected(dsn) as connection:
+        await connection.execute("select pg_advisory_lock($1)", _LOCK, timeout=LONG_TIMEOUT_S)
+        names = await _apply(connection, wanted)
+        if migrations is None:
+            await _ensure_ahead(connection)
+        return names
+
+
+@asynccontextmanager
+async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
     try:
-        connection = await asyncpg.connect(dsn, timeout=TIMEOUT_S)
+        connection = await _connect(dsn)
         try:
-            await connection.execute("select pg_advisory_lock($1)", _LOCK)
-            names = await _apply(connection, wanted)
-            if migrations is None:
-                await ensure_ahead(connection)
-            return names
+            yield connection
         finally:
             await connection.close(timeout=TIMEOUT_S)
-    except _AWAY as error:
-        raise StoreUnavailable(f"Postgres is away: {error}") from error
+    except _REFUSED as error:
+        raise ConfigError(f"Postgres refuses: {error}") from error
+    except AWAY as error:
+        raise StoreUnavailable(f"Postgres is away: {str(error) or type(error).__name__}") from error
+
+
+async def _connect(dsn: str) -> asyncpg.Connection[asyncpg.Record]:
+    try:
+        return await asyncpg.connect(dsn, timeout=TIMEOUT_S)
+    except ValueError:  # its text may quote a piece of the password
+        raise ConfigError(
+            "the database's address is not of the form postgresql://user:password@host:port/name"
+            " (special characters of a password are written %XX)"
+        ) from None
 
 
 async def _apply(connection: asyncpg.Connection[asyncpg.Record], wanted: tuple[Migration, ...]) -> list[str]:
@@ -109,9 +129,29 @@ from unnest($1::text[]) as name
 """
 
 
-async def ensure_ahead(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Make the partitions of the months around now that are missing; at every start and once a day."""
+async def _ensure_ahead(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """Make the months around now, by the server's clock, that are missing; at every start."""
     await connection.execute(_AHEAD, list(PARTITIONED), _MONTHS_BEHIND, _MONTHS_BEHIND + _MONTHS_AHEAD)
+
+
+class MigrationState(msgspec.Struct, frozen=True):
+    """A migration that this version ships or the database has; `applied_at` is ISO 8601, None: not yet."""
+
+    name: str
+    applied_at: str | None
+
+
+async def migration_states(dsn: str) -> list[MigrationState]:
+    """Every migration in order. Raises StoreUnavailable, or ConfigError when we are not let in."""
+    async with _connected(dsn) as connection:
+        rows: list[asyncpg.Record] = []
+        if await connection.fetchval("select to_regclass('edgewise_migrations') is not null"):
+            rows = await connection.fetch(
+                "select name, applied_at from edgewise_migrations order by version", timeout=TIMEOUT_S
+            )
+    applied = {str(row["name"]): row["applied_at"].isoformat(timespec="seconds") for row in rows}
+    missing = [each.name for each in shipped() if each.name not in applied]
+    return [MigrationState(name, applied.get(name)) for name in (*applied, *missing)]
 
 
 class TableSize(msgspec.Struct, frozen=True):
@@ -132,13 +172,7 @@ group by 1 order by 3 desc, 1
 
 
 async def table_sizes(dsn: str) -> list[TableSize]:
-    """Every table, largest first. Raises StoreUnavailable."""
-    try:
-        connection = await asyncpg.connect(dsn, timeout=TIMEOUT_S)
-        try:
-            rows = await connection.fetch(_SIZES)
-        finally:
-            await connection.close(timeout=TIMEOUT_S)
-    except _AWAY as error:
-        raise StoreUnavailable(f"Postgres is away: {error}") from error
+    """Every table, largest first. Raises StoreUnavailable, or ConfigError when we are not let in."""
+    async with _connected(dsn) as connection:
+        rows = await connection.fetch(_SIZES, timeout=LONG_TIMEOUT_S)
     return [TableSize(row["name"], row["rows"], float(row["megabytes"])) for row in rows]

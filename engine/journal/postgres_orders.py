@@ -50,11 +50,16 @@ where client_order_id = $1 and (state, venue_state, venue_order_id, filled, clai
 returning true
 """
 _FILL = insert("trader_fills", FILL_COLUMNS)
+# Two writers of the same booking take turns, so that the second one sees the first one's row: a replacement
+# engine, or a try of our own whose commit nobody confirmed and that the server is still at. Seed 1: keys
+# of a kind of their own beside the account lock's.
+_TURN = "select pg_advisory_xact_lock(hashtextextended($1, 1))"
 _BOOKED = "select 1 from trader_fills where account_id = $1 and fill_id = $2"
 _TRADE = insert("closed_trades", TRADE_COLUMNS, "on conflict do nothing")
 _ENTRIES = """
 select i.* from order_intents i where i.account_id = $1 and i.purpose = 'entry' and exists
   (select 1 from trader_fills f where f.client_order_id = i.client_order_id)
+order by i.ts_created, i.intent_id
 """
 _EVENT = insert("order_events", ("client_order_id", "state", "filled", "fill_id", "reason", "raw", "ts"))
 _POSITION_COLUMNS = (
@@ -102,8 +107,10 @@ class OrderTables:
         return await self._doubts.once(key, lambda on: self._execute(on, order, fill, raw))
 
     async def _execute(self, connection: Connection, order: Order, fill: Fill | None, raw: bytes) -> bool:
-        if fill is not None and await connection.fetchval(_BOOKED, fill.account_id, fill.fill_id):
-            return False
+        if fill is not None:
+            await connection.execute(_TURN, f"fill:{fill.account_id}:{fill.fill_id}")
+            if await connection.fetchval(_BOOKED, fill.account_id, fill.fill_id):
+                return False
         changed = await self._add(connection, order) or await connection.fetchval(
             _UPDATE,
             order.client_order_id,
@@ -165,7 +172,7 @@ class OrderTables:
     async def pending_intents(self, account_id: str, since_ns: int) -> tuple[OrderIntent, ...]:
         sql = """select i.* from order_intents i left join trader_orders o using (client_order_id)
             where i.account_id = $1 and i.ts_created >= $2 and o.client_order_id is null
-            order by i.ts_created"""
+            order by i.ts_created, i.intent_id"""
         return tuple(intent_of(row) for row in await self._pool.fetch(sql, account_id, since_ns))
 
     async def newest_fill_ns(self, account_id: str) -> int:
@@ -250,8 +257,10 @@ async def _add_flow(connection: Connection, flow: CashFlow) -> bool:
 
 async def _add_funding(connection: Connection, payments: Sequence[FundingPayment]) -> bool:
     columns = tuple(FundingPayment.__struct_fields__)
+    account_id, bill_id = payments[0].account_id, payments[0].bill_id
+    await connection.execute(_TURN, f"bill:{account_id}:{bill_id}")
     known = "select 1 from funding_payments where account_id = $1 and bill_id = $2 limit 1"
-    if await connection.fetchval(known, payments[0].account_id, payments[0].bill_id):
+    if await connection.fetchval(known, account_id, bill_id):
         return False
     rows = [_values(payment, columns) for payment in payments]
     await connection.executemany(insert("funding_payments", columns), rows)

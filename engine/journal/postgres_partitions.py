@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from engine.core.times import to_datetime
+from engine.core.times import from_datetime, to_datetime
 from engine.journal.postgres_migrate import PARTITIONED
 from engine.journal.postgres_pool import Pool
 
@@ -18,21 +18,20 @@ class Partitions:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self._there: set[tuple[str, str]] = set()
+        self._there: set[tuple[str, int]] = set()
 
     async def ensure(self, table: str, times_ns: Iterable[int]) -> None:
         """Make the months of `times_ns`: a replay or a warm-up writes about any time."""
-        months = {to_datetime(ts).strftime("%Y%m"): ts for ts in times_ns}
-        for month, ts in months.items():
+        for month in {_month_of(ts) for ts in times_ns}:
             if (table, month) not in self._there:
-                await self._make(table, ts, 0)
+                await self._make(table, month, 0)
                 self._there.add((table, month))
 
     async def ensure_ahead(self, now_ns: int) -> int:
         """Make the month of `now_ns` and the next two of every table; returns how many were made."""
         made = 0
         for table in PARTITIONED:
-            made += await self._make(table, now_ns, _AHEAD_MONTHS)
+            made += await self._make(table, _month_of(now_ns), _AHEAD_MONTHS)
         return made
 
     async def _make(self, table: str, from_ns: int, months: int) -> int:
@@ -47,6 +46,13 @@ class Partitions:
             raise ValueError(f"{table} is not partitioned")
         async with self._pool.transaction() as connection:
             await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
-            dropped = await connection.fetchval("select drop_partitions($1, $2)", table, ts_ns)
+            month = _month_of(ts_ns)
+            dropped = await connection.fetchval("select drop_partitions($1, $2)", table, month)
         self._there.clear()
         return int(dropped)
+
+
+def _month_of(ts_ns: int) -> int:
+    """Start of the month, which Postgres computes with exactly: it rounds `ts_ns` to a double, so that the
+    last moment of a month would be one of the next."""
+    return from_datetime(to_datetime(ts_ns).replace(day=1, hour=0, minute=0, second=0, microsecond=0))

@@ -15,14 +15,17 @@ from engine.core.errors import InvariantBroken, StoreUnavailable
 
 log = structlog.get_logger()
 
-TIMEOUT_S: Final = 3.0  # of one transaction, the wait for a connection included
+# Of one transaction, the wait for a connection included. A server that hangs is given as long again to
+# take the connection back.
+TIMEOUT_S: Final = 3.0
 LONG_TIMEOUT_S: Final = 120.0  # of a read that folds a whole history
 _LARGEST: Final = 8
 # What the server or the way to it does when it is away, restarts or is too slow.
-_AWAY: Final = (
+AWAY: Final = (
     OSError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # one terminated session in five: asyncpg issues 784, 1069
     asyncpg.PostgresConnectionError,
     asyncpg.exceptions.OperatorInterventionError,
     asyncpg.exceptions.InsufficientResourcesError,
@@ -73,9 +76,10 @@ class Pool:
             raise InvariantBroken(f"the database refuses a row: {error}") from error
         except ValueError:  # the driver cannot encode a value: a bug, and waiting would not mend it
             raise
-        except _AWAY as error:
-            self._note(up=False, why=str(error) or type(error).__name__)
-            raise StoreUnavailable(f"Postgres is away: {error or type(error).__name__}") from error
+        except AWAY as error:
+            why = str(error) or type(error).__name__
+            self._note(up=False, why=why)
+            raise StoreUnavailable(f"Postgres is away: {why}") from error
         self._note(up=True)
 
     async def fetch(self, sql: str, *values: object) -> list[asyncpg.Record]:

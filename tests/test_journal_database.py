@@ -1,0 +1,155 @@
+"""The journal's database as its operator meets it: commands, addresses, roles, months, a killed server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+
+import asyncpg
+import msgspec
+import pytest
+from typer.testing import CliRunner
+
+from engine.cli.db import app
+from engine.clock import SystemClock
+from engine.core.errors import ConfigError, StoreUnavailable
+from engine.embedded import EmbeddedServers, ServerAddresses
+from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres_migrate import PARTITIONED, Migration, migrate
+from engine.journal.postgres_partitions import Partitions
+from engine.journal.postgres_pool import Pool
+from tests import journal_parts as parts
+from tests.journal_parts import ACCOUNT, T0
+
+ETC = Path(__file__).parent.parent / "etc"
+
+
+def run(dsn: str, *words: str) -> str:
+    """Output of `edgewise db …` with the database at `dsn`."""
+    env = {"EDGEWISE_POSTGRES_DSN": dsn, "EDGEWISE_REDIS_URL": "redis://127.0.0.1:1"}
+    done = CliRunner().invoke(app, [*words, "--etc", str(ETC)], env=env)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_commands_tell_what_is_missing_apply_it_and_tell_what_is_there(empty_database: str) -> None:
+    before = msgspec.json.decode(run(empty_database, "status", "--json"))
+    assert before["tables"] == []
+    assert [each["applied_at"] for each in before["migrations"]] == [None] * len(before["migrations"])
+    names = [each["name"] for each in before["migrations"]]
+    assert names[0] == "0001_init.sql"
+    assert "missing" in run(empty_database, "status")
+
+    out = run(empty_database, "migrate", "--json")
+    assert msgspec.json.decode(out.splitlines()[-1]) == names
+    assert run(empty_database, "migrate") == "nothing to apply\n"
+
+    after = msgspec.json.decode(run(empty_database, "status", "--json"))
+    assert all(datetime.fromisoformat(each["applied_at"]) for each in after["migrations"])
+    assert {"trader_fills", "klines"} <= {each["table"] for each in after["tables"]}
+    assert "klines" in run(empty_database, "status")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense",
+        "postgresql://edgewise:se:cr@et@127.0.0.1:x/edgewise",
+        "{}_that_is_not_there",
+    ],
+)
+async def test_address_that_cannot_work_is_the_operators_to_change(
+    servers: ServerAddresses, address: str
+) -> None:
+    before, _, query = servers.postgres_dsn.partition("?")
+    dsn = f"{address.format(before)}?{query}" if "{}" in address else address
+    with pytest.raises(ConfigError) as caught:
+        await migrate(dsn)
+    assert "et@" not in str(caught.value)  # nothing of the password
+
+
+async def test_role_without_rights_is_the_operators_to_change(database_ro: str) -> None:
+    with pytest.raises(ConfigError, match="Postgres refuses"):
+        await migrate(database_ro, (Migration(1, "0001_a.sql", "create table a (x int)"),))
+
+
+async def test_server_that_is_not_there_is_waited_for() -> None:
+    with pytest.raises(StoreUnavailable):
+        await migrate("postgresql://a:b@127.0.0.1:1/x")
+
+
+async def test_shipped_role_reads_and_cannot_write(home: Path) -> None:
+    sql = files("engine.journal").joinpath("roles.sql").read_text()
+    sql = sql.replace("edgewise_api", "reader").replace(":password", "'secret'")
+    async with EmbeddedServers(home) as servers:
+        dsn = servers.addresses.postgres_dsn
+        await migrate(dsn)
+        passwords = msgspec.json.decode((home / "passwords.json").read_bytes(), type=dict[str, str])
+        admin = await asyncpg.connect(dsn, user="postgres", password=passwords["postgres_superuser"])
+        await admin.execute(sql)
+        await admin.close()
+        reader = await asyncpg.connect(dsn, user="reader", password="secret")
+        assert await reader.fetchval("select count(*) from trader_fills") == 0
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await reader.execute("delete from trader_fills")
+        await reader.execute("set default_transaction_read_only = off")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await reader.execute("delete from trader_fills")
+        await reader.close()
+
+
+async def test_months_are_made_ahead_and_old_ones_dropped(database: str) -> None:
+    async with Pool(database) as pool, PostgresJournal(database, SystemClock()) as journal:
+        assert await journal.ensure_ahead() == 0  # the migration made them
+        partitions = Partitions(pool)
+        later = int(datetime(2041, 11, 21, tzinfo=UTC).timestamp()) * 10**9
+        assert await partitions.ensure_ahead(later) == 3 * len(PARTITIONED)
+        assert await partitions.ensure_ahead(later) == 0
+        december = int(datetime(2041, 12, 1, tzinfo=UTC).timestamp()) * 10**9
+        views = [parts.view(december - 1), parts.view(december)]
+        await journal.record_performance(views)
+        assert await partitions.drop_before("trader_performance", december - 1) > 0  # all before November
+        assert await pool.fetch("select from trader_performance") != []
+        assert await partitions.drop_before("trader_performance", december) == 1
+        left = await pool.fetch("select ts from trader_performance")
+        assert [row["ts"] for row in left] == [views[1].ts]
+        with pytest.raises(ValueError, match="not partitioned"):
+            await partitions.drop_before("trader_fills", T0)
+
+
+async def test_last_moment_of_a_month_has_its_month(database: str) -> None:
+    april = int(datetime(2040, 4, 1, tzinfo=UTC).timestamp()) * 10**9
+    async with PostgresJournal(database, SystemClock()) as journal, Pool(database) as pool:
+        await journal.record_performance([parts.view(april - 1)])
+        assert len(await pool.fetch("select from trader_performance")) == 1
+
+
+async def test_journal_goes_on_after_its_server_was_killed(home: Path) -> None:
+    order = parts.order(parts.intent(cycle_id=""))
+    after, fill = parts.filled(order)
+    async with EmbeddedServers(home) as servers, asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(servers.run(), name="servers")
+        dsn = servers.addresses.postgres_dsn
+        await migrate(dsn)
+        async with PostgresJournal(dsn, SystemClock()) as journal, asyncio.timeout(30):
+            assert await journal.insert_order(order)
+            os.kill(servers.pids()["postgres"], signal.SIGKILL)
+            failed = 0
+            while not failed:
+                try:
+                    await journal.order(order.client_order_id)
+                except StoreUnavailable:
+                    failed += 1
+            while True:
+                try:
+                    assert await journal.record_execution(after, fill)
+                    break
+                except StoreUnavailable:
+                    await asyncio.sleep(0.01)
+            assert await journal.order(order.client_order_id) == after
+            assert (await journal.bookings(ACCOUNT)).fills == (fill,)
+        running.cancel()
