@@ -15,39 +15,24 @@ import msgspec
 import stamina.instrumentation
 import structlog
 
-from engine.assembly import (
-    InstrumentBook,
-    build_deciders,
-    build_scheduler,
-    build_traders,
-    restrict,
-    trader_records,
-    venue_leverage,
-)
+from engine.assembly import InstrumentBook, restrict
 from engine.bus_admin import watch_bus
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.settings import Settings
-from engine.core.books import Books
 from engine.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable, Unavailable
 from engine.core.instruments import Instrument
 from engine.embedded import EmbeddedServers, ServerAddresses, external_addresses
-from engine.exchange.context import ExchangeContext
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import PositionMode
-from engine.exchange.service import ExchangeService
 from engine.executor.llm import LlmClient
-from engine.executor.service import ExecutorService
 from engine.jobs import Jobs
-from engine.journal.ports import KeepState
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import migrate
 from engine.log import configure
-from engine.manager.accounts import TraderAccounts
-from engine.manager.service import ManagerContext, ManagerService, MarketView
-from engine.market.service import MarketService
-from engine.meters import ReportedParts
+from engine.meters import Reported
 from engine.metrics import Health, Metrics, serve_metrics, watch_loop
+from engine.parts import Surroundings, build_parts
 from engine.redis_bus import RedisBus
 from engine.report import Reporter
 from engine.retry import patiently
@@ -127,9 +112,12 @@ async def serve(settings: Settings, clock: Clock) -> None:
         llm = LlmClient(settings.llm, clock)
         stack.push_async_callback(llm.aclose)
         jobs = await stack.enter_async_context(Jobs())
-        engine = Engine(settings, clock, journal, bus, jobs)
-        await engine.build(venue, feed, llm, InstrumentBook(listed), PositionMode(okx.position_mode))
-        await engine.run()
+        around = Surroundings(
+            venue=venue, feed=feed, journal=journal, bus=bus, clock=clock, jobs=jobs, model=llm
+        )
+        mode = PositionMode(okx.position_mode)
+        parts = await build_parts(settings, InstrumentBook(listed), mode, around)
+        await Engine(Reported(settings, clock, bus, feed, parts), journal, bus).run()
 
 
 async def _listed(venue: OkxVenue, clock: Clock) -> tuple[Instrument, ...]:
@@ -143,75 +131,13 @@ async def _listed(venue: OkxVenue, clock: Clock) -> tuple[Instrument, ...]:
 
 
 class Engine:
-    """All parts of one account."""
+    """The parts of one account beside each other, with the faces that an operator sees."""
 
-    def __init__(
-        self, settings: Settings, clock: Clock, journal: PostgresJournal, bus: RedisBus, jobs: Jobs
-    ) -> None:
-        self._settings, self._clock = settings, clock
-        self._journal, self._bus, self._jobs = journal, bus, jobs
+    def __init__(self, of: Reported, journal: PostgresJournal, bus: RedisBus) -> None:
+        self._settings, self._clock, self._parts = of.settings, of.clock, of.parts
+        self._journal, self._bus = journal, bus
         self.metrics = Metrics()
-
-    async def build(
-        self,
-        venue: OkxVenue,
-        feed: OkxMarketFeed,
-        llm: LlmClient,
-        instruments: InstrumentBook,
-        mode: PositionMode,
-    ) -> None:
-        """Wire the parts together; nothing runs yet."""
-        settings, clock, journal, bus = self._settings, self._clock, self._journal, self._bus
-        now = clock.now_ns()
-        await patiently(lambda: journal.record_instruments(list(instruments.by_symbol.values()), now))
-        await patiently(lambda: journal.record_traders(trader_records(settings, now)))
-        states = await patiently(lambda: journal.load_states(KeepState.BREAKER))
-        traders = build_traders(settings, states)
-        books = Books(settings.provider_id, traders)
-        accounts = TraderAccounts(books, clock.now_ns)
-        self.exchange = ExchangeService(
-            ExchangeContext(
-                venue=venue,
-                journal=journal,
-                bus=bus,
-                clock=clock,
-                jobs=self._jobs,
-                books=books,
-                accounts=accounts,
-                contracts=instruments,
-                position_mode=mode,
-                trading_enabled=settings.provider.may_trade,
-            ),
-            capital={t.id: settings.manager.capital(t) for t in settings.manager.traders},
-            leverage=venue_leverage(settings, instruments),
-            limit_timeout_s=settings.manager.manager.limit_order_timeout,
-            audit_every_s=_AUDIT_EVERY_S,
-        )
-        view = MarketView({}, instruments.by_symbol)
-        scheduler = build_scheduler(settings, traders, now)
-        context = ManagerContext(
-            settings.manager, books, accounts, view, self.exchange, scheduler, bus, journal, clock
-        )
-        self.manager = ManagerService(context, traders)
-        self.market = MarketService(settings.market, feed, bus, journal, clock)
-        deciders = build_deciders(settings, llm, journal, clock)
-        self.executor = ExecutorService(deciders, bus, journal, clock, self._jobs)
-        self.reporter = Reporter(
-            ReportedParts(
-                settings,
-                clock,
-                bus,
-                feed,
-                self.market,
-                view,
-                scheduler,
-                self.manager,
-                accounts,
-                self.executor,
-                self.exchange,
-            ),
-            self.metrics,
-        )
+        self._reporter = Reporter(of, self.metrics)
         bus.on_dead = self._on_dead
 
     async def run(self) -> None:
@@ -223,14 +149,14 @@ class Engine:
         ):
             tasks.create_task(watch_loop(self.metrics, self._clock), name="loop lag")
             tasks.create_task(watch_bus(self._bus, self.metrics, self._clock), name="bus metrics")
-            await self.exchange.start()
-            await self.manager.start()
+            await self._parts.exchange.start()
+            await self._parts.manager.start()
             for name, work in (
-                ("exchange", self.exchange.run()),
-                ("market", self.market.run()),
-                ("manager", self.manager.run()),
-                ("executor", self.executor.run()),
-                ("report", self.reporter.run()),
+                ("exchange", self._parts.exchange.run()),
+                ("market", self._parts.market.run()),
+                ("manager", self._parts.manager.run()),
+                ("executor", self._parts.executor.run()),
+                ("report", self._reporter.run()),
                 ("account lock", self._hold_lock()),
             ):
                 tasks.create_task(work, name=name)
@@ -239,14 +165,14 @@ class Engine:
 
     def health(self) -> Health:
         """Ready when entries may be sent; the reason when not."""
-        refusal = self.exchange.refusal("")
+        refusal = self._parts.exchange.refusal("")
         return Health(ok=not refusal, detail={"entries": refusal or "allowed"})
 
     def _on_dead(self, topic: str, message_id: str, error: str) -> None:
         """A message that no handler could take: nobody knows what it would have changed, so entries halt."""
         self.metrics.dead_letters(topic).inc()
         log.error("message given up; entries halted", topic=topic, message=message_id, error=error)
-        self.exchange.halt("dead_letter")
+        self._parts.exchange.halt("dead_letter")
 
     async def _hold_lock(self) -> None:
         """End the process when the account lock is lost: another engine may have it by now."""

@@ -13,8 +13,8 @@ from engine.config.settings import Settings
 from engine.config.values import plain
 from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, coin, venue_symbol
+from engine.executor.asking import ModelClient
 from engine.executor.decision import AnswerRules
-from engine.executor.llm import LlmClient
 from engine.executor.model import ModelDecider, ModelSetup
 from engine.executor.ports import Decider
 from engine.executor.prompt import PromptLibrary
@@ -66,7 +66,9 @@ def restrict(settings: Settings, listed: tuple[Instrument, ...]) -> Settings:
     )
 
 
-def build_deciders(settings: Settings, llm: LlmClient, journal: Journal, clock: Clock) -> dict[str, Decider]:
+def build_deciders(
+    settings: Settings, model: ModelClient, journal: Journal, clock: Clock
+) -> dict[str, Decider]:
     """Who decides for each trader. Raises ConfigError for what a trader names wrongly."""
     library = PromptLibrary(settings.executor.prompts)
     deciders: dict[str, Decider] = {}
@@ -79,7 +81,7 @@ def build_deciders(settings: Settings, llm: LlmClient, journal: Journal, clock: 
             major_coins=frozenset(settings.manager.manager.major_coins),
         )
         setup = ModelSetup(
-            client=llm,
+            client=model,
             prompts=library.pair(trader.prompt_template, trader.executor_prompt_template),
             rules=rules,
             config=settings.executor,

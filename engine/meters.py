@@ -13,48 +13,38 @@ from engine.clock import Clock
 from engine.config.settings import Settings
 from engine.core.decisions import CycleRecord
 from engine.exchange.okx.feed import OkxMarketFeed
-from engine.exchange.service import ExchangeService
-from engine.executor.service import ExecutorService
-from engine.manager.accounts import TraderAccounts
-from engine.manager.scheduler import Scheduler
-from engine.manager.service import ManagerService, MarketView
-from engine.market.service import MarketService
 from engine.metrics import Labelled, Metrics
+from engine.parts import Parts
 
 K = TypeVar("K", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
-class ReportedParts:
-    """Where the figures come from."""
+class Reported:
+    """Where the figures come from, and the cache that the faces read."""
 
     settings: Settings
     clock: Clock
     cache: Cache
     feed: OkxMarketFeed
-    market: MarketService
-    view: MarketView
-    scheduler: Scheduler
-    manager: ManagerService
-    accounts: TraderAccounts
-    executor: ExecutorService
-    exchange: ExchangeService
+    parts: Parts
 
 
 class Meters:
     """Adds to each counter what its part has counted since the last update."""
 
-    def __init__(self, parts: ReportedParts, metrics: Metrics) -> None:
-        self._parts, self._metrics = parts, metrics
+    def __init__(self, of: Reported, metrics: Metrics) -> None:
+        self._feed, self._parts, self._metrics = of.feed, of.parts, metrics
         self._seen: dict[tuple[int, tuple[str, ...]], int] = {}
-        parts.executor.on_closed = self._on_cycle
+        of.parts.executor.on_closed = self._on_cycle
 
     def update(self) -> None:
         """Once a second."""
-        parts, metrics, desk = self._parts, self._metrics, self._parts.exchange.desk
-        self._raise(metrics.frames, ("all",), parts.feed.frames)
-        self._raise(metrics.bad_frames, ("all",), parts.feed.bad_frames)
-        self._raise_all(metrics.reconnects, parts.feed.connections)
+        parts, metrics, feed = self._parts, self._metrics, self._feed
+        desk = parts.exchange.desk
+        self._raise(metrics.frames, ("all",), feed.frames)
+        self._raise(metrics.bad_frames, ("all",), feed.bad_frames)
+        self._raise_all(metrics.reconnects, feed.connections)
         self._raise_all(metrics.signals, parts.manager.signals)
         self._raise_all(metrics.wakeups, parts.manager.wakeups)
         self._raise_all(metrics.orders, desk.states)

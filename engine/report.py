@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from engine.core.instruments import coin
-from engine.meters import Meters, ReportedParts
+from engine.meters import Meters, Reported
 from engine.metrics import Metrics
 from engine.status import STATUS_KEY, STATUS_TTL_S, BooksStatus, EngineStatus
 
@@ -18,21 +18,21 @@ _VALUES_TTL_S: Final = 600.0
 class Reporter:
     """Writes once a second, real time; an outage of Redis drops what could not be written."""
 
-    def __init__(self, parts: ReportedParts, metrics: Metrics) -> None:
-        self._parts = parts
-        self._meters = Meters(parts, metrics)
-        self._ts_started = parts.clock.now_ns()
+    def __init__(self, of: Reported, metrics: Metrics) -> None:
+        self._of, self._parts = of, of.parts
+        self._meters = Meters(of, metrics)
+        self._ts_started = of.clock.now_ns()
 
     async def run(self) -> None:
         """Report for ever."""
         while True:
             await self.report()
-            await self._parts.clock.sleep_real(_EVERY_S)
+            await self._of.clock.sleep_real(_EVERY_S)
 
     async def report(self) -> None:
         """One round."""
         self._meters.update()
-        cache = self._parts.cache
+        cache = self._of.cache
         await cache.set_json(STATUS_KEY, msgspec.json.encode(self.status()), STATUS_TTL_S)
         if prices := self._prices():
             await cache.set_hash("market:prices", prices)
@@ -44,7 +44,7 @@ class Reporter:
             await cache.set_json(f"{key}:margin_used", msgspec.json.encode(view.margin_used), _VALUES_TTL_S)
             await cache.set_json(f"{key}:positions", msgspec.json.encode(view.positions), _VALUES_TTL_S)
         if balance := self._parts.exchange.balance:
-            account = f"exchange:{self._parts.settings.provider_id}:account"
+            account = f"exchange:{self._of.settings.provider_id}:account"
             await cache.set_json(account, msgspec.json.encode(balance), _VALUES_TTL_S)
 
     def _prices(self) -> dict[str, bytes]:
@@ -59,18 +59,18 @@ class Reporter:
 
     def status(self) -> EngineStatus:
         """Everything that an operator asks first."""
-        parts = self._parts
+        of, parts = self._of, self._parts
         return EngineStatus(
-            account_id=parts.settings.provider_id,
-            provider=parts.settings.provider.type,
-            trading_enabled=parts.settings.provider.may_trade,
-            speed=parts.settings.engine.clock.speed,
-            ts=parts.clock.now_ns(),
+            account_id=of.settings.provider_id,
+            provider=of.settings.provider.type,
+            trading_enabled=of.settings.provider.may_trade,
+            speed=of.settings.engine.clock.speed,
+            ts=of.clock.now_ns(),
             ts_started=self._ts_started,
             connections=self._connections(),
             counts={
-                "frames": parts.feed.frames,
-                "bad_frames": parts.feed.bad_frames,
+                "frames": of.feed.frames,
+                "bad_frames": of.feed.bad_frames,
                 "wakeups": parts.manager.wakeups.total(),
                 "cycles": sum(parts.executor.cycles.values()),
                 "open_orders": len(parts.exchange.desk.open),
@@ -83,8 +83,8 @@ class Reporter:
         )
 
     def _connections(self) -> dict[str, str]:
-        parts = self._parts
-        sockets = {name: "live" if up else "down" for name, up in parts.feed.connected.items()}
+        parts, feed = self._parts, self._of.feed
+        sockets = {name: "live" if up else "down" for name, up in feed.connected.items()}
         sockets["private"] = "live" if parts.exchange.stream_up else "down"
         sockets["market"] = "ready" if parts.market.warm.is_set() else "warming up"
         return sockets

@@ -1,0 +1,108 @@
+"""The parts of one account, wired together once: live, on the simulator and in a backtest the same.
+
+What differs between them is only what is given here: venue, feed, journal, bus and clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from engine.assembly import (
+    InstrumentBook,
+    build_deciders,
+    build_scheduler,
+    build_traders,
+    trader_records,
+    venue_leverage,
+)
+from engine.bus import Bus
+from engine.clock import Clock
+from engine.config.settings import Settings
+from engine.core.books import Books
+from engine.exchange.context import ExchangeContext
+from engine.exchange.ports import MarketFeed, PositionMode, Venue
+from engine.exchange.service import ExchangeService
+from engine.executor.asking import ModelClient
+from engine.executor.service import ExecutorService
+from engine.jobs import Jobs
+from engine.journal.ports import Journal, KeepState
+from engine.manager.accounts import TraderAccounts
+from engine.manager.scheduler import Scheduler
+from engine.manager.service import ManagerContext, ManagerService, MarketView
+from engine.market.service import MarketService
+from engine.retry import patiently
+
+_AUDIT_EVERY_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the parts of one account work with. `model` answers prompts, `jobs` carries slow work."""
+
+    venue: Venue
+    feed: MarketFeed
+    journal: Journal
+    bus: Bus
+    clock: Clock
+    jobs: Jobs
+    model: ModelClient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """All parts of one account; `exchange.start`, `manager.start`, then every `run`."""
+
+    exchange: ExchangeService
+    manager: ManagerService
+    market: MarketService
+    executor: ExecutorService
+    accounts: TraderAccounts
+    view: MarketView
+    scheduler: Scheduler
+
+
+async def build_parts(
+    settings: Settings, instruments: InstrumentBook, mode: PositionMode, around: Surroundings
+) -> Parts:
+    """Wire the parts together and journal who trades; nothing runs yet. Raises ConfigError."""
+    clock, journal, bus = around.clock, around.journal, around.bus
+    now = clock.now_ns()
+    await patiently(lambda: journal.record_instruments(list(instruments.by_symbol.values()), now))
+    await patiently(lambda: journal.record_traders(trader_records(settings, now)))
+    traders = build_traders(settings, await patiently(lambda: journal.load_states(KeepState.BREAKER)))
+    books = Books(settings.provider_id, traders)
+    accounts = TraderAccounts(books, clock.now_ns)
+    exchange = ExchangeService(
+        ExchangeContext(
+            venue=around.venue,
+            journal=journal,
+            bus=bus,
+            clock=clock,
+            jobs=around.jobs,
+            books=books,
+            accounts=accounts,
+            contracts=instruments,
+            position_mode=mode,
+            trading_enabled=settings.provider.may_trade,
+        ),
+        capital={trader.id: settings.manager.capital(trader) for trader in settings.manager.traders},
+        leverage=venue_leverage(settings, instruments),
+        limit_timeout_s=settings.manager.manager.limit_order_timeout,
+        audit_every_s=_AUDIT_EVERY_S,
+    )
+    view = MarketView({}, instruments.by_symbol)
+    scheduler = build_scheduler(settings, traders, now)
+    context = ManagerContext(
+        settings.manager, books, accounts, view, exchange, scheduler, bus, journal, clock
+    )
+    deciders = build_deciders(settings, around.model, journal, clock)
+    return Parts(
+        exchange=exchange,
+        manager=ManagerService(context, traders),
+        market=MarketService(settings.market, around.feed, bus, journal, clock),
+        executor=ExecutorService(deciders, bus, journal, clock, around.jobs),
+        accounts=accounts,
+        view=view,
+        scheduler=scheduler,
+    )
