@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from engine.clock import Clock
+from engine.config.llm import RECORDED
 from engine.config.settings import Settings
 from engine.config.values import plain
 from engine.core.errors import ConfigError
@@ -18,6 +19,7 @@ from engine.executor.decision import AnswerRules
 from engine.executor.model import ModelDecider, ModelSetup
 from engine.executor.ports import Decider
 from engine.executor.prompt import PromptLibrary
+from engine.executor.recorded import AnswerFile, RecordedModel
 from engine.executor.strategies.catalog import make_strategy
 from engine.journal.ports import Journal, TraderRecord
 from engine.manager.budget import Budget
@@ -71,6 +73,8 @@ def build_deciders(
 ) -> dict[str, Decider]:
     """Who decides for each trader. Raises ConfigError for what a trader names wrongly."""
     library = PromptLibrary(settings.executor.prompts)
+    file = settings.llm.recorded
+    recorded = RecordedModel(journal if file is None else AnswerFile(file))
     deciders: dict[str, Decider] = {}
     for trader in settings.manager.traders:
         if trader.strategy is not None:
@@ -81,7 +85,7 @@ def build_deciders(
             major_coins=frozenset(settings.manager.manager.major_coins),
         )
         setup = ModelSetup(
-            client=model,
+            client=recorded if trader.model == RECORDED else model,
             prompts=library.pair(trader.prompt_template, trader.executor_prompt_template),
             rules=rules,
             config=settings.executor,

@@ -20,6 +20,7 @@ from engine.core.orders import PositionSide
 from engine.core.signals import MarketSnapshot, TimeframeView
 from engine.executor.decision import AnswerRules
 from engine.executor.sample import sample_wakeup
+from engine.journal.ports import MAX_NS
 from engine.modelserver.app import make_app
 
 BTC, ETH, SOL = "BTC-USDT-SWAP", "ETH-USDT-SWAP", "SOL-USDT-SWAP"
@@ -83,12 +84,18 @@ class CycleJournal:
         self._answer()
         return tuple(self.open)
 
-    async def recent_cycles(self, trader_id: str, limit: int) -> tuple[CycleRecord, ...]:
+    async def recent_cycles(self, trader_id: str, limit: int, before: str = "") -> tuple[CycleRecord, ...]:
         self._answer()
-        mine = [record for record in self.records.values() if record.decision.trader_id == trader_id]
+        mine = [
+            record
+            for cycle_id, record in self.records.items()
+            if record.decision.trader_id == trader_id and cycle_id != before
+        ]
         return tuple(reversed(mine))[:limit]
 
-    async def recent_trades(self, trader_id: str, limit: int) -> tuple[ClosedTrade, ...]:
+    async def recent_trades(
+        self, trader_id: str, limit: int, until_ns: int = MAX_NS
+    ) -> tuple[ClosedTrade, ...]:
         self._answer()
         return tuple(trade for trade in self.trades if trade.trader_id == trader_id)[:limit]
 

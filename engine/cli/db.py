@@ -23,7 +23,7 @@ def migrate(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     from engine.journal.postgres_migrate import migrate as apply
 
     with fail_clearly():
-        names = asyncio.run(apply(_dsn(etc)))
+        names = asyncio.run(apply(dsn_of(etc)))
     if as_json:
         print(msgspec.json.encode(names).decode())
     else:
@@ -40,7 +40,7 @@ def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     from engine.journal.postgres_migrate import migration_states, table_sizes
 
     with fail_clearly():
-        dsn = _dsn(etc)
+        dsn = dsn_of(etc)
         migrations = asyncio.run(migration_states(dsn))
         sizes = asyncio.run(table_sizes(dsn))
     if as_json:
@@ -55,7 +55,7 @@ def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     Console().print(applied, tables)
 
 
-def _dsn(etc: Path) -> str:
+def dsn_of(etc: Path) -> str:
     """The configured database, or the embedded one of a running engine or demo."""
     from engine.core.errors import ConfigError
     from engine.embedded import known_addresses

@@ -10,6 +10,7 @@ import typer
 from engine.cli import bus, config, db, prompt
 from engine.cli.demo import demo
 from engine.cli.model_server import model_server
+from engine.cli.replay import replay
 from engine.cli.signals import signals
 from engine.cli.simulator import simulator
 from engine.cli.startup import fail_clearly, settings_of
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(simulator)
 app.command()(signals)
+app.command()(replay)
 app.command(name="model-server")(model_server)
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")

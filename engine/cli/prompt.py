@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.cli.db import dsn_of
 from engine.cli.startup import fail_clearly, settings_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,29 @@ def names(folder: Folder = Path("etc")) -> None:
         library = PromptLibrary(settings_of(folder).executor.prompts)
         for kind in ("system", "user"):
             print(f"{kind}: {', '.join(library.names(kind))}")
+
+
+@app.command()
+def answers(
+    out: Annotated[Path, typer.Argument(help="File to write, one recorded call a line.")],
+    trader: Annotated[str, typer.Option(help="Id of one trader; all if not given.")] = "",
+    folder: Folder = Path("etc"),
+) -> None:
+    """Write the model calls of the journal to a file, for `model: recorded` and for backtests."""
+    import asyncio
+
+    with fail_clearly():
+        count = asyncio.run(_write_answers(folder, trader, out))
+    print(f"{count} answers written to {out}")
+
+
+async def _write_answers(folder: Path, trader_id: str, path: Path) -> int:
+    from engine.clock import SystemClock
+    from engine.executor.recorded import write_answers
+    from engine.journal.postgres_journal import PostgresJournal
+
+    async with PostgresJournal(dsn_of(folder), SystemClock()) as journal:
+        return await write_answers(journal.answered_calls(trader_id), path)
 
 
 def _prompt(settings: Settings, trader_id: str, path: Path | None) -> Prompt:

@@ -7,13 +7,16 @@ no entry of its own in `providers`. Times are real seconds.
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from engine.config.loader import Duration, Secret, nearest
 from engine.core.errors import ConfigError
+
+RECORDED: Final = "recorded"  # the alias that asks nobody: it answers what was answered before
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.:/-]{1,64}$")]
 Price = Annotated[Decimal, Meta(ge=0)]
@@ -91,7 +94,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LlmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file."""
+    """The whole file. Traders with `model: recorded` find answers in `recorded`; null: in the journal."""
 
     base_url: str = ""
     api_key: Secret = Secret("")
@@ -99,10 +102,13 @@ class LlmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     timeout: Duration = Duration(60)
     max_retries: Annotated[int, Meta(ge=0, le=10)] = 3
     log_level: Literal["debug", "info", "warn", "warning", "error"] = "info"
+    recorded: Path | None = None
     providers: dict[Name, LlmProviderConfig] = {}
     models: dict[Name, LlmModelConfig] = {}
 
     def __post_init__(self) -> None:
+        if RECORDED in self.models:
+            raise ValueError(f"models.{RECORDED}: the name is taken by answers of the past")
         if self.default_model and self.default_model not in self.models:
             hint = nearest(self.default_model, self.models)
             raise ValueError(f"default_model: no model {self.default_model!r}{hint}")

@@ -10,7 +10,7 @@ import msgspec
 
 from engine.config.engine import EngineConfig
 from engine.config.executor import ExecutorConfig
-from engine.config.llm import LlmConfig
+from engine.config.llm import RECORDED, LlmConfig
 from engine.config.loader import Located, environment, load_located, nearest
 from engine.config.manager import ManagerConfig, TraderConfig
 from engine.config.market import MarketConfig
@@ -110,7 +110,7 @@ def _trader_problems(settings: Settings, trader: TraderConfig) -> Iterable[tuple
     providers, models = settings.exchange.providers, settings.llm.models
     if bool(trader.model) == (trader.strategy is not None):
         yield (), "expected either a model or a strategy"
-    if trader.model and trader.model not in models:
+    if trader.model and trader.model not in models and trader.model != RECORDED:
         yield ("model",), _unknown("model", trader.model, models)
     if trader.exchange_provider and trader.exchange_provider not in providers:
         yield ("exchange_provider",), _unknown("provider", trader.exchange_provider, providers)

@@ -148,6 +148,27 @@ class CycleStatus(StrEnum):
     ABANDONED = "abandoned"  # the engine died while it was thinking
 
 
+class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
+    """One question to a model and what came of it; found again by the digest of the question.
+
+    `answer` is the raw text, whole or not. `failure` says why there is none, and is "" when there is one.
+    """
+
+    digest: str  # sha256 of the messages: see engine.executor.asking.question_digest
+    alias: str  # who answered: the one that was asked, or one of its fallbacks
+    model: str = ""
+    answer: str = ""
+    reasoning: str = ""
+    cut: str = ""  # why the answer is not whole
+    failure: str = ""
+    detail: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    cost_usd: Decimal = Decimal(0)
+    latency_ms: int = 0
+
+
 class CycleRecord(msgspec.Struct, frozen=True, kw_only=True):
     """All that is kept of one decision cycle beside its wakeup."""
 
@@ -167,6 +188,7 @@ class CycleRecord(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: Decimal = Decimal(0)
     latency_ms: int = 0
     ts_started: int = 0
+    calls: tuple[ModelCall, ...] = ()  # each question to a model, in order
 
 
 class Check(msgspec.Struct, frozen=True):

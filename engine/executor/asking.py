@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Literal, Protocol
 
 import msgspec
+
+from engine.core.decisions import ModelCall
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
@@ -23,6 +27,11 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     messages: tuple[ChatMessage, ...]
     schema: bytes
     deadline_s: float
+
+
+def question_digest(messages: Sequence[ChatMessage]) -> str:
+    """Names a question: sha256 over its messages. The same question to any model has the same digest."""
+    return hashlib.sha256(msgspec.json.encode(messages)).hexdigest()
 
 
 class Cut(StrEnum):
@@ -58,6 +67,7 @@ class Failure(StrEnum):
     BAD_REQUEST = "bad_request"
     NOT_ALLOWED = "not_allowed"  # no key, a wrong key, no credit
     BAD_REPLY = "bad_reply"  # something came that is no chat completion
+    NOT_RECORDED = "not_recorded"  # a recorded model was asked what nobody was asked before
 
 
 class ModelFailure(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +76,32 @@ class ModelFailure(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure
     detail: str
     model: str = ""
+
+
+def call_record(request: ModelRequest, outcome: ModelReply | ModelFailure) -> ModelCall:
+    """What the journal keeps of a question and its answer."""
+    digest = question_digest(request.messages)
+    if isinstance(outcome, ModelFailure):
+        return ModelCall(
+            digest=digest,
+            alias=request.alias,
+            model=outcome.model,
+            failure=outcome.failure.value,
+            detail=outcome.detail,
+        )
+    return ModelCall(
+        digest=digest,
+        alias=outcome.alias,
+        model=outcome.model,
+        answer=outcome.text,
+        reasoning=outcome.reasoning,
+        cut=outcome.cut.value if outcome.cut else "",
+        tokens_in=outcome.tokens_in,
+        tokens_out=outcome.tokens_out,
+        tokens_cached=outcome.tokens_cached,
+        cost_usd=outcome.cost_usd,
+        latency_ms=outcome.latency_ms,
+    )
 
 
 class ModelClient(Protocol):

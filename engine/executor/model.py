@@ -11,9 +11,17 @@ import structlog
 
 from engine.clock import Clock
 from engine.config.executor import ExecutorConfig
-from engine.core.decisions import CycleRecord, CycleStatus, Decision, Wakeup
+from engine.core.decisions import CycleRecord, CycleStatus, Decision, ModelCall, Wakeup
 from engine.core.errors import ConfigError, DecisionRefused, StoreUnavailable
-from engine.executor.asking import ChatMessage, Failure, ModelClient, ModelFailure, ModelReply, ModelRequest
+from engine.executor.asking import (
+    ChatMessage,
+    Failure,
+    ModelClient,
+    ModelFailure,
+    ModelReply,
+    ModelRequest,
+    call_record,
+)
 from engine.executor.assemble import build_context
 from engine.executor.deadline import real_seconds_left
 from engine.executor.decision import AnswerRules, held, read_decision
@@ -49,6 +57,7 @@ class _Attempt:
     ts_started: int
     prompt: Prompt | None = None
     replies: list[ModelReply] = field(default_factory=list)
+    calls: list[ModelCall] = field(default_factory=list)
     problem: str = ""  # with the first answer
 
     def record(
@@ -73,6 +82,7 @@ class _Attempt:
             cost_usd=sum((reply.cost_usd for reply in replies), Decimal(0)),
             latency_ms=sum(reply.latency_ms for reply in replies),
             ts_started=self.ts_started,
+            calls=tuple(self.calls),
         )
 
 
@@ -104,10 +114,10 @@ class ModelDecider:
 
     async def _prompt(self, wakeup: Wakeup) -> Prompt:
         setup = self._setup
-        cycles = await setup.journal.recent_cycles(wakeup.trader_id, setup.config.recent_decisions)
-        trades = await setup.journal.recent_trades(wakeup.trader_id, setup.config.recent_trades)
-        past = [record for record in cycles if record.decision.cycle_id != wakeup.cycle_id]
-        context = build_context(wakeup, setup.rules, past, trades)
+        config, journal, trader_id = setup.config, setup.journal, wakeup.trader_id
+        cycles = await journal.recent_cycles(trader_id, config.recent_decisions, wakeup.cycle_id)
+        trades = await journal.recent_trades(trader_id, config.recent_trades, wakeup.ts)
+        context = build_context(wakeup, setup.rules, cycles, trades)
         return setup.prompts.render(context, setup.config.prompt_token_budget)
 
     async def _converse(self, attempt: _Attempt, prompt: Prompt) -> CycleRecord:
@@ -147,9 +157,9 @@ class ModelDecider:
         if left_s <= 0:
             return ModelFailure(failure=Failure.TIMEOUT, detail="the deadline has passed")
         schema = answer_schema([view.symbol for view in wakeup.market])
-        reply = await setup.client.ask(
-            ModelRequest(alias=alias, messages=messages, schema=schema, deadline_s=left_s)
-        )
+        request = ModelRequest(alias=alias, messages=messages, schema=schema, deadline_s=left_s)
+        reply = await setup.client.ask(request)
+        attempt.calls.append(call_record(request, reply))
         if isinstance(reply, ModelReply):
             attempt.replies.append(reply)
         return reply

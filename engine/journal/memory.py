@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import dropwhile, islice
 
 import msgspec
 
-from engine.core.decisions import AccountView, CycleRecord, Verdict, Wakeup
+from engine.core.decisions import AccountView, CycleRecord, ModelCall, Verdict, Wakeup
 from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.market import Candle
 from engine.core.orders import Fill, Order, OrderIntent, Purpose
 from engine.core.signals import Signal
-from engine.journal.ports import AccountCheck, Bookings, KeepState, RiskEvent, TraderRecord
+from engine.journal.ports import (
+    MAX_NS,
+    AccountCheck,
+    Bookings,
+    KeepState,
+    KeptCycle,
+    RiskEvent,
+    TraderRecord,
+)
 
 
 class MemoryJournal:
@@ -27,7 +36,9 @@ class MemoryJournal:
         self._ids: set[tuple[str, ...]] = set()
         self._states: dict[tuple[KeepState, str], bytes] = {}
         self._wakeups: dict[str, Wakeup] = {}  # cycle id → wakeup, oldest first
+        self._woken: dict[str, list[str]] = {}  # trader id → cycle ids, oldest first
         self._cycles: dict[str, CycleRecord] = {}  # cycle id → its answer
+        self._calls: dict[str, ModelCall] = {}  # digest → newest answered call
         self._intents: dict[str, OrderIntent] = {}  # client order id → intent
         self.orders: dict[str, Order] = {}  # client order id → order, oldest first
         self.fills: dict[tuple[str, str], Fill] = {}  # account, fill id → fill, in booking order
@@ -81,6 +92,7 @@ class MemoryJournal:
     async def record_wakeup(self, wakeup: Wakeup) -> None:
         if self._once("wakeup", wakeup.cycle_id):
             self._wakeups[wakeup.cycle_id] = wakeup
+            self._woken.setdefault(wakeup.trader_id, []).append(wakeup.cycle_id)
             self._note("wakeup", wakeup)
 
     async def record_cycle(self, record: CycleRecord) -> bool:
@@ -88,6 +100,7 @@ class MemoryJournal:
         if cycle_id not in self._wakeups or cycle_id in self._cycles:
             return False
         self._cycles[cycle_id] = record
+        self._calls |= {call.digest: call for call in record.calls if not call.failure}
         self._note("cycle", record)
         return True
 
@@ -232,20 +245,43 @@ class MemoryJournal:
     async def open_cycles(self) -> tuple[str, ...]:
         return tuple(cycle_id for cycle_id in self._wakeups if cycle_id not in self._cycles)
 
-    async def recent_cycles(self, trader_id: str, limit: int) -> tuple[CycleRecord, ...]:
-        found = [
-            self._cycles[cycle_id]
-            for cycle_id, wakeup in reversed(self._wakeups.items())
-            if wakeup.trader_id == trader_id and cycle_id in self._cycles
-        ]
+    # -- what a decider is told of the past
+
+    async def recent_cycles(self, trader_id: str, limit: int, before: str = "") -> tuple[CycleRecord, ...]:
+        newest_first: Iterator[str] = reversed(self._woken.get(trader_id, []))
+        if before in self._wakeups and self._wakeups[before].trader_id == trader_id:
+            newest_first = islice(dropwhile(lambda cycle_id: cycle_id != before, newest_first), 1, None)
+        closed = (self._cycles[cycle_id] for cycle_id in newest_first if cycle_id in self._cycles)
         return tuple(
-            msgspec.structs.replace(record, system_prompt="", user_prompt="", answer="", reasoning="")
-            for record in found[:limit]
+            msgspec.structs.replace(
+                record, system_prompt="", user_prompt="", answer="", reasoning="", calls=()
+            )
+            for record in islice(closed, limit)
         )
 
-    async def recent_trades(self, trader_id: str, limit: int) -> tuple[ClosedTrade, ...]:
-        found = [trade for trade in reversed(self.trades.values()) if trade.trader_id == trader_id]
-        return tuple(found[:limit])
+    async def recent_trades(
+        self, trader_id: str, limit: int, until_ns: int = MAX_NS
+    ) -> tuple[ClosedTrade, ...]:
+        found = (
+            trade
+            for trade in reversed(self.trades.values())
+            if trade.trader_id == trader_id and trade.ts_exit <= until_ns
+        )
+        return tuple(islice(found, limit))
+
+    async def verdicts_of(self, cycle_ids: Sequence[str]) -> tuple[Verdict, ...]:
+        wanted = set(cycle_ids)
+        return tuple(verdict for verdict in self.verdicts if verdict.cycle_id in wanted)
+
+    # -- replay
+
+    async def cycle(self, cycle_id: str) -> KeptCycle | None:
+        if cycle_id not in self._cycles:
+            return None
+        return KeptCycle(wakeup=self._wakeups[cycle_id], record=self._cycles[cycle_id])
+
+    async def recorded_call(self, digest: str) -> ModelCall | None:
+        return self._calls.get(digest)
 
 
 def _oldest_first(intents: Iterable[OrderIntent]) -> tuple[OrderIntent, ...]:

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
-from engine.core.decisions import AccountView, CycleRecord, Verdict, Wakeup
+from engine.core.decisions import AccountView, CycleRecord, ModelCall, Verdict, Wakeup
 from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.market import Candle
 from engine.core.orders import Fill, Order, OrderIntent
 from engine.core.signals import Signal
+
+MAX_NS: Final = 2**63 - 1
 
 
 class TraderRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +66,13 @@ class Bookings(msgspec.Struct, frozen=True, kw_only=True):
     fills: tuple[Fill, ...]
     entries: tuple[OrderIntent, ...]
     funding: tuple[FundingPayment, ...]
+
+
+class KeptCycle(msgspec.Struct, frozen=True, kw_only=True):
+    """A cycle as it was: what the decider was woken with, and its answer with prompts and calls."""
+
+    wakeup: Wakeup
+    record: CycleRecord
 
 
 class KeepState(StrEnum):
@@ -140,8 +149,26 @@ class Journal(Protocol):
         """Ids of the cycles that nobody closed."""
         ...
 
-    async def recent_cycles(self, trader_id: str, limit: int) -> tuple[CycleRecord, ...]:
-        """Newest first, prompts and answers left out."""
+    # -- what a decider is told of the past
+    async def recent_cycles(self, trader_id: str, limit: int, before: str = "") -> tuple[CycleRecord, ...]:
+        """Closed cycles without their texts and calls, newest first; `before`: woken before that one."""
         ...
 
-    async def recent_trades(self, trader_id: str, limit: int) -> tuple[ClosedTrade, ...]: ...
+    async def recent_trades(
+        self, trader_id: str, limit: int, until_ns: int = MAX_NS
+    ) -> tuple[ClosedTrade, ...]:
+        """Newest first, those that ended until `until_ns`."""
+        ...
+
+    async def verdicts_of(self, cycle_ids: Sequence[str]) -> tuple[Verdict, ...]:
+        """What risk said of the actions of these cycles."""
+        ...
+
+    # -- replay
+    async def cycle(self, cycle_id: str) -> KeptCycle | None:
+        """A cycle with all that it was decided from; None when there is no such cycle."""
+        ...
+
+    async def recorded_call(self, digest: str) -> ModelCall | None:
+        """The newest answered call of a question; None when it was never answered."""
+        ...

@@ -9,15 +9,13 @@ import asyncpg
 import msgspec
 
 from engine.core.decisions import (
-    Action,
     CycleRecord,
-    CycleStatus,
-    Decision,
     Verdict,
     Wakeup,
 )
 from engine.core.signals import Signal
 from engine.journal.ports import KeepState, TraderRecord
+from engine.journal.postgres_answers import cycle_of, insert_calls, storable
 from engine.journal.postgres_doubt import Doubts
 from engine.journal.postgres_pool import Pool
 from engine.journal.postgres_rows import insert, json_text
@@ -52,6 +50,11 @@ insert into traders (trader_id, name, kind, model, account_id, config, ts_create
 values ($1, $2, $3, $4, $5, $6, $7, $7)
 on conflict (trader_id) do update set name = excluded.name, kind = excluded.kind, model = excluded.model,
   account_id = excluded.account_id, config = excluded.config, ts_updated = excluded.ts_updated
+"""
+_RECENT: Final = """
+select * from decision_cycles where trader_id = $1 and status <> 'pending'
+  and seq < coalesce((select seq from decision_cycles where cycle_id = $3), 9223372036854775807)
+order by seq desc limit $2
 """
 _STATE: Final = """
 insert into part_states (kind, trader_id, state, ts) values ($1, $2, $3, $4)
@@ -108,10 +111,9 @@ class DecisionTables:
         sql = "select cycle_id from decision_cycles where status = 'pending' order by seq"
         return tuple(str(row["cycle_id"]) for row in await self._pool.fetch(sql))
 
-    async def recent_cycles(self, trader_id: str, limit: int) -> tuple[CycleRecord, ...]:
-        sql = """select * from decision_cycles where trader_id = $1 and status <> 'pending'
-            order by seq desc limit $2"""
-        return tuple(cycle_of(row) for row in await self._pool.fetch(sql, trader_id, limit))
+    async def recent_cycles(self, trader_id: str, limit: int, before: str = "") -> tuple[CycleRecord, ...]:
+        rows = await self._pool.fetch(_RECENT, trader_id, limit, before)
+        return tuple(cycle_of(row) for row in rows)
 
     async def save_state(self, kind: KeepState, trader_id: str, state: bytes, ts: int) -> None:
         await self._pool.execute_many(_STATE, [(kind.value, trader_id, state, ts)])
@@ -133,8 +135,8 @@ async def _close(connection: Connection, record: CycleRecord) -> bool:
         record.prompt_digest,
         json_text(decision.actions),
         json_text(decision.prices),
-        _text(decision.refusal),
-        _text(record.error),
+        storable(decision.refusal),
+        storable(record.error),
         record.tokens_in,
         record.tokens_out,
         record.tokens_cached,
@@ -147,8 +149,9 @@ async def _close(connection: Connection, record: CycleRecord) -> bool:
         return False
     texts = (record.system_prompt, record.user_prompt, record.answer, record.reasoning)
     if any(texts):
-        values = (decision.cycle_id, trader_id, *map(_text, texts), decision.ts_decided)
+        values = (decision.cycle_id, trader_id, *map(storable, texts), decision.ts_decided)
         await connection.execute(_TALK, *values)
+    await insert_calls(connection, record)
     return True
 
 
@@ -156,35 +159,3 @@ def signal_values(signal: Signal) -> list[object]:
     """Values in the order of the columns of `signals`."""
     found = [getattr(signal, name) for name in _SIGNAL_COLUMNS]
     return [str(value) if isinstance(value, str) else value for value in found]
-
-
-def cycle_of(row: asyncpg.Record) -> CycleRecord:
-    """A closed cycle without its prompts and answer."""
-    decision = Decision(
-        cycle_id=row["cycle_id"],
-        trader_id=row["trader_id"],
-        decider=row["decider"],
-        actions=msgspec.json.decode(row["decisions"], type=tuple[Action, ...]),
-        prices=msgspec.json.decode(row["prices"], type=dict[str, float]),
-        ts_decided=row["ts_decided"],
-        refusal=row["refusal"],
-    )
-    return CycleRecord(
-        decision=decision,
-        status=CycleStatus(row["status"]),
-        model=row["model"],
-        prompt_version=row["prompt_version"],
-        prompt_digest=row["prompt_digest"],
-        error=row["error"],
-        tokens_in=row["tokens_in"],
-        tokens_out=row["tokens_out"],
-        tokens_cached=row["tokens_cached"],
-        cost_usd=row["cost_usd"],
-        latency_ms=row["latency_ms"],
-        ts_started=row["ts_started"],
-    )
-
-
-def _text(text: str) -> str:
-    """Postgres takes no NUL and no lone surrogate in a text; a model may well send one."""
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()

@@ -13,6 +13,7 @@ import structlog
 
 from engine.clock import Clock
 from engine.core.errors import StoreUnavailable
+from engine.journal.postgres_answers import AnswerTables
 from engine.journal.postgres_decisions import DecisionTables
 from engine.journal.postgres_market import MarketTables
 from engine.journal.postgres_orders import OrderTables
@@ -24,7 +25,7 @@ _RETRY_S: Final = 0.5
 _HEARTBEAT_S: Final = 1.0
 
 
-class PostgresJournal(OrderTables, DecisionTables, MarketTables):
+class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MarketTables):
     """Implements engine.journal.ports.Journal. Use as a context."""
 
     def __init__(self, dsn: str, clock: Clock) -> None:

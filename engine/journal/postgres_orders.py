@@ -11,7 +11,7 @@ import msgspec
 from engine.core.decisions import AccountView
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.orders import Fill, Order, OrderIntent
-from engine.journal.ports import AccountCheck, Bookings, RiskEvent
+from engine.journal.ports import MAX_NS, AccountCheck, Bookings, RiskEvent
 from engine.journal.postgres_doubt import Doubts
 from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import LONG_TIMEOUT_S, Pool
@@ -244,9 +244,12 @@ class OrderTables:
         sql = insert("risk_events", columns, "on conflict do nothing")
         await self._pool.execute_many(sql, [_values(event, columns)])
 
-    async def recent_trades(self, trader_id: str, limit: int) -> tuple[ClosedTrade, ...]:
-        sql = "select * from closed_trades where trader_id = $1 order by seq desc limit $2"
-        return tuple(trade_of(row) for row in await self._pool.fetch(sql, trader_id, limit))
+    async def recent_trades(
+        self, trader_id: str, limit: int, until_ns: int = MAX_NS
+    ) -> tuple[ClosedTrade, ...]:
+        sql = """select * from closed_trades where trader_id = $1 and ts_exit <= $3
+            order by seq desc limit $2"""
+        return tuple(trade_of(row) for row in await self._pool.fetch(sql, trader_id, limit, until_ns))
 
 
 async def _add_flow(connection: Connection, flow: CashFlow) -> bool:

@@ -1,0 +1,110 @@
+"""A model that answers what it answered before: from the journal, or from a file of recorded calls."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from engine.config.llm import RECORDED
+from engine.core.decisions import ModelCall
+from engine.core.errors import ConfigError, StoreUnavailable
+from engine.executor.asking import Cut, Failure, ModelFailure, ModelReply, ModelRequest, question_digest
+
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+
+
+class Answers(Protocol):
+    """Where recorded calls lie. The journal is one; a file is another."""
+
+    async def recorded_call(self, digest: str) -> ModelCall | None:
+        """The call that answered a question; None when it was never asked."""
+        ...
+
+
+class CycleAnswers:
+    """The calls of one cycle, those without an answer too: it can be gone through again as it was."""
+
+    def __init__(self, calls: Sequence[ModelCall]) -> None:
+        self._calls = {call.digest: call for call in calls}
+
+    async def recorded_call(self, digest: str) -> ModelCall | None:
+        return self._calls.get(digest)
+
+
+class AnswerFile:
+    """Recorded calls of a file: one JSON object a line, as `edgewise prompt answers` writes them."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ConfigError when the file cannot be read."""
+        self._calls: dict[str, ModelCall] = {}
+        try:
+            with path.open("rb") as lines:
+                for number, line in enumerate(lines, 1):
+                    if line.strip():
+                        self._add(line, f"{path}:{number}")
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+
+    def _add(self, line: bytes, where: str) -> None:
+        try:
+            call = msgspec.json.decode(line, type=ModelCall)
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"{where}: is no recorded call: {error}") from error
+        if not call.failure:
+            self._calls[call.digest] = call
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    async def recorded_call(self, digest: str) -> ModelCall | None:
+        return self._calls.get(digest)
+
+
+async def write_answers(calls: AsyncIterator[ModelCall], path: Path) -> int:
+    """Write calls as AnswerFile reads them; returns how many. Raises ConfigError."""
+    count = 0
+    try:
+        with path.open("wb") as file:
+            async for call in calls:
+                file.write(_ENCODER.encode(call) + b"\n")
+                count += 1
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    return count
+
+
+class RecordedModel:
+    """Implements ModelClient without a network: every question must have been answered before.
+
+    Alias, tokens and cost are those of then; no time passes.
+    """
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    async def ask(self, request: ModelRequest) -> ModelReply | ModelFailure:
+        digest = question_digest(request.messages)
+        try:
+            call = await self._answers.recorded_call(digest)
+        except StoreUnavailable as error:
+            return ModelFailure(failure=Failure.UNREACHABLE, detail=str(error), model=RECORDED)
+        if call is None:
+            detail = f"no recorded answer to the question {digest}"
+            return ModelFailure(failure=Failure.NOT_RECORDED, detail=detail, model=RECORDED)
+        if call.failure:
+            return ModelFailure(failure=Failure(call.failure), detail=call.detail, model=call.model)
+        return ModelReply(
+            alias=call.alias,
+            model=call.model,
+            text=call.answer,
+            reasoning=call.reasoning,
+            cut=Cut(call.cut) if call.cut else None,
+            tokens_in=call.tokens_in,
+            tokens_out=call.tokens_out,
+            tokens_cached=call.tokens_cached,
+            cost_usd=call.cost_usd,
+            latency_ms=call.latency_ms,
+        )
