@@ -56,18 +56,24 @@ class _Ticker(msgspec.Struct):
     ts: int
 
 
-class _Book(msgspec.Struct):
+class _Top(msgspec.Struct):
     asks: list[tuple[float, ...]]
     bids: list[tuple[float, ...]]
     ts: int
 
 
+class _Book(_Top):
+    seqId: int
+    prevSeqId: int
+
+
 _BARE: Final[dict[str, Callable[[bytes], object]]] = {
     "trades": msgspec.json.Decoder(_Push[_Trade], strict=False).decode,
     "tickers": msgspec.json.Decoder(_Push[_Ticker], strict=False).decode,
-    "books5": msgspec.json.Decoder(_Push[_Book], strict=False).decode,
+    "books5": msgspec.json.Decoder(_Push[_Top], strict=False).decode,
     "candle1m": msgspec.json.Decoder(_Push[tuple[float, ...]], strict=False).decode,
 }
+_BARE_BOOK: Final = msgspec.json.Decoder(_Push[_Book], strict=False).decode
 
 
 def decoding(notes: list[str]) -> list[Row]:
@@ -120,7 +126,7 @@ def books(notes: list[str]) -> list[Row]:
 
     def alone() -> None:
         for frame in frames:
-            market_wire.decode_books(frame)
+            _BARE_BOOK(frame)
 
     def applied(*, tops: bool) -> None:
         kept = OrderBook(_SYMBOLS[0])

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.exchange.okx.book import OrderBook, Outcome, Resync
-from engine.exchange.okx.market_wire import BookMessage, Level, decode_books
+from engine.exchange.okx.market_rows import Level
+from engine.exchange.okx.market_wire import BookMessage, decode_books
 
 BTC = "BTC-USDT-SWAP"
+
+
+def levels(rows: Sequence[tuple[float, float]]) -> list[Level]:
+    return [Level(price, size) for price, size in rows]
 
 
 def message(
     sequence: int | None,
     previous: int | None,
-    bids: list[Level] | None = None,
-    asks: list[Level] | None = None,
+    bids: Sequence[tuple[float, float]] = (),
+    asks: Sequence[tuple[float, float]] = (),
 ) -> BookMessage:
-    return BookMessage(BTC, previous == -1, bids or [], asks or [], sequence, previous, 0)
+    return BookMessage(BTC, previous == -1, levels(bids), levels(asks), sequence, previous, 0)
 
 
 def snapshot(sequence: int = 10) -> BookMessage:

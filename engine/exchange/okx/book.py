@@ -8,13 +8,16 @@ once and stays so until the next snapshot. The checksum field is 0 since June 20
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
+from collections.abc import Iterable
 from enum import Enum, auto
 from math import inf
 from typing import Final
 
 from engine.core.market import BookTop
-from engine.exchange.okx.market_wire import BookMessage, Level
+from engine.exchange.okx.market_rows import Level
+from engine.exchange.okx.market_wire import BookMessage
 
 _SNAPSHOT: Final = -1
 _FIRST_WAIT_S: Final = 1.0
@@ -29,6 +32,38 @@ class Outcome(Enum):
     GAP = auto()  # invalid from now on: ask for a new snapshot
 
 
+class _Side:
+    """Contracts by price, and the prices in ascending order: a new level costs one bisection."""
+
+    __slots__ = ("contracts", "prices")
+
+    def __init__(self) -> None:
+        self.contracts: dict[float, float] = {}
+        self.prices: list[float] = []
+
+    def replace(self, rows: Iterable[Level]) -> None:
+        """All levels anew."""
+        self.contracts = {row.price: row.size for row in rows if row.size}
+        self.prices = sorted(self.contracts)
+
+    def merge(self, rows: Iterable[Level]) -> None:
+        """Set levels; those of no size go."""
+        contracts, prices = self.contracts, self.prices
+        for row in rows:
+            price = row.price
+            if row.size:
+                if price not in contracts:
+                    insort(prices, price)
+                contracts[price] = row.size
+            elif contracts.pop(price, None) is not None:
+                del prices[bisect_left(prices, price)]
+
+    def levels(self, prices: list[float]) -> tuple[tuple[float, float], ...]:
+        """These prices with their contracts."""
+        contracts = self.contracts
+        return tuple([(price, contracts[price]) for price in prices])
+
+
 class OrderBook:
     """One symbol. `valid` is False until a snapshot came and after any gap."""
 
@@ -36,8 +71,8 @@ class OrderBook:
         self.symbol = symbol
         self.valid = False
         self.gaps = 0
-        self._bids: dict[float, float] = {}
-        self._asks: dict[float, float] = {}
+        self._bids = _Side()
+        self._asks = _Side()
         self._last = _SNAPSHOT
         self._ts_event = 0
         self._early: deque[BookMessage] = deque(maxlen=_EARLY)
@@ -45,8 +80,8 @@ class OrderBook:
     def invalidate(self) -> None:
         """Forget everything, as after a lost connection."""
         self.valid = False
-        self._bids.clear()
-        self._asks.clear()
+        self._bids.replace(())
+        self._asks.replace(())
         self._early.clear()
 
     def apply(self, message: BookMessage) -> Outcome:
@@ -60,8 +95,8 @@ class OrderBook:
 
     def _replace(self, message: BookMessage) -> Outcome:
         """A snapshot replaces all; updates that came before it count only if they are newer."""
-        self._bids = {row[0]: row[1] for row in message.bids if row[1]}
-        self._asks = {row[0]: row[1] for row in message.asks if row[1]}
+        self._bids.replace(message.bids)
+        self._asks.replace(message.asks)
         self._last = message.sequence if message.sequence is not None else _SNAPSHOT
         self._ts_event = message.ts_event
         self.valid = True
@@ -88,14 +123,15 @@ class OrderBook:
         return self._change(message)
 
     def _change(self, message: BookMessage) -> Outcome:
-        _merge(self._bids, message.bids)
-        _merge(self._asks, message.asks)
+        self._bids.merge(message.bids)
+        self._asks.merge(message.asks)
         self._ts_event = message.ts_event
         return self._sane()
 
     def _sane(self) -> Outcome:
         """A crossed book is no book."""
-        if self._bids and self._asks and max(self._bids) >= min(self._asks):
+        bids, asks = self._bids.prices, self._asks.prices
+        if bids and asks and bids[-1] >= asks[0]:
             return self._gap()
         return Outcome.CHANGED
 
@@ -108,9 +144,9 @@ class OrderBook:
         """The best levels; None while the book is invalid."""
         if not self.valid:
             return None
-        bids = sorted(self._bids.items(), reverse=True)[:depth]
-        asks = sorted(self._asks.items())[:depth]
-        return BookTop(self.symbol, tuple(bids), tuple(asks), self._ts_event, ts_recv)
+        bids = self._bids.levels(self._bids.prices[: -depth - 1 : -1])
+        asks = self._asks.levels(self._asks.prices[:depth])
+        return BookTop(self.symbol, bids, asks, self._ts_event, ts_recv)
 
 
 class Resync:
@@ -136,11 +172,3 @@ class Resync:
         for symbol in symbols:
             del self._due_s[symbol]
         return symbols
-
-
-def _merge(side: dict[float, float], rows: list[Level]) -> None:
-    for row in rows:
-        if row[1]:
-            side[row[0]] = row[1]
-        else:
-            side.pop(row[0], None)

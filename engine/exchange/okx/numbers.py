@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from math import inf
 from typing import Final
 
 from engine.core.errors import CodecError
@@ -11,7 +10,7 @@ from engine.core.times import NS_PER_MS
 
 _LONGEST: Final = 128  # characters; balances have about 35
 _LARGEST_EXPONENT: Final = 30
-_LAST_MS: Final = 9_223_372_036_000  # still fits 64 bits as nanoseconds
+LAST_MS: Final = 9_223_372_036_000  # still fits 64 bits as nanoseconds
 
 
 def decimal(text: str | None) -> Decimal | None:
@@ -52,29 +51,9 @@ def ms_to_ns(text: str | None) -> int:
 
 def ns(ms: int) -> int:
     """Nanoseconds of a time in milliseconds. Raises CodecError when it is out of any calendar."""
-    if 0 <= ms <= _LAST_MS:
+    if 0 <= ms <= LAST_MS:
         return ms * NS_PER_MS
     raise CodecError(f"{ms} is no time in milliseconds")
-
-
-def price(value: float) -> float:
-    """A price or size of the market path, above 0. Raises CodecError for anything else, NaN included."""
-    if 0.0 < value < inf:
-        return value
-    raise CodecError(f"{value} is no price")
-
-
-def real(text: str | None) -> float | None:
-    """A float of the market path, None for "". Raises CodecError."""
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise CodecError(f"{text[:_LONGEST]!r} is no number") from error
-    if not -inf < value < inf:
-        raise CodecError(f"{text[:_LONGEST]!r} is no number")
-    return value
 
 
 def plain(value: Decimal) -> str:

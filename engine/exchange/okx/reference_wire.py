@@ -12,7 +12,7 @@ import msgspec
 
 from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
-from engine.exchange.okx.market_wire import Push, read
+from engine.exchange.okx.market_rows import Push, read
 from engine.exchange.okx.numbers import decimal, ns, required
 
 
@@ -33,7 +33,7 @@ class _Instrument(msgspec.Struct):
     instIdCode: int | None = None
 
 
-_instruments: Final = msgspec.json.Decoder(Push[_Instrument])
+_instruments: Final = msgspec.json.Decoder(Push[_Instrument]).decode
 
 
 def decode_instruments(frame: bytes) -> list[Instrument]:
@@ -69,7 +69,7 @@ class _Time(msgspec.Struct):
     ts: int
 
 
-_time: Final = msgspec.json.Decoder(Push[_Time], strict=False)
+_time: Final = msgspec.json.Decoder(Push[_Time], strict=False).decode
 
 
 def decode_time(body: bytes) -> int:

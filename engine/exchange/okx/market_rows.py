@@ -1,0 +1,129 @@
+"""Rows of the public channels as OKX writes them, and their typed decoders. Prices are float.
+
+A decoder checks types and ranges while it reads, in C, so that nothing behind it has to. OKX writes "" for
+what does not exist, an empty side of the book for instance; that is rare, so such a frame is decoded a
+second time with null in its place (`read`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Final, Generic, TypeVar
+
+import msgspec
+
+from engine.core.errors import CodecError
+from engine.core.market import Side
+from engine.exchange.okx.numbers import LAST_MS
+
+T = TypeVar("T")
+_MOST: Final = 1e18  # beyond any price or size; keeps NaN and the infinities out as well
+Price = Annotated[float, msgspec.Meta(gt=0, lt=_MOST)]  # also a size that cannot be 0
+Amount = Annotated[float, msgspec.Meta(ge=0, lt=_MOST)]
+Real = Annotated[float, msgspec.Meta(gt=-_MOST, lt=_MOST)]
+Millis = Annotated[int, msgspec.Meta(ge=0, le=LAST_MS)]
+
+
+class _Arg(msgspec.Struct, frozen=True):
+    instId: str = ""
+
+
+class Push(msgspec.Struct, Generic[T]):
+    """A data frame, or an answer of REST: both have `data`."""
+
+    data: list[T]
+    arg: _Arg = _Arg()
+    action: str = ""
+
+
+class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Contracts at a price, 0 to take the level away. What OKX writes behind them (0, orders) is not read."""
+
+    price: Price
+    size: Amount
+
+
+class TradeRow(msgspec.Struct, gc=False):
+    instId: str
+    tradeId: str
+    px: Price
+    sz: Price
+    side: Side
+    ts: Millis
+
+
+class TickerRow(msgspec.Struct, gc=False):
+    instId: str
+    last: Price
+    ts: Millis
+    bidPx: Amount | None = None
+    askPx: Amount | None = None
+    bidSz: Amount | None = None
+    askSz: Amount | None = None
+    volCcy24h: Real | None = None
+    open24h: Amount | None = None
+
+
+class MarkRow(msgspec.Struct, gc=False):
+    instId: str
+    markPx: Price
+    ts: Millis
+
+
+class IndexRow(msgspec.Struct, gc=False):
+    instId: str
+    idxPx: Price
+    ts: Millis
+
+
+class FundingRow(msgspec.Struct, gc=False):
+    instId: str
+    fundingRate: Real
+    fundingTime: Millis
+    ts: Millis | None = None  # absent before 2024
+
+
+class InterestRow(msgspec.Struct, gc=False):
+    instId: str
+    oi: Real
+    ts: Millis
+    oiCcy: Real | None = None
+
+
+class TopRow(msgspec.Struct, gc=False):
+    asks: list[Level]
+    bids: list[Level]
+    ts: Millis
+
+
+class BookRow(TopRow, gc=False):
+    seqId: int | None = None
+    prevSeqId: int | None = None
+
+
+class Bar(msgspec.Struct, array_like=True, gc=False):
+    """`[ts, open, high, low, close, contracts, coins, quote, confirm]`; confirm is 1 when it is closed."""
+
+    ts: Millis
+    open: Price
+    high: Price
+    low: Price
+    close: Price
+    contracts: msgspec.Raw
+    coins: Real | None
+    quote: msgspec.Raw
+    confirm: int
+
+
+def read(decode: Callable[[bytes], T], frame: bytes) -> T:
+    """Decode, with "" as null where the type wants a number. Raises CodecError."""
+    try:
+        return decode(frame)
+    except msgspec.ValidationError:
+        pass
+    except (ValueError, RecursionError) as error:
+        raise CodecError(f"no JSON of OKX: {error}", frame) from error
+    try:
+        return decode(frame.replace(b'""', b"null"))
+    except (ValueError, RecursionError) as error:
+        raise CodecError(f"unexpected payload: {error}", frame) from error
