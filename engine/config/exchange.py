@@ -58,6 +58,7 @@ class OkxTimeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """All in real seconds, whatever the engine's clock does."""
 
     request: Duration = Duration(5)  # one REST request, its wait for the rate limit not counted
+    operation: Duration = Duration(3)  # for the answer to an order sent over the socket
     queue: Duration = Duration(10)  # longest wait for the rate limit before a request is given up unsent
     connect: Duration = Duration(5)
     ack: Duration = Duration(8)  # login and subscription acknowledgements
@@ -90,6 +91,7 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     position_mode: Literal["net", "long_short"] = "long_short"
     margin_mode: Literal["cross"] = "cross"  # isolated margin is not supported
     settle_currency: str = "USDT"
+    order_entry: Literal["websocket", "rest"] = "websocket"  # websocket: REST while the socket is not ready
     trigger_price: Literal["last", "mark", "index"] = "mark"  # what fires stops and targets
     book_channel: Literal["books5", "books", "bbo-tbt"] = "books5"
     order_tag: str = ""

@@ -196,7 +196,8 @@ class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
 
     `client_order_id` is ours; for an order that a stop of ours triggered it is the stop's client id
     (see stop_client_id), and it is "" for somebody else's order. `position_side` is None when the
-    account nets. `filled` is cumulative.
+    account nets. `filled` is cumulative. `contracts` and `price` are the order's now, amendments included;
+    a report that answers an amendment names its `request_id`, and `amended` tells whether it was done.
     """
 
     client_order_id: str
@@ -206,9 +207,12 @@ class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
     position_side: PositionSide | None
     state: OrderState
     contracts: Decimal
+    price: Decimal | None = None  # limit of the order; None at market, and where it was not told
     filled: Decimal = ZERO
     average_price: Decimal | None = None
     fill: VenueFill | None = None
+    request_id: str = ""
+    amended: bool | None = None
     reason: str = ""
     reason_code: str = ""
     category: Purpose | None = None  # LIQUIDATION for liquidation and ADL, STOP / TARGET when triggered

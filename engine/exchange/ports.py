@@ -6,13 +6,14 @@ send again); see engine.core.errors.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Protocol
 
 import msgspec
 
+from engine.core.errors import VenueError
 from engine.core.instruments import Instrument
 from engine.core.ledger import VenueFunding
 from engine.core.market import Candle, MarketEvent
@@ -82,6 +83,18 @@ class ProtectionRequest(msgspec.Struct, frozen=True, kw_only=True):
     take_profit: Decimal | None
 
 
+class Amendment(msgspec.Struct, frozen=True, kw_only=True):
+    """What to change of a resting order; None leaves it as it is.
+
+    `contracts` is the new total, what has filled included: at or below the filled part the order is done.
+    `request_id` (1 to 32 letters and digits) comes back in the report of the change.
+    """
+
+    request_id: str
+    contracts: Decimal | None = None
+    price: Decimal | None = None
+
+
 VenueEvent = ExecutionReport | VenuePosition | VenueBalance | VenueFunding | StreamStatus
 
 
@@ -119,7 +132,28 @@ class Venue(Protocol):
         """Send a journalled order with its stop and target attached; return the acknowledgement."""
         ...
 
-    async def cancel(self, order: Order) -> None: ...
+    async def cancel(self, order: Order) -> None:
+        """Ask for it; an event or a query tells how the order ended. Rejected: it is gone already."""
+        ...
+
+    async def amend(self, order: Order, change: Amendment) -> None:
+        """Ask for it; the order is as it was until an event or a query says otherwise.
+
+        Rejected: the order stays as it is, or is gone. OutcomeUnknown: query it, do not amend again before.
+        """
+        ...
+
+    async def submit_many(self, orders: Sequence[Order]) -> tuple[ExecutionReport | VenueError, ...]:
+        """As `submit` for each; every order has its own answer, at its place. Raises nothing of the venue."""
+        ...
+
+    async def cancel_many(self, orders: Sequence[Order]) -> tuple[VenueError | None, ...]:
+        """As `cancel` for each; None where it was taken."""
+        ...
+
+    async def amend_many(self, changes: Sequence[tuple[Order, Amendment]]) -> tuple[VenueError | None, ...]:
+        """As `amend` for each; None where it was taken."""
+        ...
 
     async def query(self, order: Order) -> ExecutionReport | None:
         """What the venue knows of the order by client id, its history included. None: it never had it."""

@@ -17,7 +17,7 @@ import structlog
 from engine.clock import Clock
 from engine.core.errors import CodecError, Unavailable, VenueMisconfigured
 from engine.exchange.okx.errors import remedy
-from engine.exchange.okx.frames import Arg, Event, classify, push_channel
+from engine.exchange.okx.frames import Arg, Event, OperationAck, classify, push_channel
 from engine.exchange.okx.session import (
     Action,
     Answer,
@@ -141,7 +141,7 @@ class _Life:
         for action in actions:
             match action:
                 case Send(frame):
-                    await self._send(frame)
+                    await self.send(frame)
                 case Deliver(channel, frame):
                     handler.on_push(name, channel, frame)
                 case Refused():
@@ -153,8 +153,8 @@ class _Life:
                     log.info("venue announced the end of a connection", link=name)
                 case Drop():
                     await self.drop(action)
-                case Answer():
-                    pass  # orders go by REST
+                case Answer(ack):
+                    self._link.on_answer(ack)
         if actions:
             self._link.changed.set()
 
@@ -164,7 +164,7 @@ class _Life:
         if self.socket is not None:
             await self.socket.close()
 
-    async def _send(self, frame: bytes) -> None:
+    async def send(self, frame: bytes) -> None:
         if self.socket is None:
             return
         try:
@@ -190,6 +190,7 @@ class Link:
     ) -> None:
         self.plan, self.handler, self.clock = plan, handler, clock
         self.connect, self.gate = connect, gate
+        self.on_answer: Callable[[OperationAck], None] = _unasked
         self.changed = asyncio.Event()
         self.up = False
         self.frames = 0
@@ -207,6 +208,22 @@ class Link:
                 await self.changed.wait()
                 self.changed.clear()
                 await self._look(tasks)
+
+    @property
+    def ready(self) -> bool:
+        """Whether `send` would find a connection."""
+        return any(life.ready for life in self._lives)
+
+    async def send(self, frame: bytes) -> bool:
+        """Send a frame on the newest ready connection. False: there is none, nothing was sent.
+
+        True proves no arrival: the connection may break under it, and then `on_down` follows.
+        """
+        for life in reversed(self._lives):
+            if life.ready:
+                await life.send(frame)
+                return True
+        return False
 
     async def resubscribe(self, arg: Arg) -> None:
         """Fresh snapshot of one channel, on the newest connection."""
@@ -268,6 +285,11 @@ class Link:
         longest = self.plan.backoff_longest_s
         wait_s = min(longest, self.plan.backoff_first_s * 2.0 ** min(self._failures - 1, 16))
         return wait_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter needs no secrecy
+
+
+def _unasked(ack: OperationAck) -> None:
+    """An answer where nothing was asked: an operation that was given up, or another client's mistake."""
+    log.debug("answer to no operation of ours", operation=ack.op, id=ack.id, code=ack.code)
 
 
 def _is_event(frame: bytes) -> bool:

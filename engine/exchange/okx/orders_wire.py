@@ -74,6 +74,8 @@ class OrderRecord(msgspec.Struct, frozen=True):
     cancelSource: str | None = None
     algoId: str | None = None
     algoClOrdId: str | None = None
+    reqId: str | None = None
+    amendResult: str | None = None
     uTime: str | None = None
     cTime: str | None = None
 
@@ -116,6 +118,7 @@ def report(record: OrderRecord, origin: Origin, ts_recv: int, *, pushed: bool) -
     state = _STATES.get(record.state, fallback)
     average = decimal(record.avgPx)
     cancel = record.cancelSource or ""
+    answered = pushed and record.amendResult in {"0", "1", "-1"}
     ts_event = ms_to_ns(record.uTime or record.cTime)
     return ExecutionReport(
         client_order_id=origin.client_order_id,
@@ -125,11 +128,14 @@ def report(record: OrderRecord, origin: Origin, ts_recv: int, *, pushed: bool) -
         position_side=position_side(record.posSide),
         state=state,
         contracts=required(record.sz, "sz"),
+        price=decimal(record.px) or None,
         filled=filled,
         average_price=average or None,
         fill=_fill(record, ts_event) if pushed else None,
         reason=_CANCEL_REASONS.get(cancel, "cancelled") if state is OrderState.CANCELED else "",
         reason_code=cancel,
+        request_id=(record.reqId or "") if answered else "",
+        amended=record.amendResult == "0" if answered else None,
         category=origin.category,
         ts_event=ts_event,
         ts_recv=ts_recv,
@@ -257,6 +263,17 @@ _acks: Final = msgspec.json.Decoder(Rows[Ack])
 def decode_acks(body: bytes) -> list[Ack]:
     """Acknowledgements of an order, cancel, amend or algo request. Raises CodecError."""
     return read_rows(_acks, body)
+
+
+_verdicts: Final = msgspec.json.Decoder(list[Ack])
+
+
+def decode_verdicts(data: bytes) -> list[Ack]:
+    """Acknowledgements in the `data` of an operation's answer. Raises CodecError."""
+    try:
+        return _verdicts.decode(data) if data else []
+    except (ValueError, RecursionError) as error:
+        raise CodecError(f"unexpected verdicts: {error}", data) from error
 
 
 class AlgoRecord(msgspec.Struct, frozen=True):

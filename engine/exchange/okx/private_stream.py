@@ -15,6 +15,7 @@ from engine.core.errors import CodecError
 from engine.exchange.okx import account_wire, orders_wire
 from engine.exchange.okx.frames import Arg
 from engine.exchange.okx.links import BUSINESS, PRIVATE, Network, build
+from engine.exchange.okx.operations import Operations
 from engine.exchange.okx.origins import Origins
 from engine.exchange.okx.rest import RestClient
 from engine.exchange.okx.session import Refused
@@ -55,6 +56,7 @@ class PrivateStream:
             PRIVATE: make(PRIVATE, _PRIVATE, self._login),
             BUSINESS: make(BUSINESS, _BUSINESS, self._login),
         }
+        self.operations = Operations(self.links[PRIVATE], config.timeouts.operation)
         self.refused: dict[str, str] = {}  # channel → code and text
         self.unknown_states: dict[str, int] = {}  # order states that this version does not know
         self.lost = 0  # events for which the queue had no room
@@ -110,6 +112,8 @@ class PrivateStream:
 
     def on_down(self, link: str, reason: str) -> None:
         log.warning("account socket lost", link=link, reason=reason)
+        if link == PRIVATE:
+            self.operations.lost(reason)
         for channel in _CHANNELS[link]:
             self.refused.pop(channel, None)
         self._become(whole=False)

@@ -6,6 +6,8 @@ https://www.okx.com/docs-v5/en/#order-book-trading-algo-trading-post-place-algo-
     mode        side of the order   posSide      reduceOnly
     net         buy or sell         not sent     true where asked for
     long_short  buy or sell         long/short   not sent (a close is reduce-only by itself)
+
+REST names the instrument by `instId`, the socket by `instIdCode` (see `for_socket`).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import msgspec
 
 from engine.core.orders import Order, OrderType, Purpose, stop_client_id
 from engine.exchange.okx.numbers import plain
-from engine.exchange.ports import PositionMode, Protection, ProtectionRequest
+from engine.exchange.ports import Amendment, PositionMode, Protection, ProtectionRequest
 
 _AT_MARKET: Final = "-1"
 _REMOVE: Final = "0"
@@ -41,8 +43,9 @@ class AttachedBody(msgspec.Struct, omit_defaults=True):
     tpOrdPx: str = ""
 
 
-class OrderBody(msgspec.Struct, omit_defaults=True):
-    instId: str
+class OrderBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    instId: str = ""
+    instIdCode: int | None = None
     tdMode: str
     side: str
     ordType: str
@@ -55,11 +58,11 @@ class OrderBody(msgspec.Struct, omit_defaults=True):
     attachAlgoOrds: tuple[AttachedBody, ...] = ()
 
 
-def order_body(order: Order, terms: TradeTerms, *, reduce_only: bool) -> bytes:
+def order_body(order: Order, terms: TradeTerms, *, reduce_only: bool) -> OrderBody:
     """Body of trade/order. `reduce_only` is heeded in net mode only."""
     intent = order.intent
     net = terms.position_mode is PositionMode.NET
-    body = OrderBody(
+    return OrderBody(
         instId=intent.symbol,
         tdMode=terms.margin_mode,
         side=intent.side.value,
@@ -74,7 +77,6 @@ def order_body(order: Order, terms: TradeTerms, *, reduce_only: bool) -> bytes:
         tag=terms.tag,
         attachAlgoOrds=_attached(order, terms),
     )
-    return msgspec.json.encode(body)
 
 
 def _attached(order: Order, terms: TradeTerms) -> tuple[AttachedBody, ...]:
@@ -92,17 +94,49 @@ def _attached(order: Order, terms: TradeTerms) -> tuple[AttachedBody, ...]:
     return (body,)
 
 
-class CancelBody(msgspec.Struct, omit_defaults=True):
-    instId: str
+class CancelBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    instId: str = ""
+    instIdCode: int | None = None
     ordId: str = ""
     clOrdId: str = ""
 
 
-def cancel_body(order: Order) -> bytes:
+def cancel_body(order: Order) -> CancelBody:
     """Body of trade/cancel-order; by venue id when it is known (an algo's order has no client id)."""
-    by_id = CancelBody(order.intent.symbol, ordId=order.venue_order_id)
-    by_name = CancelBody(order.intent.symbol, clOrdId=order.client_order_id)
-    return msgspec.json.encode(by_id if order.venue_order_id else by_name)
+    if order.venue_order_id:
+        return CancelBody(instId=order.intent.symbol, ordId=order.venue_order_id)
+    return CancelBody(instId=order.intent.symbol, clOrdId=order.client_order_id)
+
+
+class AmendBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    instId: str = ""
+    instIdCode: int | None = None
+    ordId: str = ""
+    clOrdId: str = ""
+    reqId: str = ""
+    newSz: str = ""
+    newPx: str = ""
+
+
+def amend_body(order: Order, change: Amendment) -> AmendBody:
+    """Body of trade/amend-order. A refused amendment leaves the order as it is (cxlOnFail is not sent)."""
+    known = order.venue_order_id
+    return AmendBody(
+        instId=order.intent.symbol,
+        ordId=known,
+        clOrdId="" if known else order.client_order_id,
+        reqId=change.request_id,
+        newSz="" if change.contracts is None else plain(change.contracts),
+        newPx="" if change.price is None else plain(change.price),
+    )
+
+
+Body = OrderBody | CancelBody | AmendBody
+
+
+def for_socket(body: Body, code: int) -> Body:
+    """The same request as the socket takes it: the instrument by its number."""
+    return msgspec.structs.replace(body, instId="", instIdCode=code)
 
 
 class AlgoBody(msgspec.Struct, omit_defaults=True):

@@ -8,7 +8,7 @@ https://www.okx.com/docs-v5/en/#overview-rest-authentication
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeVar
 from urllib.parse import urlencode
 
@@ -30,6 +30,7 @@ from engine.exchange.okx.sign import Credentials, rest_headers
 
 log = structlog.get_logger()
 T = TypeVar("T")
+Verdict = Ack | VenueError  # on one order of a request
 
 _READ_ATTEMPTS: Final = 3
 _READ_BUDGET_S: Final = 15.0
@@ -44,7 +45,7 @@ class _Call(msgspec.Struct, frozen=True):
     kind: Kind
     query: str = ""
     body: bytes = b""
-    symbol: str = ""
+    symbols: tuple[str, ...] = ("",)  # what the rate limit counts: one of each order
     private: bool = True
 
     @property
@@ -83,7 +84,7 @@ class RestClient:
         self._config = config
         self._clock = clock
         self._credentials = Credentials(config.api_key, config.secret, config.passphrase)
-        self._limits = RateLimits(enabled=config.rate_limits, longest_wait_s=config.timeouts.queue)
+        self.limits = RateLimits(enabled=config.rate_limits, longest_wait_s=config.timeouts.queue)
         self._session: aiohttp.ClientSession | None = None
         self._synced_s: float | None = None
         self.offset_ns = 0  # venue time minus engine time
@@ -104,7 +105,7 @@ class RestClient:
         self, endpoint: str, query: Mapping[str, str] | None = None, *, symbol: str = "", private: bool = True
     ) -> bytes:
         """Read, at most three times. Raises Rejected, Unavailable, VenueMisconfigured."""
-        call = _Call("GET", endpoint, Kind.READ, urlencode(query or {}), b"", symbol, private)
+        call = _Call("GET", endpoint, Kind.READ, urlencode(query or {}), b"", (symbol,), private)
         async for attempt in stamina.retry_context(
             on=_retry, attempts=_READ_ATTEMPTS, timeout=_READ_BUDGET_S, wait_jitter=0.2
         ):
@@ -114,24 +115,33 @@ class RestClient:
 
     async def change(self, endpoint: str, body: bytes, *, symbol: str = "") -> bytes:
         """Send something that has no `sCode` of its own (leverage). Once. Raises also OutcomeUnknown."""
-        return await self._call(_Call("POST", endpoint, Kind.WRITE, "", body, symbol), items=False)
+        return await self._call(_Call("POST", endpoint, Kind.WRITE, "", body, (symbol,)), items=False)
 
     async def trade(self, endpoint: str, body: bytes, *, symbol: str) -> Ack:
-        """Send one order, cancel, amendment or algo, once, and return its acknowledgement.
+        """Send one algo, its change or its cancel, once, and return the acknowledgement.
 
         Raises Rejected, Unavailable, OutcomeUnknown, VenueMisconfigured by the item's own code.
         """
-        answer = await self._call(_Call("POST", endpoint, Kind.WRITE, "", body, symbol), items=True)
+        (verdict,) = await self.items(endpoint, body, symbols=(symbol,))
+        if isinstance(verdict, VenueError):
+            raise verdict
+        return verdict
+
+    async def items(self, endpoint: str, body: bytes, *, symbols: tuple[str, ...]) -> list[Verdict]:
+        """Send a request about `len(symbols)` orders, once; the verdict on each, in their order.
+
+        Raises Rejected, Unavailable, OutcomeUnknown, VenueMisconfigured for the request as a whole.
+        """
+        answer = await self._call(_Call("POST", endpoint, Kind.WRITE, "", body, symbols), items=True)
         try:
             acks = decode_acks(answer)
         except CodecError as error:
             raise OutcomeUnknown(f"{endpoint}: {error}") from error
-        if not acks:
-            raise OutcomeUnknown(f"{endpoint} was answered without a verdict")
-        if acks[0].sCode != _OK:
-            self._count(acks[0].sCode)
-            raise venue_error(acks[0].sCode, acks[0].message or endpoint, Kind.WRITE)
-        return acks[0]
+        found = verdicts(acks, len(symbols), endpoint)
+        for verdict in found:
+            if isinstance(verdict, VenueError):
+                self._count(verdict.code)
+        return found
 
     async def sync_clock(self) -> int:
         """Measure the venue's clock against the engine's; returns the offset in ns. Raises Unavailable."""
@@ -148,7 +158,7 @@ class RestClient:
     async def _call(self, call: _Call, *, items: bool) -> bytes:
         if call.private:
             await self._sync_if_due()
-        await self._limits.acquire(call.name, call.symbol)
+        await self.limits.acquire(call.name, *call.symbols)
         try:
             return await self._once(call, items=items)
         except VenueMisconfigured as error:
@@ -239,6 +249,15 @@ async def _mark_sent(
     trace = getattr(context, "trace_request_ctx", None)
     if isinstance(trace, _Sent):
         trace.sent = True
+
+
+def verdicts(acks: Sequence[Ack], count: int, what: str) -> list[Verdict]:
+    """What each item's own code says. Raises OutcomeUnknown when there is not one for each of `count`."""
+    if len(acks) != count:
+        raise OutcomeUnknown(f"{what} was answered with {len(acks)} verdicts for {count}")
+    return [
+        ack if ack.sCode == _OK else venue_error(ack.sCode, ack.message or what, Kind.WRITE) for ack in acks
+    ]
 
 
 def readable(decode: Callable[[bytes], T], body: bytes) -> T:

@@ -34,6 +34,7 @@ _LOGIN_CODES: Final = frozenset({"60004", "60006", "60009", "60011", "63999", *_
 _UPGRADE: Final = "64008"
 _TOO_FREQUENT: Final = "60014"
 _TIMEOUT: Final = "no answer"
+OPERATION: Final = "o"  # ids of order operations start so, those of subscriptions with s
 
 
 class Phase(Enum):
@@ -193,6 +194,8 @@ class Session:
         return []
 
     def _on_error(self, event: Event, now_s: float) -> list[Action]:
+        if event.id.startswith(OPERATION):
+            return [Answer(OperationAck("", event.id, event.code, event.msg))]
         if self.phase is Phase.LOGIN or event.code in _LOGIN_CODES:
             return self._login_refused(event)
         if event.code == _TOO_FREQUENT:

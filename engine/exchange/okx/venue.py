@@ -1,8 +1,8 @@
-"""One OKX account behind the Venue port: orders by REST, news by the private sockets."""
+"""One OKX account behind the Venue port: requests by socket or REST, news by the private sockets."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -10,7 +10,7 @@ import structlog
 
 from engine.clock import Clock
 from engine.config.exchange import OkxConfig
-from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
+from engine.core.errors import OutcomeUnknown, Rejected, Unavailable, VenueError
 from engine.core.instruments import Instrument
 from engine.core.ledger import VenueFunding
 from engine.core.orders import ZERO, ExecutionReport, Order, OrderState, Purpose
@@ -19,13 +19,21 @@ from engine.exchange.okx.errors import is_duplicate
 from engine.exchange.okx.history import History
 from engine.exchange.okx.links import Network
 from engine.exchange.okx.numbers import ms_to_ns, plain
+from engine.exchange.okx.order_entry import AMEND, CANCEL, PLACE, OrderEntry
 from engine.exchange.okx.orders_wire import FillRecord, OrderRecord, OrderSums, Origin
 from engine.exchange.okx.origins import Origins, ours
 from engine.exchange.okx.private_stream import PrivateStream
 from engine.exchange.okx.protections import Protections
-from engine.exchange.okx.requests_wire import TradeTerms, cancel_body, leverage_body, order_body
-from engine.exchange.okx.rest import RestClient, readable, understood
+from engine.exchange.okx.requests_wire import (
+    TradeTerms,
+    amend_body,
+    cancel_body,
+    leverage_body,
+    order_body,
+)
+from engine.exchange.okx.rest import RestClient, Verdict, readable, understood
 from engine.exchange.ports import (
+    Amendment,
     PositionMode,
     Protection,
     ProtectionRequest,
@@ -53,12 +61,16 @@ class OkxVenue:
             self.position_mode, config.margin_mode, config.trigger_price, config.order_tag
         )
         self._origins = Origins()
+        self._codes: dict[str, int] = {}  # symbol → how the socket names it
         self._net: dict[str, Decimal] = {}  # symbol → signed contracts, where the account nets
         self._owners: dict[str, tuple[Origin, Decimal]] = {}  # venue order id → whose, and its size
         self.rest = RestClient(config, clock)
         self._history = History(self.rest)
         self._protections = Protections(self.rest, self._history, self._origins, self._terms)
         self.stream = PrivateStream(config, self.rest, clock, self._origins, network or Network.of(config))
+        self._entry = OrderEntry(
+            self.rest, self.stream.operations, self._codes, socket=config.order_entry == "websocket"
+        )
 
     async def run(self) -> None:
         """Keep the account's sockets open until cancelled. Raises VenueMisconfigured."""
@@ -85,6 +97,7 @@ class OkxVenue:
     async def instruments(self) -> tuple[Instrument, ...]:
         body = await self.rest.get("public/instruments", {"instType": "SWAP"}, private=False)
         found = readable(reference_wire.decode_instruments, body)
+        self._codes |= {each.symbol: each.inst_id_code for each in found if each.inst_id_code is not None}
         return tuple(each for each in found if each.settle == self._config.settle_currency)
 
     async def balance(self) -> VenueBalance:
@@ -123,25 +136,32 @@ class OkxVenue:
 
     async def submit(self, order: Order) -> ExecutionReport:
         """Send once. A client id that is in use means that an earlier request got through: ask for it."""
-        intent = order.intent
-        self._origins.expect(order)
-        body = order_body(order, self._terms, reduce_only=self._reduces(order))
-        try:
-            ack = await self.rest.trade("trade/order", body, symbol=intent.symbol)
-        except Rejected as error:
-            if is_duplicate(error.code):
-                raise OutcomeUnknown(str(error), error.code) from error
-            raise
-        now = self._clock.now_ns()
+        (answer,) = await self.submit_many([order])
+        if isinstance(answer, VenueError):
+            raise answer
+        return answer
+
+    async def submit_many(self, orders: Sequence[Order]) -> tuple[ExecutionReport | VenueError, ...]:
+        for order in orders:
+            self._origins.expect(order)
+        bodies = [order_body(order, self._terms, reduce_only=self._reduces(order)) for order in orders]
+        verdicts = await self._entry.send(PLACE, bodies)
+        return tuple(self._answer(order, verdict) for order, verdict in zip(orders, verdicts, strict=True))
+
+    def _answer(self, order: Order, verdict: Verdict) -> ExecutionReport | VenueError:
+        if isinstance(verdict, VenueError):
+            taken = isinstance(verdict, Rejected) and is_duplicate(verdict.code)
+            return OutcomeUnknown(str(verdict), verdict.code) if taken else verdict
+        intent, now = order.intent, self._clock.now_ns()
         return ExecutionReport(
             client_order_id=order.client_order_id,
-            venue_order_id=ack.ordId,
+            venue_order_id=verdict.ordId,
             symbol=intent.symbol,
             side=intent.side,
             position_side=intent.position_side if self.position_mode is PositionMode.LONG_SHORT else None,
             state=OrderState.NEW,
             contracts=intent.contracts,
-            ts_event=ms_to_ns(ack.ts) or now,
+            ts_event=ms_to_ns(verdict.ts) or now,
             ts_recv=now,
         )
 
@@ -161,7 +181,19 @@ class OkxVenue:
 
     async def cancel(self, order: Order) -> None:
         """Raises Rejected when it is gone already; then a query tells how it ended."""
-        await self.rest.trade("trade/cancel-order", cancel_body(order), symbol=order.intent.symbol)
+        _raise(await self.cancel_many([order]))
+
+    async def cancel_many(self, orders: Sequence[Order]) -> tuple[VenueError | None, ...]:
+        return _errors(await self._entry.send(CANCEL, [cancel_body(order) for order in orders]))
+
+    async def amend(self, order: Order, change: Amendment) -> None:
+        """Raises Rejected when it is gone already or cannot be so; the outcome comes as an event."""
+        _raise(await self.amend_many([(order, change)]))
+
+    async def amend_many(self, changes: Sequence[tuple[Order, Amendment]]) -> tuple[VenueError | None, ...]:
+        return _errors(
+            await self._entry.send(AMEND, [amend_body(order, change) for order, change in changes])
+        )
 
     async def query(self, order: Order) -> ExecutionReport | None:
         """An order that was taken once and is in no list any more was cancelled unfilled (OKX: after 2 h)."""
@@ -249,6 +281,16 @@ class OkxVenue:
         for position in positions:
             if position.position_side is None:
                 self._net[position.symbol] = position.contracts
+
+
+def _errors(verdicts: Iterable[Verdict]) -> tuple[VenueError | None, ...]:
+    return tuple(verdict if isinstance(verdict, VenueError) else None for verdict in verdicts)
+
+
+def _raise(errors: Iterable[VenueError | None]) -> None:
+    for error in errors:
+        if error is not None:
+            raise error
 
 
 def _executions(
