@@ -103,6 +103,7 @@ def one(**changes: Any) -> str:
         (one(signal="reduce_position", close_fraction=1.5), "close_fraction"),
         (one(signal="move_stop"), "no_position"),
         (one(symbol="ETH", signal="move_stop", stop_loss=2900), "stop_side"),
+        (one(symbol="ETH", signal="move_stop", stop_loss=3100), "stop_loosened"),
     ],
 )
 def test_A1_unreadable_answer_is_refused_with_its_reason(text: str, reason: str) -> None:
@@ -188,6 +189,14 @@ def test_whole_fraction_closes_and_stop_moves_on_the_right_side() -> None:
     moved = read('{"decisions": [{"symbol": "ETH", "signal": "move_stop", "stop_loss": 3010.5}]}')
     assert whole.actions[0].act is Act.CLOSE
     assert moved.actions[0].stop_loss == Decimal("3010.5")
+
+
+def test_stop_moves_toward_more_risk_only_where_that_is_allowed() -> None:
+    answer = '{"decisions": [{"symbol": "ETH", "signal": "move_stop", "stop_loss": 3100}]}'
+    loose = AnswerRules(limits=RiskConfig(allow_stop_loosening=True), major_coins=RULES.major_coins)
+    assert read(answer, loose).actions[0].stop_loss == Decimal(3100)
+    with pytest.raises(DecisionRefused, match="farther than the present one"):
+        read(answer)
 
 
 def test_stop_may_be_left_out_only_where_the_trader_needs_none() -> None:

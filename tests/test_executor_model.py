@@ -68,7 +68,10 @@ async def test_decision_is_recorded_with_all_that_led_to_it(desk: Desk) -> None:
     assert record.decision.prices[BTC] == 90_000.0
     assert record.decision.decider == "demo"
     assert record.decision.ts_decided >= record.ts_started > 0
-    assert (record.model, record.prompt_version) == ("rules-only-demo", "system/default@1 user/default@1")
+    assert (record.model, record.prompt_version) == (
+        "rules-only-demo",
+        "system/default@1+rules@2 user/default@1",
+    )
     assert len(record.prompt_digest) == 64
     sent = desk.served.bodies[0]["messages"]
     assert [message["content"] for message in sent] == [record.system_prompt, record.user_prompt]  # type: ignore[attr-defined]

@@ -156,15 +156,15 @@ def test_budget_is_kept_or_only_what_may_not_be_cut_is_left(budget: int) -> None
 
 def test_what_was_left_out_is_said_in_the_prompt() -> None:
     pair = LIBRARY.pair()
-    smaller = pair.render(full_context(), 3000)
+    smaller = pair.render(full_context(), 3200)
     assert "Left out to keep this short: closes before the newest 10" in smaller.user
-    assert smaller.tokens <= 3000 < pair.render(full_context(), BIG).tokens
+    assert smaller.tokens <= 3200 < pair.render(full_context(), BIG).tokens
 
 
 @pytest.mark.parametrize("name", LIBRARY.names("system"))
 def test_every_personality_names_the_rules(name: str) -> None:
     prompt = LIBRARY.pair(name).render(full_context(), BIG)
-    assert prompt.version == f"system/{name}@1 user/default@1"
+    assert prompt.version == f"system/{name}@1+rules@2 user/default@1"
     for needed in ("null", "JSON", "buy_to_enter", "sell_to_enter", SOL, "0.1 %", "invalidation_condition"):
         assert needed in prompt.system
     assert not re.search(r"\{[{%#]", prompt.system + prompt.user)
@@ -176,7 +176,7 @@ def test_there_are_three_personalities_beside_the_default() -> None:
 
 def test_paths_of_nof0_find_templates_of_the_same_name() -> None:
     pair = LIBRARY.pair("prompts/manager/aggressive_short.tmpl", "prompts/executor/default_prompt.tmpl")
-    assert pair.render(full_context(), BIG).version == "system/aggressive_short@1 user/default@1"
+    assert pair.render(full_context(), BIG).version == "system/aggressive_short@1+rules@2 user/default@1"
 
 
 HEADER = "{#-\nname: x\nversion: 1\nschema: edgewise.decision/1\n-#}\n"

@@ -29,6 +29,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     stop_loss_enabled: bool = True  # an entry without a stop is refused
     take_profit_enabled: bool = False  # an entry without a target is refused
     max_stop_distance_pct: Percent = Decimal(20)
+    allow_stop_loosening: bool = False  # a stop may be moved away from the price, toward more risk
     risk_per_trade_pct: Percent = Decimal(2)  # of equity, from entry to stop
     max_spread_bps: Positive = Decimal(20)
     max_price_age: Duration = Duration(10)

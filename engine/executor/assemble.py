@@ -72,6 +72,7 @@ def _limits(rules: AnswerRules) -> Limits:
         min_confidence_pct=risk.min_confidence,
         stop_loss_required=risk.stop_loss_enabled,
         take_profit_required=risk.take_profit_enabled,
+        stop_may_loosen=risk.allow_stop_loosening,
         fee_pct_round_trip=FEE_PCT_ROUND_TRIP,
     )
 

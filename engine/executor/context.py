@@ -21,6 +21,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     min_confidence_pct: Decimal
     stop_loss_required: bool
     take_profit_required: bool
+    stop_may_loosen: bool
     fee_pct_round_trip: Decimal  # of notional
 
 

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from engine.config.manager import RiskConfig
-from engine.core.decisions import Act, Action, Decision, Wakeup
+from engine.core.decisions import Act, Action, Decision, PositionView, Wakeup
 from engine.core.errors import ConfigError, DecisionRefused
 from engine.core.instruments import coin, venue_symbol
 from engine.core.orders import PositionSide
@@ -225,4 +225,13 @@ class _Reader:
         elif (price - wire.stop_loss) * position.side.sign <= 0:
             side = "below" if position.side is PositionSide.LONG else "above"
             self._refuse("stop_side", f"{where}: stop_loss {wire.stop_loss} must be {side} {price}")
+        elif self._loosens(wire.stop_loss, position):
+            detail = f"stop_loss {wire.stop_loss} is farther than the present one, {position.stop_loss}"
+            self._refuse("stop_loosened", f"{where}: {detail}; a stop only moves toward less risk")
         return msgspec.structs.replace(draft, stop_loss=wire.stop_loss or None)
+
+    def _loosens(self, stop_loss: Decimal, position: PositionView) -> bool:
+        """Whether the stop would move toward more risk, and may not."""
+        if position.stop_loss is None or self._rules.limits.allow_stop_loosening:
+            return False
+        return (stop_loss - position.stop_loss) * position.side.sign < 0

@@ -8,6 +8,7 @@ from pathlib import Path, PurePath
 from typing import Final
 
 import jinja2
+import jinja2.meta
 import msgspec
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -48,10 +49,12 @@ class PromptLibrary:
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or prompts_folder()
+        self._loader = jinja2.FileSystemLoader(self._folder)
         self._environment = ImmutableSandboxedEnvironment(
-            loader=jinja2.FileSystemLoader(self._folder),
+            loader=self._loader,
             undefined=jinja2.StrictUndefined,
             autoescape=False,
+            auto_reload=False,  # an edit counts from the next start, when its version is read too
             trim_blocks=True,
             lstrip_blocks=True,
         )
@@ -78,17 +81,29 @@ class PromptLibrary:
         return self._load(f"{kind}/{stem}.j2")
 
     def _load(self, path: str) -> Template:
-        header = _HEADER.match((self._folder / path).read_text(encoding="utf-8"))
+        """A template with its version and the versions of those that it includes."""
+        try:
+            body = self._environment.get_template(path)
+            included = jinja2.meta.find_referenced_templates(self._environment.parse(self._source(path)))
+            facts = self._header(path)
+            version = f"{path.removesuffix('.j2')}@{facts['version']}"
+            for other in sorted(each for each in included if each):
+                version += f"+{PurePath(other).stem}@{self._header(other)['version']}"
+        except jinja2.TemplateError as error:
+            raise ConfigError(f"{self._folder / path}: {error}") from error
+        return Template(body, version)
+
+    def _source(self, path: str) -> str:
+        return self._loader.get_source(self._environment, path)[0]
+
+    def _header(self, path: str) -> dict[str, str]:
+        header = _HEADER.match(self._source(path))
         facts = _facts(header[1].splitlines() if header else [])
         if missing := [key for key in _KEYS if not facts.get(key)]:
             raise ConfigError(f"{self._folder / path}: the header comment lacks {', '.join(missing)}")
         if facts["schema"] != SCHEMA_NAME:
             raise ConfigError(f"{self._folder / path}: schema {facts['schema']!r}, expected {SCHEMA_NAME!r}")
-        try:
-            body = self._environment.get_template(path)
-        except jinja2.TemplateError as error:
-            raise ConfigError(f"{self._folder / path}: {error}") from error
-        return Template(body, f"{path.removesuffix('.j2')}@{facts['version']}")
+        return facts
 
 
 class Template:
