@@ -347,6 +347,7 @@ async def test_sockets_are_cut_silenced_refused_and_told_of_an_upgrade_on_demand
             await venue.sim("faults", {"kind": "garbage"})
             with pytest.raises(ValueError, match="Expecting"):
                 json.loads(await socket.ws.receive_str())
+            assert (await socket.ws.receive()).type is aiohttp.WSMsgType.BINARY
             await venue.sim("faults", {"kind": "silence", "seconds": 60})
             await socket.ws.send_str("ping")
             with pytest.raises(TimeoutError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,6 +14,7 @@ from engine.cli.startup import fail_clearly
 
 if TYPE_CHECKING:
     from engine.clock import Clock
+    from engine.exchange.simulator.faults import Fault
     from engine.exchange.simulator.venue import Venue
 
 
@@ -39,12 +41,31 @@ def simulator(
     wall_epoch: Annotated[int, typer.Option(help="Wall time (ns) at which engine time is --epoch.")] = 0,
     state: Annotated[Path | None, typer.Option(help="Folder that keeps the accounts.")] = None,
     position_mode: Annotated[str, typer.Option(help="long_short or net.")] = "long_short",
+    latency_ms: Annotated[
+        int, typer.Option(help="How long orders travel to the book, ms of engine time.", min=0, max=60_000)
+    ] = 0,
+    faults: Annotated[
+        Path | None,
+        typer.Option(help="Faults that come by themselves, in YAML.", exists=True, dir_okay=False),
+    ] = None,
+    list_faults: Annotated[
+        bool, typer.Option("--list-faults", help="Name the kinds of faults and what each does; then end.")
+    ] = False,
     no_rate_limit: Annotated[bool, typer.Option("--no-rate-limit", help="Answer any number.")] = False,
 ) -> None:
-    """Serve OKX's protocol on this machine: REST and WebSockets, accounts, a market, no money."""
+    """Serve OKX's protocol on this machine: REST and WebSockets, accounts, a market, no money.
+
+    While it runs, POST /sim/faults begins a fault ({"kind": "drop_after", "path": "trade/order"}), GET shows
+    those that wait, DELETE ends them all; /sim/state counts what came in.
+    """
     from engine.clock import ScaledClock, SystemClock
     from engine.exchange.simulator.build import Plan, build
+    from engine.exchange.simulator.faults import MEANINGS, read_faults
 
+    if list_faults:
+        for fault, meaning in MEANINGS.items():
+            print(f"{fault.value:<16}{meaning}")
+        return
     clock: Clock = ScaledClock(speed, epoch, wall_epoch) if epoch else SystemClock()
     kind: Literal["generated", "recorded", "manual"] = "generated"
     kind = "recorded" if replay else "manual" if manual else kind
@@ -61,19 +82,20 @@ def simulator(
                 folder=state,
                 position_mode=position_mode,
                 rate_limits=not no_rate_limit,
+                latency_ms=latency_ms,
             ),
             clock,
         )
-        asyncio.run(_serve(venue, port))
+        asyncio.run(_serve(venue, port, read_faults(faults, os.environ) if faults else ()))
 
 
-async def _serve(venue: Venue, port: int) -> None:
+async def _serve(venue: Venue, port: int, faults: tuple[Fault, ...]) -> None:
     from engine.exchange.simulator.server import Server
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = Server(venue, port)
+    server = Server(venue, port, faults=faults)
     async with server.running():
         print(f"REST    http://127.0.0.1:{server.port}", flush=True)
         print(f"sockets ws://127.0.0.1:{server.port}/ws/v5/public, /private, /business", flush=True)

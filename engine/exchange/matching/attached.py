@@ -17,6 +17,8 @@ def arm_attached(step: Step, account: Account, order: VenueOrder) -> None:
     if not order.filled:
         return
     for attached in order.attached:
+        if attached.fail_code:
+            continue
         algo = VenueAlgo(
             account=account.name,
             algo_id=step.new_id(),

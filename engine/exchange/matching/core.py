@@ -61,6 +61,19 @@ class MatchingCore(Queries):
         else:
             market.instrument = instrument
 
+    def change_instrument(self, instrument: Instrument) -> None:
+        """As set_instrument. Refused 51001 when unlisted, 51000 for a new contract value under positions."""
+        known = self._state.market(instrument.symbol).instrument
+        held = (each for account in self._state.accounts.values() for each in account.open_holdings())
+        revalued = instrument.contract_value != known.contract_value
+        if revalued and any(holding.symbol == instrument.symbol for holding in held):
+            raise VenueRefusal("51000", "The contract value can't change while there are positions.")
+        self.set_instrument(instrument)
+
+    def set_partial_fills(self, *, on: bool) -> None:
+        """While on, no execution takes more than half of what an order still wants, and a FOK never fills."""
+        self._state.partial_fills = on
+
     def on_book(
         self, symbol: str, bids: Sequence[PriceLevel], asks: Sequence[PriceLevel], ts: int
     ) -> list[Event]:

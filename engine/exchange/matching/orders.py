@@ -138,13 +138,18 @@ def enter(step: Step, account: Account, order_id: str) -> None:
         if market.book.crosses(order.side, order.price):
             end(step, account, order, BY_POST_ONLY)
             return
-    elif order.ord_type is OrdType.FOK and market.book.available(order.side, order.price) < order.remaining:
+    elif order.ord_type is OrdType.FOK and not _fills_whole(step, market, order):
         end(step, account, order, BY_FOK)
         return
     else:
         order = _take(step, account, market, order)
     _settle_entry(step, account, market, order)
     settle(step, account, order.symbol)
+
+
+def _fills_whole(step: Step, market: Market, order: VenueOrder) -> bool:
+    offered = market.book.available(order.side, order.price)
+    return offered >= order.remaining and not step.state.partial_fills
 
 
 def _settle_entry(step: Step, account: Account, market: Market, order: VenueOrder) -> None:
@@ -166,9 +171,10 @@ def _settle_entry(step: Step, account: Account, market: Market, order: VenueOrde
 
 
 def _take(step: Step, account: Account, market: Market, order: VenueOrder) -> VenueOrder:
-    for price, size in market.book.take(order.side, executable(account, order), order.price):
+    left = _portion(step, account, order)
+    for price, size in market.book.take(order.side, left, order.price):
         order = book_execution(step, account, order, Execution(price=price, size=size))
-    left = executable(account, order)
+        left -= size
     bps = step.options.beyond_depth_bps
     if left <= 0 or order.price is not None or bps is None:
         return order
@@ -187,6 +193,15 @@ def executable(account: Account, order: VenueOrder) -> Decimal:
     return min(order.remaining, held)
 
 
+def _portion(step: Step, account: Account, order: VenueOrder) -> Decimal:
+    """What one execution may take: everything, or half where fills are partial on demand, at least a lot."""
+    wanted = executable(account, order)
+    if not step.state.partial_fills:
+        return wanted
+    instrument = step.state.market(order.symbol).instrument
+    return min(wanted, max(instrument.floor_size(wanted / 2), instrument.lot_size))
+
+
 def match_book(step: Step, market: Market) -> None:
     """Fill resting orders that the new book crosses, at their own price, with what it offers there."""
     for resting in market.resting:
@@ -198,7 +213,7 @@ def match_book(step: Step, market: Market) -> None:
         if market.book.crosses(resting.side, resting.price):
             account, order = _resting_order(step, resting)
             if order is not None:
-                offered = market.book.take(resting.side, executable(account, order), resting.price)
+                offered = market.book.take(resting.side, _portion(step, account, order), resting.price)
                 _fill_maker(step, account, order, sum((size for _, size in offered), ZERO))
 
 
@@ -212,7 +227,7 @@ def match_trade(step: Step, market: Market, print_: Execution, taker: Side) -> N
         account, order = _resting_order(step, resting)
         if order is None:
             continue
-        size = executable(account, order)
+        size = _portion(step, account, order)
         if distance == 0:
             if resting.queue_ahead is None:
                 continue

@@ -33,6 +33,10 @@ class Queries:
     def accounts(self) -> tuple[str, ...]:
         return tuple(self._state.accounts)
 
+    def symbols(self) -> tuple[str, ...]:
+        """The listed swaps."""
+        return tuple(self._state.markets)
+
     def position_mode(self, account: str) -> PositionMode:
         return self._state.account(account).position_mode
 

@@ -154,6 +154,7 @@ class VenueState(msgspec.Struct, kw_only=True):
     markets: dict[str, Market] = {}
     accounts: dict[str, Account] = {}
     travelling: list[Travelling] = []  # by time
+    partial_fills: bool = False  # a fault on demand: see MatchingCore.set_partial_fills
     undelivered: list[Event] = []  # caused by the passing of time in a call that was then refused
 
     def market(self, symbol: str) -> Market:

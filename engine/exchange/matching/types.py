@@ -81,6 +81,7 @@ class AttachedAlgo(msgspec.Struct, frozen=True, kw_only=True):
     sl_trigger: Decimal | None = None
     sl_price: Decimal = Decimal(-1)
     sl_trigger_type: TriggerType = TriggerType.LAST
+    fail_code: str = ""  # given by the venue: why it will never come to life
 
 
 class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+from zlib import crc32
+
 from engine.exchange.simulator.source import Levels, Quote
 from engine.exchange.simulator.text import Row, ms, num
 from engine.exchange.simulator.wire_market import levels
 
+_SUMMED = 25
 _STEP = 7  # numbers rise by more than one, as the venue's do
 
 
@@ -39,6 +43,16 @@ class BookFeed:
     def heartbeat(self, now_ns: int) -> Row:
         """Says that nothing has changed: no levels, and the number follows itself."""
         return self._row([], [], now_ns, self.number)
+
+    def checksum(self) -> int:
+        """CRC-32 of the best 25 levels as subscribers have them, which the venue sent until June 2026."""
+        told = self._told
+        if told is None:
+            return 0
+        sides = zip_longest(told.bids[:_SUMMED], told.asks[:_SUMMED])
+        words = [num(value) for pair in sides for level in pair if level for value in level]
+        unsigned = crc32(":".join(words).encode())
+        return unsigned - (1 << 32) if unsigned >> 31 else unsigned
 
     def break_chain(self) -> None:
         """Lose a number, so that the next update does not follow what subscribers have (a fault)."""

@@ -10,6 +10,8 @@ import msgspec
 
 from engine.clock import Clock
 from engine.core.errors import ConfigError
+from engine.core.times import NS_PER_MS
+from engine.exchange.matching.options import Latency, MatchingOptions
 from engine.exchange.matching.types import AccountSpec
 from engine.exchange.ports import PositionMode
 from engine.exchange.simulator.auth import WINDOW_S, Credentials, Gatekeeper
@@ -43,6 +45,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path | None = None
     position_mode: str = "long_short"
     rate_limits: bool = True
+    latency_ms: int = 0  # of engine time, that an order, a change or a cancellation travels to the book
 
 
 def build(plan: Plan, clock: Clock) -> Venue:
@@ -53,7 +56,9 @@ def build(plan: Plan, clock: Clock) -> Venue:
     credentials, specs = zip(*(_account(text, mode) for text in plan.accounts), strict=True)
     now = clock.now_ns()
     store = Store(plan.folder) if plan.folder else None
-    world = World(_source(plan, now), specs, store, now)
+    travel_ns = plan.latency_ms * NS_PER_MS
+    latency = Latency(place_ns=travel_ns, cancel_ns=travel_ns, amend_ns=travel_ns)
+    world = World(_source(plan, now), specs, store, now, MatchingOptions(latency=latency))
     return Venue(
         world=world,
         clock=clock,

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.core.instruments import Instrument
 from engine.exchange.matching.core import MatchingCore
 from engine.exchange.matching.records import Event, VenueAlgo, VenueOrder
 from engine.exchange.matching.types import (
@@ -46,6 +47,18 @@ class CancelAllAfter(msgspec.Struct, frozen=True):
     timeout_s: int
 
 
+class ChangeInstrument(msgspec.Struct, frozen=True):
+    """A fault: the venue changes the steps of a market."""
+
+    instrument: Instrument
+
+
+class PartialFills(msgspec.Struct, frozen=True):
+    """A fault: executions never take the whole of an order."""
+
+    on: bool
+
+
 class Outcome(msgspec.Struct, frozen=True):
     """What an input did. `result` is what the request returns, if it returns anything."""
 
@@ -67,11 +80,13 @@ REQUESTS: Final[dict[str, type[Any]]] = {
         CloseRequest,
         CancelAllAfter,
         Nudge,
+        ChangeInstrument,
+        PartialFills,
     )
 }
 
 
-def perform(core: MatchingCore, account: str, body: object, ts: int) -> Outcome:  # noqa: C901 - one line a request
+def perform(core: MatchingCore, account: str, body: object, ts: int) -> Outcome:  # noqa: C901, PLR0911 - a line a request
     """Raises VenueRefusal; nothing changed then."""
     match body:
         case OrderRequest():
@@ -98,4 +113,10 @@ def perform(core: MatchingCore, account: str, body: object, ts: int) -> Outcome:
             return Outcome(events, order)
         case CancelAllAfter(timeout_s):
             return Outcome([], core.cancel_all_after(account, timeout_s, ts))
+        case ChangeInstrument(instrument):
+            core.change_instrument(instrument)
+            return Outcome([])
+        case PartialFills(on):
+            core.set_partial_fills(on=on)
+            return Outcome([])
     raise VenueRefusal("51000", "Parameter error")

@@ -21,7 +21,7 @@ _STATUSES: Final = {
     **{"50001": 503, "50011": 429, "50013": 429, "50026": 500, "50115": 405, "404": 404},
 }
 _NOT_CARRIED_OUT: Final = (FaultKind.DROP_BEFORE, FaultKind.HTTP, FaultKind.CODE)
-_CARRIED_OUT: Final = (FaultKind.DROP_AFTER, FaultKind.CODE_AFTER)
+_CARRIED_OUT: Final = (FaultKind.DROP_AFTER, FaultKind.CODE_AFTER, FaultKind.GARBAGE)
 _READS: Final = {**rest_account.READS, **rest_orders.READS}
 _POSTS: Final[dict[str, Callable[[Venue, str, dict[str, Any]], list[Any]]]] = {
     "trade/close-position": rest_trade.close_position,
@@ -42,13 +42,13 @@ class Rest:
         path = request.match_info["path"]
         raw = await request.read()
         self._venue.requests[path] += 1
-        started_us = self._venue.now() // 1000
+        started_us = self._venue.told_ns() // 1000
         try:
             method = _method(path, request.method)
             account = self._account(request, path, raw)
             if method == "GET" or path not in _ITEMS:  # items are counted where they are carried out
                 self._count(request, path, account)
-            fault = self._venue.faults.take(path, *_NOT_CARRIED_OUT)
+            fault = await rest_trade.hindered(self._venue, path, *_NOT_CARRIED_OUT)
             if fault is not None:
                 return self._broken(request, fault)
             if method == "GET":
@@ -57,13 +57,11 @@ class Rest:
                 answer = self._post(request, account, raw)
         except VenueRefusal as refusal:
             return _refused(refusal)
-        fault = self._venue.faults.take(path, *_CARRIED_OUT)
+        fault = await rest_trade.hindered(self._venue, path, *_CARRIED_OUT)
         if fault is not None:
             return self._broken(request, fault)
-        if delay := self._venue.faults.take(path, FaultKind.DELAY):
-            await self._venue.clock.sleep_real(delay.seconds)
         if method == "POST" and path in _ITEMS:
-            answer |= {"inTime": str(started_us), "outTime": str(self._venue.now() // 1000)}
+            answer |= {"inTime": str(started_us), "outTime": str(self._venue.told_ns() // 1000)}
         return _json(answer)
 
     def _account(self, request: web.Request, path: str, raw: bytes) -> str:
@@ -71,7 +69,7 @@ class Rest:
         if path in rest_market.ROUTES:
             return ""
         prehash = request.method + request.raw_path + raw.decode(errors="replace")
-        return self._venue.gatekeeper.check_request(request.headers, prehash, self._venue.now())
+        return self._venue.gatekeeper.check_request(request.headers, prehash, self._venue.told_ns())
 
     def _count(self, request: web.Request, path: str, account: str) -> None:
         who, scope = account or request.remote or "", request.query.get("instId", "")
@@ -102,7 +100,7 @@ class Rest:
     def _check_life(self, request: web.Request) -> None:
         """The optional header expTime: a request that comes later than its sender wished is dropped."""
         until = request.headers.get("expTime", "")
-        if until.isdigit() and int(until) * NS_PER_MS < self._venue.now():
+        if until.isdigit() and int(until) * NS_PER_MS < self._venue.told_ns():
             raise VenueRefusal("50036", "The expTime can't be earlier than the current system time.")
 
     @staticmethod
@@ -113,6 +111,8 @@ class Rest:
             return web.Response(status=499)
         if fault.kind is FaultKind.HTTP:
             return web.Response(status=fault.status, text="<html>upstream</html>", content_type="text/html")
+        if fault.kind is FaultKind.GARBAGE:
+            return web.Response(body=b'{"code":"0","data":[{"\xff\x00', content_type="application/json")
         return _refused(VenueRefusal(fault.code, "On demand"))
 
 

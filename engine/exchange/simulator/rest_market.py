@@ -25,7 +25,7 @@ _KINDS: Final = frozenset(["SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENT
 
 
 def time(venue: Venue, query: Query) -> Rows:
-    return [{"ts": ms(venue.now())}]
+    return [{"ts": ms(venue.told_ns())}]
 
 
 def instruments(venue: Venue, query: Query) -> Rows:

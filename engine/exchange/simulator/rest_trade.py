@@ -10,7 +10,7 @@ import msgspec
 from engine.exchange.matching.records import VenueAlgo, VenueOrder
 from engine.exchange.matching.types import AlgoRequest, OrderRequest, VenueRefusal
 from engine.exchange.simulator import parse, text
-from engine.exchange.simulator.faults import FaultKind
+from engine.exchange.simulator.faults import Fault, FaultKind
 from engine.exchange.simulator.requests import CancelAllAfter
 from engine.exchange.simulator.venue import Venue
 
@@ -53,7 +53,7 @@ def _item(venue: Venue, account: str, endpoint: str, body: Body) -> text.Row:
         "sMsg": "",
         "subCode": "",
         "tag": str(body.get("tag") or ""),
-        "ts": text.ms(venue.now()),
+        "ts": text.ms(venue.told_ns()),
     }
     if algo:
         row["clOrdId"] = ""
@@ -73,13 +73,24 @@ def _item(venue: Venue, account: str, endpoint: str, body: Body) -> text.Row:
 def _carry_out(venue: Venue, account: str, request: msgspec.Struct) -> object:
     if isinstance(request, OrderRequest):
         venue.orders_received[f"{account}:{request.client_order_id}"] += 1
-        if request.attached and venue.faults.take("order", FaultKind.REFUSE_ATTACHED):
-            request = msgspec.structs.replace(request, attached=())
-    elif isinstance(request, AlgoRequest):
-        fault = venue.faults.take("order-algo", FaultKind.REFUSE_ALGO)
-        if fault is not None:
+        if fault := venue.faults.take("order", FaultKind.REFUSE_ORDER):
             raise VenueRefusal(fault.code, "Refused on demand")
+        if request.attached and (fault := venue.faults.take("order", FaultKind.REFUSE_ATTACHED)):
+            failed = tuple(msgspec.structs.replace(a, fail_code=fault.code) for a in request.attached)
+            request = msgspec.structs.replace(request, attached=failed)
+    elif isinstance(request, AlgoRequest) and (
+        fault := venue.faults.take("order-algo", FaultKind.REFUSE_ALGO)
+    ):
+        raise VenueRefusal(fault.code, "Refused on demand")
     return venue.request(account, request).result
+
+
+async def hindered(venue: Venue, path: str, *kinds: FaultKind) -> Fault | None:
+    """The fault of `kinds` that a request of `path` meets now, after the delay that it meets."""
+    late = FaultKind.DELAY if FaultKind.DROP_AFTER in kinds else FaultKind.DELAY_BEFORE
+    if delay := venue.faults.take(path, late):
+        await venue.clock.sleep_real(delay.seconds)
+    return venue.faults.take(path, *kinds)
 
 
 def summary(rows: list[text.Row]) -> tuple[str, str]:

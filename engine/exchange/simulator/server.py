@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -13,10 +13,11 @@ from aiohttp import web
 
 from engine.core.errors import ConfigError
 from engine.exchange.matching.types import VenueRefusal
-from engine.exchange.simulator.faults import Fault, FaultKind
+from engine.exchange.simulator.faults import Fault
+from engine.exchange.simulator.happenings import Happenings
 from engine.exchange.simulator.manual import Nudge
 from engine.exchange.simulator.rest import Rest
-from engine.exchange.simulator.sockets import IDLE_S, SLOW, Socket, serve_socket
+from engine.exchange.simulator.sockets import IDLE_S, SLOW, serve_socket
 from engine.exchange.simulator.venue import Venue
 
 _PUMP_S: Final = 0.1  # real time between pushes of one channel
@@ -28,10 +29,14 @@ log = structlog.get_logger()
 class Server:
     """Serves one venue until its block is left. `port` is the one that was taken when 0 was asked for."""
 
-    def __init__(self, venue: Venue, port: int, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, venue: Venue, port: int, host: str = "127.0.0.1", faults: Iterable[Fault] = ()
+    ) -> None:
+        self._faults = tuple(faults)
         self._venue = venue
         self._host, self.port = host, port
         self._rest = Rest(venue)
+        self._happenings = Happenings(venue)
         self._said_ended = False
 
     @asynccontextmanager
@@ -42,14 +47,26 @@ class Server:
         try:
             await self._listen(runner)
             self._venue.step()
+            await self._begin_faults()
             async with asyncio.TaskGroup() as tasks:
                 pump = tasks.create_task(self._pump(), name="pump")
                 yield
                 pump.cancel()
+        except BaseExceptionGroup as group:
+            if len(group.exceptions) == 1:  # the group is ours: what was raised inside it says it all
+                raise group.exceptions[0] from None
+            raise
         finally:
-            await self._close_all(1001, "going away")
+            await self._happenings.close(1001, "going away")
             await runner.cleanup()
             self._venue.world.close()
+
+    async def _begin_faults(self) -> None:
+        for fault in self._faults:
+            try:
+                await self._happenings.add(fault)
+            except VenueRefusal as refusal:
+                raise ConfigError(f"--faults: {fault.kind.value}: {refusal.message}") from refusal
 
     async def _listen(self, runner: web.AppRunner) -> None:
         try:
@@ -72,12 +89,6 @@ class Server:
     async def _socket(self, request: web.Request) -> web.StreamResponse:
         return await serve_socket(request, self._venue)
 
-    def _sockets(self) -> list[Socket]:
-        return [socket for socket in self._venue.hub.sockets if isinstance(socket, Socket)]
-
-    async def _close_all(self, code: int, reason: str) -> None:
-        await asyncio.gather(*(socket.close(code, reason) for socket in self._sockets()))
-
     # -- time
 
     async def _pump(self) -> None:
@@ -86,6 +97,7 @@ class Server:
         while True:
             self._venue.step()
             self._venue.flush()
+            await self._happenings.tick()
             await self._close_lost(clock.real_s())
             self._say_ended()
             if clock.real_s() >= next_save_s:
@@ -94,11 +106,13 @@ class Server:
             await clock.sleep_real(_PUMP_S)
 
     async def _close_lost(self, now_s: float) -> None:
-        for socket in self._sockets():
+        for socket in self._happenings.sockets():
             if socket.close_code == SLOW:
                 await socket.close(SLOW, "Buffer is full, cannot write data.")
             elif now_s - socket.sent_s > IDLE_S:
                 await socket.close(4004, "No data received in 30s.")
+            elif now_s >= socket.ends_s:
+                await socket.close(1001, "service upgrade")
 
     def _say_ended(self) -> None:
         status = self._venue.world.source.status()
@@ -110,33 +124,12 @@ class Server:
 
     async def _add_fault(self, request: web.Request) -> web.Response:
         try:
-            fault = msgspec.json.decode(await request.read(), type=Fault)
+            await self._happenings.add(msgspec.json.decode(await request.read(), type=Fault))
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             return web.Response(status=400, text=str(error))
-        if not await self._happened(fault):
-            self._venue.faults.add(fault)
+        except VenueRefusal as refusal:
+            return web.Response(status=409, text=refusal.message)
         return web.json_response({"ok": True})
-
-    async def _happened(self, fault: Fault) -> bool:
-        """Do a fault that is of now and of the sockets; False for one that waits for a request."""
-        hub, kind = self._venue.hub, fault.kind
-        if kind is FaultKind.CUT:
-            await self._close_all(1011, "on demand")
-        elif kind is FaultKind.SILENCE:
-            hub.silent_until_s = self._venue.clock.real_s() + fault.seconds
-        elif kind is FaultKind.GARBAGE:
-            for socket in self._sockets():
-                socket.send('{"arg":{"channel":"tickers"},"data":[{"last":')
-        elif kind is FaultKind.NOTICE:
-            for socket in self._sockets():
-                socket.notice()
-        elif kind is FaultKind.SEQUENCE_GAP:
-            hub.market.break_chains()
-        elif kind is FaultKind.SEQUENCE_RESET:
-            hub.market.restart_chains()
-        else:
-            return False
-        return True
 
     async def _show_faults(self, _: web.Request) -> web.Response:
         return web.Response(
@@ -144,8 +137,7 @@ class Server:
         )
 
     async def _clear_faults(self, _: web.Request) -> web.Response:
-        self._venue.faults.clear()
-        self._venue.hub.silent_until_s = 0.0
+        self._happenings.clear()
         return web.json_response({"ok": True})
 
     async def _state(self, _: web.Request) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,11 +12,10 @@ from typing import Any, Final
 import msgspec
 from aiohttp import ClientConnectionResetError, WSMsgType, web
 
-from engine.clock import cancelled
 from engine.exchange.matching.types import VenueRefusal
 from engine.exchange.simulator import rest_trade
 from engine.exchange.simulator import wire_market as wire
-from engine.exchange.simulator.faults import Fault, FaultKind
+from engine.exchange.simulator.faults import FaultKind
 from engine.exchange.simulator.subscriptions import (
     CHANNELS,
     COUNTED,
@@ -46,44 +46,70 @@ _OPERATIONS: Final[dict[str, str]] = {
 }
 
 
+_PUSH: Final = '{"arg":{"channel":"'
+_SPOILING: Final = (FaultKind.DUPLICATE, FaultKind.REORDER, FaultKind.MISSING)
+_DROPS: Final = frozenset([FaultKind.DROP_BEFORE, FaultKind.DROP_AFTER])
+_NOT_CARRIED_OUT: Final = (FaultKind.DROP_BEFORE, FaultKind.CODE)
+_CARRIED_OUT: Final = (FaultKind.DROP_AFTER, FaultKind.CODE_AFTER)
+
+
 class Socket:
     """One connection: a reader that answers, and a writer with a bounded queue (full: closed with 4005)."""
 
     def __init__(self, venue: Venue, path: str, ws: web.WebSocketResponse) -> None:
-        self._venue, self._path, self._ws = venue, path, ws
-        self._queue: asyncio.Queue[str] = asyncio.Queue(_QUEUE)
+        self._venue, self.path, self._ws = venue, path, ws
+        self._queue: asyncio.Queue[str | bytes] = asyncio.Queue(_QUEUE)
+        self._held: dict[str, str] = {}  # by channel: a push that waits for the one after it (a fault)
         self._requests: list[float] = []
         self.account = ""
         self.subscriptions: dict[str, Arg] = {}
         self.conn_id = secrets.token_hex(4)
         self.sent_s = venue.clock.real_s()
         self.close_code = 0
+        self.ends_s = math.inf  # when the venue closes it for an upgrade
 
-    def send(self, text: str) -> None:
+    def send(self, text: str | bytes) -> None:
         """Queue a frame; nothing is queued while the silence fault lasts."""
         if self._venue.clock.real_s() < self._venue.hub.silent_until_s:
             return
         try:
-            self._queue.put_nowait(text)
+            for each in self._spoilt(text):
+                self._queue.put_nowait(each)
         except asyncio.QueueFull:
             self.close_code = SLOW
 
+    def _spoilt(self, text: str | bytes) -> list[str | bytes]:
+        """What is sent instead of a push while faults of pushes wait: it twice, it later, or nothing."""
+        faults = self._venue.faults
+        if not isinstance(text, str) or not text.startswith(_PUSH):
+            return [text]
+        if not self._held and not faults.any_of(*_SPOILING):
+            return [text]
+        channel = text[len(_PUSH) :].partition('"')[0]
+        if (held := self._held.pop(channel, None)) is not None:
+            return [text, held]
+        fault = faults.take(channel, *_SPOILING)
+        if fault is None:
+            return [text]
+        if fault.kind is FaultKind.REORDER:
+            self._held[channel] = text
+        return [text, text] if fault.kind is FaultKind.DUPLICATE else []
+
     async def run(self) -> None:
         """Serve until either side closes."""
-        writer = asyncio.create_task(self._write(), name=f"socket {self.conn_id}")
-        try:
+        async with asyncio.TaskGroup() as self._tasks:
+            writer = self._tasks.create_task(self._write(), name=f"socket {self.conn_id}")
             async for message in self._ws:
                 if message.type is WSMsgType.TEXT:
                     await self._on_text(str(message.data))
-        finally:
-            await cancelled(writer)
+            writer.cancel()  # what is delayed on demand still happens
 
     async def _write(self) -> None:
         with suppress(ClientConnectionResetError):  # the reader ends the connection
             while True:
                 text = await self._queue.get()
                 self.sent_s = self._venue.clock.real_s()
-                await self._ws.send_str(text)
+                await (self._ws.send_str(text) if isinstance(text, str) else self._ws.send_bytes(text))
 
     async def close(self, code: int, reason: str) -> None:
         """Close with a code; a client that does not answer the close is not waited for."""
@@ -91,8 +117,9 @@ class Socket:
             async with asyncio.timeout(1.0):
                 await self._ws.close(code=code, message=reason.encode())
 
-    def notice(self) -> None:
-        """Announce the end of the connection, as the venue does a minute before an upgrade."""
+    def notice(self, ends_s: float) -> None:
+        """Announce the end of the connection at `ends_s`, as the venue does a minute before an upgrade."""
+        self.ends_s = ends_s
         text = "The connection will soon be closed for a service upgrade. Please reconnect."
         self._reply({"event": "notice", "code": "64008", "msg": text})
 
@@ -117,7 +144,11 @@ class Socket:
         if not isinstance(args, list) or not args or not all(isinstance(arg, dict) for arg in args):
             self._error("60012", f"Invalid request: {text}", request_id)
         elif operation in _OPERATIONS:
-            await self._operate(operation, args, request_id)
+            operating = self._operate(operation, args, request_id)
+            if self._venue.faults.any_of(FaultKind.DELAY, FaultKind.DELAY_BEFORE):
+                self._tasks.create_task(operating, name=f"{operation} {request_id}")  # others overtake it
+            else:
+                await operating
         elif operation not in handlers:
             self._error("60012", f"Invalid request: {text}", request_id)
         elif self._too_many():
@@ -149,13 +180,13 @@ class Socket:
 
     def _key_of(self, arg: Arg) -> str:
         """The account that a login proves. Raises VenueRefusal."""
-        if self._path == "public":
+        if self.path == "public":
             raise VenueRefusal("60008", "The current WebSocket endpoint does not support login")
         if self.account:
             raise VenueRefusal("60031", "The WebSocket endpoint does not allow repeated logins")
         if self._venue.faults.take("login", FaultKind.LOGIN):
             raise VenueRefusal("60009", "Login failed.")
-        return self._venue.gatekeeper.check_login(arg, self._venue.now())
+        return self._venue.gatekeeper.check_login(arg, self._venue.told_ns())
 
     def _subscribe(self, arg: Arg, request_id: str) -> None:
         channel, symbol = str(arg.get("channel", "")), str(arg.get("instId", ""))
@@ -186,7 +217,7 @@ class Socket:
             or symbol in known
             or (channel == "index-tickers" and f"{symbol}-SWAP" in known)
         )
-        if channel not in CHANNELS[self._path] or not exists:
+        if channel not in CHANNELS[self.path] or not exists:
             raise VenueRefusal(
                 "60018",
                 f"Wrong URL or channel:{channel}, instId:{symbol} doesn't exist. Please use the correct URL, "
@@ -202,28 +233,25 @@ class Socket:
     # -- orders
 
     async def _operate(self, operation: str, args: list[Arg], request_id: str) -> None:
-        if self._path != "private":
+        if self.path != "private":
             self._error("60028", "The operation is not supported by the current URL", request_id)
             return
         if not self.account:
             self._error("60011", "Please log in", request_id)
             return
         self._venue.requests[operation] += 1
-        endpoint = _OPERATIONS[operation]
-        micros = str(self._venue.now() // 1000)
-        before = (FaultKind.DROP_BEFORE, FaultKind.CODE)
-        if fault := self._venue.faults.take(f"trade/{endpoint}", *before):
-            code, message, verdict = fault.code, "On demand", list[Any]()
-        else:
-            code, message, verdict = self._carry_out(endpoint, args)
-            fault = self._venue.faults.take(f"trade/{endpoint}", FaultKind.DROP_AFTER, FaultKind.CODE_AFTER)
-            if fault:
-                code, message, verdict = fault.code, "On demand", []
-        if fault and _drops(fault):
-            await self.close(1011, "on demand")
-            return
+        path, micros = f"trade/{_OPERATIONS[operation]}", self._venue.told_ns() // 1000
+        fault = await rest_trade.hindered(self._venue, path, *_NOT_CARRIED_OUT)
+        if fault is None:
+            code, message, verdict = self._carry_out(_OPERATIONS[operation], args)
+            fault = await rest_trade.hindered(self._venue, path, *_CARRIED_OUT)
+        if fault is not None:
+            if fault.kind in _DROPS:
+                await self.close(1011, "on demand")
+                return
+            code, message, verdict = fault.code, "On demand", []
         answer = {"id": request_id, "op": operation, "code": code, "msg": message, "data": verdict}
-        times = {"inTime": micros, "outTime": str(self._venue.now() // 1000)}
+        times = {"inTime": str(micros), "outTime": str(self._venue.told_ns() // 1000)}
         self.send(ENCODER.encode(answer | times).decode())
 
     def _carry_out(self, endpoint: str, args: list[Arg]) -> tuple[str, str, list[Any]]:
@@ -238,10 +266,6 @@ class Socket:
     def _named(self, arg: Arg) -> Arg:
         code = arg.get("instIdCode")
         return arg if code is None else arg | {"instId": self._venue.symbol_of(code)}
-
-
-def _drops(fault: Fault) -> bool:
-    return fault.kind in {FaultKind.DROP_BEFORE, FaultKind.DROP_AFTER}
 
 
 async def serve_socket(request: web.Request, venue: Venue) -> web.StreamResponse:

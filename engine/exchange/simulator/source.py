@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import NamedTuple, Protocol
 
 import msgspec
 
+from engine.core.instruments import Instrument
 from engine.core.market import Side
 from engine.exchange.simulator.universe import Listing
 
@@ -26,6 +28,27 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
     mark: Decimal
     index: Decimal
     funding_rate: Decimal  # that would be charged at the next boundary
+
+
+def on_grid(quote: Quote, instrument: Instrument) -> Quote:
+    """The quote on the market's own steps, which may have become coarser than those of its source."""
+    tick = instrument.tick_size
+    if not quote.price % tick and not any(price % tick for price, _ in (*quote.bids, *quote.asks)):
+        return quote
+    return msgspec.structs.replace(
+        quote,
+        bids=_merged(quote.bids, instrument.price_below),
+        asks=_merged(quote.asks, instrument.price_above),
+        price=instrument.round_price(quote.price),
+    )
+
+
+def _merged(levels: Levels, rounded: Callable[[Decimal], Decimal]) -> Levels:
+    sums: dict[Decimal, Decimal] = {}
+    for price, size in levels:
+        at = rounded(price)
+        sums[at] = sums.get(at, Decimal(0)) + size
+    return tuple(sums.items())
 
 
 class Print(NamedTuple):

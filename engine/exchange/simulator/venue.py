@@ -11,6 +11,7 @@ import msgspec
 from engine.clock import Clock
 from engine.core.instruments import Instrument
 from engine.exchange.matching.types import VenueRefusal
+from engine.exchange.simulator import wire_market as wire
 from engine.exchange.simulator.account_pushes import AccountPushes
 from engine.exchange.simulator.auth import Gatekeeper
 from engine.exchange.simulator.faults import Faults
@@ -19,7 +20,7 @@ from engine.exchange.simulator.manual import Nudge
 from engine.exchange.simulator.pushes import MarketPushes
 from engine.exchange.simulator.requests import Outcome
 from engine.exchange.simulator.source import Quote
-from engine.exchange.simulator.subscriptions import PRIVATE, Arg, Subscriber
+from engine.exchange.simulator.subscriptions import PRIVATE, Arg, Subscriber, frame
 from engine.exchange.simulator.world import World
 
 UID: Final = "614488474791936"
@@ -56,12 +57,17 @@ class Venue:
     faults: Faults
     limiter: Limiter
     hub: Hub
+    skew_s: float = 0.0  # a fault: how far ahead the venue's clock is, as it tells and judges
     orders_received: Counter[str] = field(default_factory=Counter)  # "account:client order id" → times
     requests: Counter[str] = field(default_factory=Counter)  # path or operation → times
 
     def now(self) -> int:
         """Engine time, which is the venue's time on the wire."""
         return self.clock.now_ns()
+
+    def told_ns(self) -> int:
+        """Engine time as the venue tells it, and judges signatures by."""
+        return self.now() + self.clock.engine_ns(self.skew_s)
 
     def step(self) -> None:
         """Bring the market to now and tell subscribers what happened to their accounts."""
@@ -93,6 +99,14 @@ class Venue:
             (self.world.core.instrument(each.instrument.symbol), _FIRST_CODE + i)
             for i, each in enumerate(listed)
         ]
+
+    def tell_instrument(self, symbol: str) -> None:
+        """Push what an instrument has become to those who follow the instruments channel."""
+        rows = [wire.instrument(each, code) for each, code in self.instruments() if each.symbol == symbol]
+        for socket in tuple(self.hub.sockets):
+            for arg in tuple(socket.subscriptions.values()):
+                if arg["channel"] == "instruments" and arg.get("instType", "SWAP") == "SWAP":
+                    socket.send(frame(arg, rows))
 
     def symbol_of(self, code: object) -> str:
         """Symbol of a numeric id. Raises VenueRefusal 51001."""

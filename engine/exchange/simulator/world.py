@@ -17,12 +17,13 @@ import structlog
 from engine.core.errors import CodecError, ConfigError
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN, NS_PER_S, iso
 from engine.exchange.matching.core import MatchingCore
+from engine.exchange.matching.options import MatchingOptions
 from engine.exchange.matching.records import Event
 from engine.exchange.matching.types import AccountSpec, VenueRefusal
 from engine.exchange.simulator.candles import BarStore, Dump
 from engine.exchange.simulator.manual import ManualMarket, Nudge
 from engine.exchange.simulator.requests import REQUESTS, Outcome, perform
-from engine.exchange.simulator.source import Bar, MarketSource, Quote
+from engine.exchange.simulator.source import Bar, MarketSource, Quote, on_grid
 from engine.exchange.simulator.store import Store
 from engine.exchange.simulator.tape import Tape
 
@@ -61,10 +62,16 @@ class World:
     """The venue's whole state. Synchronous; `on_quote` hears every quote, `on_bar` every ended minute."""
 
     def __init__(
-        self, source: MarketSource, accounts: tuple[AccountSpec, ...], store: Store | None, now_ns: int
+        self,
+        source: MarketSource,
+        accounts: tuple[AccountSpec, ...],
+        store: Store | None,
+        now_ns: int,
+        options: MatchingOptions | None = None,
     ) -> None:
         self.source = source
-        self.core = MatchingCore()
+        self._options = options or MatchingOptions()
+        self.core = MatchingCore(self._options)
         self.bars = BarStore()
         self.tape = Tape()
         self.quotes: dict[str, Quote] = {}
@@ -79,7 +86,8 @@ class World:
             self._restore(state, now_ns)
         self.bars.load(source.take_bars())
         for listing in source.listings:
-            self.core.set_instrument(listing.instrument)
+            if listing.instrument.symbol not in self.core.symbols():  # what was changed stays changed
+                self.core.set_instrument(listing.instrument)
         for spec in accounts:
             self.core.open_account(spec)
         for line in inputs:
@@ -158,7 +166,7 @@ class World:
                     f"--state holds a market that has come to {iso(saved.ts)}, and now is {iso(now_ns)};"
                     " give the --epoch that the earlier run went on to, or an empty folder"
                 )
-            self.core = MatchingCore.restore(saved.core)
+            self.core = MatchingCore.restore(saved.core, self._options)
             self.source.restore(saved.source)
         except (msgspec.DecodeError, CodecError) as error:
             raise ConfigError(f"--state holds no state of this version: {error}") from error
@@ -187,6 +195,7 @@ class World:
 
     def _take(self, quote: Quote) -> list[Event]:
         core, symbol = self.core, quote.symbol
+        quote = on_grid(quote, core.instrument(symbol))
         events = core.on_book(symbol, quote.bids, quote.asks, quote.ts)
         events += core.on_index(symbol, quote.index, quote.ts)
         events += core.on_mark(symbol, quote.mark, quote.ts)
