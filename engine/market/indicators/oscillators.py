@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left, insort
+from math import fsum
 from typing import ClassVar, Final
 
 from engine.core.market import Candle
@@ -11,6 +12,7 @@ from engine.market.indicators.study import Values
 
 _LAMBERT: Final = 0.015  # scales CCI so that most values lie within ±100
 _NEUTRAL: Final = 50.0
+_UNKNOWN: Final[Values] = (None,)
 
 
 class Rsi:
@@ -19,25 +21,34 @@ class Rsi:
     A market that never moved is neutral here (50); TA-Lib says 0, which reads as oversold.
     """
 
-    __slots__ = ("_close", "_gain", "_loss")
-    STATE: ClassVar[tuple[str, ...]] = ("_close", "_gain", "_loss")
+    __slots__ = ("_close", "_count", "_gain", "_loss", "_period")
+    STATE: ClassVar[tuple[str, ...]] = ("_close", "_count", "_gain", "_loss")
 
     def __init__(self, period: int) -> None:
+        self._period = period
         self._close: float | None = None
-        self._gain = wilder(period)
-        self._loss = wilder(period)
+        self._count = 0  # changes seen, up to the period: until then gain and loss are sums, then means
+        self._gain = 0.0
+        self._loss = 0.0
 
     def step(self, candle: Candle, commit: bool) -> Values:
-        close, before = candle.close, self._close
+        close, before, period, count = candle.close, self._close, self._period, self._count
+        gain, loss = self._gain, self._loss
+        if before is not None:
+            change = close - before
+            up, down = (change, 0.0) if change > 0.0 else (0.0, -change)
+            if count == period:
+                gain += (up - gain) / period
+                loss += (down - loss) / period
+            else:
+                count += 1
+                gain, loss = gain + up, loss + down
+                if count == period:
+                    gain, loss = gain / period, loss / period
         if commit:
-            self._close = close
-        if before is None:
-            return (None,)
-        change = close - before
-        gain = self._gain.step(change if change > 0 else 0.0, commit)
-        loss = self._loss.step(-change if change < 0 else 0.0, commit)
-        if gain is None or loss is None:
-            return (None,)
+            self._close, self._count, self._gain, self._loss = close, count, gain, loss
+        if count < period:
+            return _UNKNOWN
         moved = gain + loss
         return (100.0 * gain / moved if moved > 0 else _NEUTRAL,)
 
@@ -114,25 +125,38 @@ def kdj(period: int, k: int, d: int) -> Stochastic:
 class Cci:
     """Commodity channel index: distance of the typical price from its mean in mean deviations.
 
-    The mean deviation has no O(1) form: a step costs one pass over the fixed window.
+    What lies above the mean is as far from it as what lies below, so the deviation is twice the upper part:
+    of the window kept in order, a step reads the half above the mean. The window is fixed.
     """
 
-    __slots__ = ("_window",)
-    STATE: ClassVar[tuple[str, ...]] = ("_window",)
+    __slots__ = ("_at", "_ordered", "_ring", "_sum")
+    STATE: ClassVar[tuple[str, ...]] = ("_at", "_ordered", "_ring", "_sum")
 
     def __init__(self, period: int) -> None:
-        self._window: deque[float] = deque(maxlen=period)
+        self._ring = [0.0] * period
+        self._at = 0
+        self._sum = 0.0
+        self._ordered: list[float] = []  # the values seen of the ring, ascending
 
     def step(self, candle: Candle, commit: bool) -> Values:
         typical = (candle.high + candle.low + candle.close) / 3.0
-        window = self._window if commit else self._window.copy()
-        window.append(typical)
-        size = len(window)
-        if size != window.maxlen:
-            return (None,)
-        mean = sum(window) / size
-        deviation = sum(abs(value - mean) for value in window) / size
-        return ((typical - mean) / (_LAMBERT * deviation) if deviation > 0 else 0.0,)
+        ring, at = self._ring, self._at
+        ordered = self._ordered if commit else self._ordered.copy()
+        period = len(ring)
+        total = self._sum + typical - ring[at]
+        if len(ordered) == period:
+            del ordered[bisect_left(ordered, ring[at])]
+        insort(ordered, typical)
+        if commit:
+            ring[at] = typical
+            self._at = at = (at + 1) % period
+            self._sum = total if at else fsum(ring)
+        if len(ordered) < period:
+            return _UNKNOWN
+        mean = total / period
+        above = ordered[bisect_left(ordered, mean) :]
+        deviation = 2.0 * (fsum(above) - len(above) * mean)
+        return ((typical - mean) * period / (_LAMBERT * deviation) if deviation > 0.0 else 0.0,)
 
 
 class Roc:

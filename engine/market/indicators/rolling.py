@@ -79,7 +79,8 @@ class Moments:
         result = None
         if self._full or newest == period:
             mean = total / period
-            result = anchor + mean, max(0.0, squares / period - mean * mean)
+            variance = squares / period - mean * mean
+            result = anchor + mean, variance if variance > 0.0 else 0.0
         if commit:
             self._anchor, self._sum, self._squares = anchor, total, squares
             ring[at] = value
@@ -148,43 +149,24 @@ class Exponential:
 
     def step(self, value: float, commit: bool) -> float | None:
         mean = self._value
-        if mean is not None:
-            mean += (value - mean) * self.alpha
-        else:
-            total = self._sum + value
-            count = self._count + 1
-            if count == self.period:
-                mean = total / count
-            if commit:
-                self._sum, self._count = total, count
+        if mean is None:
+            return self._seed(value, commit)
+        mean += (value - mean) * self.alpha
         if commit:
             self._value = mean
+        return mean
+
+    def _seed(self, value: float, commit: bool) -> float | None:
+        total, count = self._sum + value, self._count + 1
+        mean = total / count if count == self.period else None
+        if commit:
+            self._sum, self._count, self._value = total, count, mean
         return mean
 
 
 def wilder(period: int) -> Exponential:
     """Wilder's smoothing: the newest value weighs 1 / period."""
     return Exponential(period, 1.0 / period)
-
-
-class WilderSum:
-    """Wilder's decaying sum as in the directional movement: the first period - 1 values just add up."""
-
-    __slots__ = ("_count", "_sum", "period")
-    STATE: ClassVar[tuple[str, ...]] = ("_count", "_sum")
-
-    def __init__(self, period: int) -> None:
-        self.period = period
-        self._count = 0
-        self._sum = 0.0
-
-    def step(self, value: float, commit: bool) -> float | None:
-        ready = self._count >= self.period - 1
-        total = self._sum - self._sum / self.period + value if ready else self._sum + value
-        if commit:
-            self._sum = total
-            self._count += not ready
-        return total if ready else None
 
 
 class Highest:

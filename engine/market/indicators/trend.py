@@ -2,43 +2,57 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from engine.core.market import Candle
-from engine.market.indicators.rolling import WilderSum, wilder
+from engine.market.indicators.rolling import wilder
 from engine.market.indicators.study import Values
+
+_UNKNOWN: Final[Values] = (None, None, None)
 
 
 class Adx:
-    """Average directional index and the two directional indicators +DI and -DI, all 0..100 (Wilder)."""
+    """Average directional index and the two directional indicators +DI and -DI, all 0..100 (Wilder).
 
-    __slots__ = ("_adx", "_before", "_minus", "_plus", "_range")
-    STATE: ClassVar[tuple[str, ...]] = ("_adx", "_before", "_minus", "_plus", "_range")
+    The sums of movement and range decay by one period-th a candle; the first period - 1 just add up.
+    """
+
+    __slots__ = ("_adx", "_before", "_count", "_minus", "_period", "_plus", "_range")
+    STATE: ClassVar[tuple[str, ...]] = ("_adx", "_before", "_count", "_minus", "_plus", "_range")
 
     def __init__(self, period: int) -> None:
+        self._period = period
         self._before: Candle | None = None
-        self._plus = WilderSum(period)
-        self._minus = WilderSum(period)
-        self._range = WilderSum(period)
+        self._count = 0  # movements summed up, at most period - 1
+        self._plus = self._minus = self._range = 0.0
         self._adx = wilder(period)
 
     def step(self, candle: Candle, commit: bool) -> Values:
-        before = self._before
+        before, period, count = self._before, self._period, self._count
         if commit:
             self._before = candle
         if before is None:
-            return (None, None, None)
-        up = candle.high - before.high
-        down = before.low - candle.low
-        plus = self._plus.step(up if up > down and up > 0 else 0.0, commit)
-        minus = self._minus.step(down if down > up and down > 0 else 0.0, commit)
-        span = self._range.step(true_range(candle, before.close), commit)
-        if plus is None or minus is None or span is None:
-            return (None, None, None)
-        if span <= 0:  # no movement at all: no direction
-            return (self._adx.step(0.0, commit), 0.0, 0.0)
+            return _UNKNOWN
+        high, low, close = candle.high, candle.low, before.close
+        up, down = high - before.high, before.low - low
+        plus, minus, span = self._plus, self._minus, self._range
+        ready = count == period - 1
+        if ready:
+            plus, minus, span = plus - plus / period, minus - minus / period, span - span / period
+        if up > down:
+            plus += up if up > 0.0 else 0.0
+        elif down > up:
+            minus += down if down > 0.0 else 0.0
+        span += (high if high > close else close) - (low if low < close else close)
+        if commit:
+            self._plus, self._minus, self._range = plus, minus, span
+            self._count = count if ready else count + 1
+        if not ready:
+            return _UNKNOWN
         moved = plus + minus
-        dx = 100.0 * abs(plus - minus) / moved if moved > 0 else 0.0
+        dx = 100.0 * abs(plus - minus) / moved if moved > 0.0 else 0.0
+        if span <= 0.0:  # no movement at all: no direction
+            return (self._adx.step(0.0, commit), 0.0, 0.0)
         return (self._adx.step(dx, commit), 100.0 * plus / span, 100.0 * minus / span)
 
 
@@ -100,10 +114,9 @@ class Atr:
         before = self._close
         if commit:
             self._close = candle.close
-        return (None if before is None else self._mean.step(true_range(candle, before), commit),)
-
-
-def true_range(candle: Candle, close_before: float) -> float:
-    """Range of the candle, the gap from the close before it included."""
-    high, low = candle.high, candle.low
-    return (high if high > close_before else close_before) - (low if low < close_before else close_before)
+        if before is None:
+            return _UNKNOWN[:1]
+        high, low = candle.high, candle.low
+        # The true range: that of the candle, the gap from the close before it included.
+        span = (high if high > before else before) - (low if low < before else before)
+        return (self._mean.step(span, commit),)

@@ -32,9 +32,9 @@ class Bollinger:
             return (None, None, None, None, None)
         middle, variance = moments
         half = self._width * sqrt(variance)
-        lower, upper = middle - half, middle + half
-        place = (candle.close - lower) / (2.0 * half) if half > 0 else None
-        return (upper, middle, lower, 2.0 * half / middle, place)
+        lower = middle - half
+        place = (candle.close - lower) / (2.0 * half) if half > 0.0 else None
+        return (middle + half, middle, lower, 2.0 * half / middle, place)
 
 
 class Donchian:
