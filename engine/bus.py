@@ -41,10 +41,14 @@ class Message(msgspec.Struct, Generic[T], frozen=True):
 
 
 class OrderUpdate(msgspec.Struct, frozen=True, kw_only=True):
-    """An order after a change that is already in the journal, with the fill that made it, if any."""
+    """An order after a change that is already in the journal, with the fill that made it, if any.
+
+    `traders` are those whose positions the fill changed: several for an order that was nobody's.
+    """
 
     order: Order
     fill: Fill | None = None
+    traders: tuple[str, ...] = ()
 
 
 class FundingBooked(msgspec.Struct, frozen=True, kw_only=True):

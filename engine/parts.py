@@ -71,7 +71,7 @@ async def build_parts(
     await patiently(lambda: journal.record_instruments(list(instruments.by_symbol.values()), now))
     await patiently(lambda: journal.record_traders(trader_records(settings, now)))
     traders = build_traders(settings, await patiently(lambda: journal.load_states(KeepState.BREAKER)))
-    books = Books(settings.provider_id, traders)
+    books = Books(settings.provider_id, traders, netting=mode is PositionMode.NET)
     accounts = TraderAccounts(books, clock.now_ns)
     exchange = ExchangeService(
         ExchangeContext(

@@ -198,7 +198,7 @@ async def life(sim: Simulator, dsn: str, **options: Any) -> AsyncIterator[Life]:
     journal = PostgresJournal(dsn, CLOCK)
     mode = options.get("position_mode", "long_short")
     venue = venue_of(sim, mode)
-    books = Books("sim", traders)
+    books = Books("sim", traders, netting=mode == "net")
     async with journal, aclosing_venue(venue), Jobs() as jobs:
         context = ExchangeContext(
             venue=options.get("wrap", lambda v: v)(venue),

@@ -100,7 +100,7 @@ def test_what_a_trader_does_not_hold_goes_to_the_remainder() -> None:
     assert len(booked.trades) == 1
     assert not books.apply_fill(fill(2, "a", Side.SELL, PositionSide.LONG, "3", "100", Purpose.STOP)).traders
     assert books.remainder.lots[BTC, PositionSide.LONG].contracts == -2
-    assert books.holdings(netting=False) == {(BTC, PositionSide.LONG): Decimal(-2)}
+    assert books.holdings() == {(BTC, PositionSide.LONG): Decimal(-2)}
 
 
 def test_liquidation_is_shared_by_the_holders() -> None:
@@ -110,7 +110,7 @@ def test_liquidation_is_shared_by_the_holders() -> None:
     liquidation = fill(3, UNATTRIBUTED, Side.SELL, PositionSide.LONG, "4", "50", Purpose.LIQUIDATION)
     assert books.apply_fill(liquidation).traders == ("a", "b")
     assert not books.apply_fill(liquidation).traders
-    assert not books.holdings(netting=False)
+    assert not books.holdings()
     assert not books.remainder.lots
 
 
@@ -189,13 +189,13 @@ def test_equity_is_capital_plus_everything_booked(steps: list[Step], mark: int) 
     assert equity is not None
     assert abs(equity - (flow + value)) < Decimal("1e-15")
     holdings = [VenueHolding(BTC, side, contracts, Decimal(0)) for side, contracts in held.items()]
-    comparison = books.compare(holdings, flow, netting=False)
+    comparison = books.compare(holdings, flow)
     assert comparison.positions == ()
     assert abs(comparison.cash_difference) < Decimal("1e-15")
 
 
 def test_comparison_names_what_differs() -> None:
-    books = Books("sim", ["a"])
+    books = Books("sim", ["a"], netting=True)
     books.apply_fill(fill(1, "a", Side.BUY, PositionSide.LONG, "1", "100"))
-    comparison = books.compare([], Decimal(0), netting=True)
-    assert comparison.positions == ("BTC-USDT-SWAP net: venue 0, books 1",)
+    comparison = books.compare([], Decimal(0))
+    assert str(comparison) == "BTC-USDT-SWAP net: venue 0, books 1"

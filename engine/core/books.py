@@ -22,7 +22,8 @@ from engine.core.ledger import (
     VirtualAccount,
     split,
 )
-from engine.core.orders import UNATTRIBUTED, ZERO, Fill, OrderIntent, PositionSide, Purpose
+from engine.core.orders import UNATTRIBUTED, ZERO, Fill, OrderIntent, PositionSide
+from engine.core.shares import divide_fill, share_contracts
 
 _REMEMBERED: Final = 10_000
 RESERVE: Final = "reserve"  # cash of the venue account that no trader has
@@ -37,15 +38,27 @@ class Lot(msgspec.Struct):
 
 
 class Remainder:
-    """What happened at the venue and belongs to no trader. Any open lot stops entries in its symbol."""
+    """What happened at the venue and belongs to no trader. Any open lot stops entries in its symbol.
 
-    def __init__(self) -> None:
+    Lots are kept by (symbol, side), side None where the account nets.
+    """
+
+    def __init__(self, *, netting: bool) -> None:
         self.cash = ZERO
-        self.lots: dict[tuple[str, PositionSide], Lot] = {}
+        self.lots: dict[tuple[str, PositionSide | None], Lot] = {}
+        self._netting = netting
+
+    def _key(self, fill: Fill) -> tuple[str, PositionSide | None]:
+        return fill.symbol, None if self._netting else fill.position_side
+
+    def reduced_by(self, fill: Fill) -> Decimal:
+        """Contracts of an open lot that the fill takes back."""
+        lot = self.lots.get(self._key(fill))
+        return min(fill.contracts, max(ZERO, -fill.side.sign * lot.contracts)) if lot else ZERO
 
     def apply_fill(self, fill: Fill) -> None:
         """Book a fill, or the part of one, that no trader can own."""
-        key = (fill.symbol, fill.position_side)
+        key = self._key(fill)
         lot = self.lots.setdefault(key, Lot(contract_value=fill.contract_value))
         lot.contracts += fill.side.sign * fill.contracts
         lot.cost += fill.side.sign * fill.notional
@@ -72,11 +85,26 @@ class VenueHolding(msgspec.Struct, frozen=True):
     cost: Decimal  # signed: mark value minus the venue's unrealised profit
 
 
+class Difference(msgspec.Struct, frozen=True):
+    """A holding of which the venue and the books say different things: signed contracts."""
+
+    symbol: str
+    position_side: PositionSide | None
+    venue: Decimal
+    books: Decimal
+
+    def __str__(self) -> str:
+        return f"{self.symbol} {self.position_side or 'net'}: venue {self.venue}, books {self.books}"
+
+
 class Comparison(msgspec.Struct, frozen=True):
     """Books against venue. `cash_difference` is venue minus books, free of any price."""
 
-    positions: tuple[str, ...]  # one sentence for each holding that differs
+    positions: tuple[Difference, ...]
     cash_difference: Decimal
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.positions))
 
 
 class Change(NamedTuple):
@@ -90,19 +118,24 @@ class Change(NamedTuple):
 
 
 class Booked(msgspec.Struct, frozen=True):
-    """What one fill did: the traders it touched and the trades it closed."""
+    """What one fill did: the traders it touched, the trades it closed, what it opened of nobody's."""
 
     traders: tuple[str, ...]
     trades: tuple[ClosedTrade, ...]
+    unowned: Decimal = ZERO
 
 
 class Books:
-    """All virtual accounts of one venue account, and the remainder."""
+    """All virtual accounts of one venue account, and the remainder.
 
-    def __init__(self, account_id: str, traders: Iterable[str]) -> None:
+    `netting`: the venue keeps one position a symbol, the sum of all, not one a side.
+    """
+
+    def __init__(self, account_id: str, traders: Iterable[str], *, netting: bool = False) -> None:
         self.account_id = account_id
+        self.netting = netting
         self.accounts = {name: VirtualAccount(name, account_id) for name in (*traders, RESERVE)}
-        self.remainder = Remainder()
+        self.remainder = Remainder(netting=netting)
         self._changes: deque[Change] = deque(maxlen=_REMEMBERED)
         self._remainder_seen: dict[str, None] = {}
 
@@ -130,57 +163,66 @@ class Books:
         return True
 
     def apply_fill(self, fill: Fill, intent: OrderIntent | None = None) -> Booked:
-        """Book a fill once. What its trader does not hold goes to the remainder; a liquidation is shared.
+        """Book a fill once. What its trader does not hold goes to the remainder.
 
-        `intent` is that of an entry, for the exit plan.
+        A fill of nobody's order (by hand, by another program, a liquidation) is shared by those whose
+        position it closes. `intent` is that of an entry, for the exit plan.
         """
         if fill.trader_id == UNATTRIBUTED:
             return self._apply_foreign(fill)
         account = self.account(fill.trader_id)
-        if account.knows(fill.fill_id):
-            return Booked((), ())
         excess = account.excess(fill)
-        trades: list[ClosedTrade] = []
-        if excess < fill.contracts:
-            own = fill if not excess else _part(fill, fill.contracts - excess, fill.trader_id, "")
-            _, trade = account.apply_fill(own, intent)
-            self._note(own)
-            trades += [trade] if trade else []
-        if excess:
-            rest = _part(fill, excess, UNATTRIBUTED, ":rest")
-            if not self._seen(rest.fill_id):
-                self.remainder.apply_fill(rest)
-        return Booked((fill.trader_id,), tuple(trades))
+        if account.knows(fill.fill_id) or (excess and self._seen(fill.fill_id)):
+            return Booked((), ())
+        owners = [(fill.trader_id, fill.contracts - excess), (UNATTRIBUTED, excess)]
+        return self._apply_parts(fill, [owner for owner in owners if owner[1]], intent)
 
     def _apply_foreign(self, fill: Fill) -> Booked:
-        """A fill of the venue's own making: a reducing one is shared among the holders, pro rata."""
+        """What nobody's order did: first it takes back what nobody holds, then it closes, pro rata.
+
+        What closes nothing opens a position of nobody's.
+        """
         if self._seen(fill.fill_id):
             return Booked((), ())
-        if fill.purpose is not Purpose.LIQUIDATION:
-            self.remainder.apply_fill(fill)
-            return Booked((), ())
-        holders = self._holders(fill.symbol, fill.position_side)
-        total = sum((held.contracts for _, held in holders), ZERO)
-        left, touched, trades = fill.contracts, [], []
-        for account, held in holders:
-            share = min(left, held.contracts, split(fill.contracts, held.contracts, total))
-            if account is holders[-1][0]:
-                share = min(left, held.contracts)
-            if share:
-                part = _part(fill, share, account.trader_id, f":{account.trader_id}")
-                _, trade = account.apply_fill(part)
-                self._note(part)
-                touched.append(account.trader_id)
-                trades += [trade] if trade else []
-                left -= share
-        if left:
-            self.remainder.apply_fill(_part(fill, left, UNATTRIBUTED, ":rest"))
-        return Booked(tuple(touched), tuple(trades))
+        side = PositionSide.closed_by(fill.side)
+        holders = {account.trader_id: held.contracts for account, held in self._holders(fill.symbol, side)}
+        closes = min(self._closable(fill) - self.remainder.reduced_by(fill), sum(holders.values(), ZERO))
+        shares = share_contracts(max(ZERO, closes), holders)
+        rest = fill.contracts - sum(shares.values(), ZERO)
+        return self._apply_parts(
+            msgspec.structs.replace(fill, position_side=side) if shares else fill,
+            [*shares.items(), *([(UNATTRIBUTED, rest)] if rest else [])],
+        )
+
+    def _closable(self, fill: Fill) -> Decimal:
+        """Contracts of the venue's position that a fill closes; beyond them it opens a new one."""
+        if not self.netting and fill.side is fill.position_side.entry_side:
+            return ZERO
+        side = None if self.netting else fill.position_side
+        held = self.holdings().get((fill.symbol, side), ZERO)
+        return min(fill.contracts, max(ZERO, -fill.side.sign * held))
+
+    def _apply_parts(
+        self, fill: Fill, owners: list[tuple[str, Decimal]], intent: OrderIntent | None = None
+    ) -> Booked:
+        traders, trades, unowned = [], [], ZERO
+        for part in divide_fill(fill, owners):
+            if part.trader_id == UNATTRIBUTED:
+                unowned = part.contracts - self.remainder.reduced_by(part)
+                self.remainder.apply_fill(part)
+                continue
+            _, trade = self.account(part.trader_id).apply_fill(part, intent)
+            self._note(part)
+            traders.append(part.trader_id)
+            trades += [trade] if trade else []
+        return Booked(tuple(traders), tuple(trades), unowned)
 
     def _seen(self, booking_id: str) -> bool:
         if booking_id in self._remainder_seen:
             return True
         self._remainder_seen[booking_id] = None
+        if len(self._remainder_seen) > _REMEMBERED:
+            del self._remainder_seen[next(iter(self._remainder_seen))]
         return False
 
     def _note(self, fill: Fill) -> None:
@@ -196,7 +238,9 @@ class Books:
         return {trader_id: contracts for trader_id, contracts in held.items() if contracts > 0}
 
     def _holders(self, symbol: str, side: PositionSide) -> list[tuple[VirtualAccount, Held]]:
-        found = [(account, account.positions.get((symbol, side))) for account in self.accounts.values()]
+        """By name, so that a change of the configuration's order changes no share."""
+        accounts = [self.accounts[name] for name in sorted(self.accounts)]
+        found = [(account, account.positions.get((symbol, side))) for account in accounts]
         return [(account, held) for account, held in found if held is not None]
 
     def split_funding(self, charge: VenueFunding) -> tuple[FundingPayment, ...]:
@@ -236,16 +280,15 @@ class Books:
 
     # -- what the venue should hold
 
-    def holdings(self, netting: bool) -> dict[tuple[str, PositionSide | None], Decimal]:
+    def holdings(self) -> dict[tuple[str, PositionSide | None], Decimal]:
         """Signed contracts that the venue must have, by (symbol, side), side None when the account nets."""
         total: dict[tuple[str, PositionSide | None], Decimal] = {}
         for account in self.accounts.values():
             for (symbol, side), held in account.positions.items():
-                key = (symbol, None if netting else side)
+                key = (symbol, None if self.netting else side)
                 total[key] = total.get(key, ZERO) + side.sign * held.contracts
-        for (symbol, side), lot in self.remainder.lots.items():
-            key = (symbol, None if netting else side)
-            total[key] = total.get(key, ZERO) + lot.contracts
+        for lot_key, lot in self.remainder.lots.items():
+            total[lot_key] = total.get(lot_key, ZERO) + lot.contracts
         return {key: contracts for key, contracts in total.items() if contracts}
 
     @property
@@ -254,12 +297,12 @@ class Books:
         traders = sum((account.cash - account.cost for account in self.accounts.values()), ZERO)
         return traders + self.remainder.cash - self.remainder.cost
 
-    def compare(self, holdings: Iterable[VenueHolding], cash: Decimal, *, netting: bool) -> Comparison:
+    def compare(self, holdings: Iterable[VenueHolding], cash: Decimal) -> Comparison:
         """Books against what the venue says it holds and its cash balance (unrealised excluded)."""
-        ours = self.holdings(netting)
+        ours = self.holdings()
         venue = {(h.symbol, h.position_side): h for h in holdings if h.contracts}
         differences = [
-            f"{symbol} {side or 'net'}: venue {theirs}, books {mine}"
+            Difference(symbol, side, theirs, mine)
             for symbol, side in sorted({*ours, *venue}, key=str)
             if (mine := ours.get((symbol, side), ZERO))
             != (theirs := venue[symbol, side].contracts if (symbol, side) in venue else ZERO)
@@ -280,11 +323,3 @@ class Books:
                 return None
             total += equity
         return total
-
-
-def _part(fill: Fill, contracts: Decimal, trader_id: str, suffix: str) -> Fill:
-    """A share of a fill with its share of the fee, under an id of its own."""
-    fee = fill.fee if contracts == fill.contracts else split(fill.fee, contracts, fill.contracts)
-    return msgspec.structs.replace(
-        fill, fill_id=fill.fill_id + suffix, trader_id=trader_id, contracts=contracts, fee=fee
-    )

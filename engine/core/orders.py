@@ -35,6 +35,11 @@ class PositionSide(StrEnum):
     def exit_side(self) -> Side:
         return self.entry_side.opposite
 
+    @staticmethod
+    def closed_by(side: Side) -> PositionSide:
+        """The side from which an order that closes something takes."""
+        return PositionSide.LONG if side is Side.SELL else PositionSide.SHORT
+
 
 class Purpose(StrEnum):
     ENTRY = "entry"
@@ -250,9 +255,7 @@ def apply(order: Order, report: ExecutionReport, fill: Fill | None = None) -> Or
         state = _state(order.intent.contracts, filled, claimed, venue_state)
     return msgspec.structs.replace(
         order,
-        state=order.state
-        if order.state.done
-        else _state(order.intent.contracts, filled, claimed, venue_state),
+        state=state,
         venue_state=venue_state,
         venue_order_id=order.venue_order_id or report.venue_order_id,
         filled=filled,

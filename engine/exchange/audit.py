@@ -15,7 +15,7 @@ from engine.core.orders import (
 )
 from engine.exchange.context import ExchangeContext
 from engine.exchange.orders import OrderDesk
-from engine.exchange.ports import PositionMode, VenueBalance, VenuePosition
+from engine.exchange.ports import VenueBalance, VenuePosition
 from engine.journal.ports import AccountCheck, RiskEvent
 from engine.retry import patiently
 
@@ -54,9 +54,8 @@ class Auditor:
         positions, balance = await venue.positions(), await venue.balance()
         if self._desk.fills != before or self._moving():
             return None
-        netting = self._context.position_mode is PositionMode.NET
         holdings = [self._holding(position) for position in positions if position.contracts]
-        comparison = books.compare(holdings, balance.cash, netting=netting)
+        comparison = books.compare(holdings, balance.cash)
         check = self._check(comparison, positions, balance)
         await self._judge(check, comparison)
         self.newest = check
@@ -96,7 +95,7 @@ class Auditor:
             traders_equity=(total if total is not None else equity) - reserve,
             reserve=reserve,
             difference=comparison.cash_difference,
-            detail="; ".join(comparison.positions),
+            detail=str(comparison),
         )
 
     async def _judge(self, check: AccountCheck, comparison: Comparison) -> None:
@@ -107,7 +106,7 @@ class Auditor:
             self._differing, self.suspicious = 0, frozenset()
             return
         self._differing += 1
-        symbols = {text.split(" ", 1)[0] for text in comparison.positions}
+        symbols = {difference.symbol for difference in comparison.positions}
         symbols |= self._context.books.remainder.symbols
         if abs(comparison.cash_difference) > _TOLERANCE_USD:
             symbols.add("*")

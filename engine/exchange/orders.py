@@ -18,7 +18,6 @@ import structlog
 from engine.bus import ORDERS, OrderUpdate
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
 from engine.core.ledger import ClosedTrade
-from engine.core.market import Side
 from engine.core.orders import (
     UNATTRIBUTED,
     ExecutionReport,
@@ -41,6 +40,8 @@ log = structlog.get_logger()
 _REPORTS_LIMIT: Final = 10_000
 _OUTBOX_LIMIT: Final = 10_000
 _RECENT_DONE: Final = 2_000
+# Kinds of risk events: what the venue closed for a trader without an order of his.
+_CLOSED_BY: Final = {Purpose.LIQUIDATION: "liquidation", Purpose.EXTERNAL: "closed_externally"}
 
 
 class OrderDesk:
@@ -164,7 +165,7 @@ class OrderDesk:
     async def _apply(self, report: ExecutionReport) -> None:
         order = await self._find(report)
         fill = self._fill_of(order, report)
-        if fill is not None and await self._overfills(order, fill):
+        if fill is not None and await self._overfills(order, report, fill):
             return
         changed = apply(order, report, fill)
         if changed == order:
@@ -175,8 +176,7 @@ class OrderDesk:
                 return
             await patiently(lambda: self._journal.record_execution(changed, None))
         self._remember(changed)
-        if fill is not None:
-            await self._book(changed, fill)
+        traders = await self._book(changed, fill) if fill is not None else ()
         if changed.state is not order.state:
             self.states[changed.state] += 1
             log.info(
@@ -189,26 +189,34 @@ class OrderDesk:
                 filled=str(changed.filled),
                 reason=changed.reason,
             )
-        self._publish(OrderUpdate(order=changed, fill=fill))
+        self._publish(OrderUpdate(order=changed, fill=fill, traders=traders))
 
-    async def _overfills(self, order: Order, fill: Fill) -> bool:
-        """A new fill beyond the order's size is refused and alarmed; a known one is only a duplicate."""
-        if order.filled + fill.contracts <= order.intent.contracts:
+    async def _overfills(self, order: Order, report: ExecutionReport, fill: Fill) -> bool:
+        """A new fill beyond the order's size is refused and alarmed; a known one is only a duplicate.
+
+        An order that has ended takes no more than the venue claims for it.
+        """
+        most = max(order.claimed, report.filled) if order.state.done else order.intent.contracts
+        if order.filled + fill.contracts <= most:
             return False
         if await patiently(lambda: self._journal.fill_booked(fill.account_id, fill.fill_id)):
             return False
-        await self._alarm("overfill", fill.symbol, f"{fill.fill_id} exceeds order {order.client_order_id}")
+        await self._alarm("overfill", fill, "", f"{fill.contracts} more than {order.client_order_id} takes")
         return True
 
-    async def _book(self, order: Order, fill: Fill) -> None:
+    async def _book(self, order: Order, fill: Fill) -> tuple[str, ...]:
         booked = self._books.apply_fill(fill, order.intent if order.intent.purpose is Purpose.ENTRY else None)
         for trader_id in booked.traders:
             await self._write(trader_id, [trade for trade in booked.trades if trade.trader_id == trader_id])
-        if fill.symbol in self._books.remainder.symbols:
-            await self._alarm("unattributed", fill.symbol, f"fill {fill.fill_id} belongs to no trader")
+            if fill.trader_id == UNATTRIBUTED:
+                detail = f"{fill.contracts} contracts of the account were closed at {fill.price}"
+                await self._alarm(_CLOSED_BY[fill.purpose], fill, trader_id, detail)
+        if booked.unowned:
+            await self._alarm("unattributed", fill, "", f"{booked.unowned} contracts belong to no trader")
         self.fills += 1
         self.purposes[fill.purpose] += 1
         self.booked.set()
+        return booked.traders
 
     async def _write(self, trader_id: str, trades: list[ClosedTrade]) -> None:
         view = self._accounts.view(trader_id)
@@ -235,7 +243,7 @@ class OrderDesk:
         return self.open.get(client_id) or await patiently(lambda: self._journal.order(client_id))
 
     def _venue_made(self, client_id: str, report: ExecutionReport, owner: Order | None) -> OrderIntent:
-        side = report.position_side or _reduced_side(report.side)
+        side = report.position_side or PositionSide.closed_by(report.side)
         purpose = report.category or (Purpose.STOP if owner else Purpose.EXTERNAL)
         if owner is not None and purpose is not Purpose.LIQUIDATION:
             side = owner.intent.position_side
@@ -279,12 +287,12 @@ class OrderDesk:
 
     # -- updates out
 
-    async def _alarm(self, kind: str, symbol: str, detail: str) -> None:
-        log.error("books need a person", kind=kind, symbol=symbol, detail=detail)
+    async def _alarm(self, kind: str, fill: Fill, trader_id: str, detail: str) -> None:
+        log.error("books need a person", kind=kind, trader=trader_id, symbol=fill.symbol, detail=detail)
         event = RiskEvent(
-            event_id=f"{kind}:{detail}",
-            trader_id="",
-            symbol=symbol,
+            event_id=f"{kind}:{fill.fill_id}:{trader_id}",
+            trader_id=trader_id,
+            symbol=fill.symbol,
             kind=kind,
             detail=detail,
             ts=self._clock.now_ns(),
@@ -312,8 +320,3 @@ class OrderDesk:
 
 async def _keep_stops(_: OrderIntent) -> bool:
     return True
-
-
-def _reduced_side(side: Side) -> PositionSide:
-    """In net mode an order of the venue's own that sells takes from the longs."""
-    return PositionSide.LONG if side is Side.SELL else PositionSide.SHORT

@@ -30,7 +30,7 @@ from engine.core.books import Books
 from engine.core.decisions import CycleRecord, CycleStatus, Decision, WakeKind, Wakeup
 from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
-from engine.core.orders import ZERO, OrderIntent
+from engine.core.orders import ZERO, OrderIntent, Purpose
 from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.journal.ports import Journal, KeepState, RiskEvent
 from engine.manager.accounts import TraderAccounts
@@ -249,10 +249,21 @@ class ManagerService:
     # -- what became of them
 
     async def _on_order(self, message: Message[OrderUpdate]) -> None:
-        order = message.body.order
-        trader = self.traders.get(order.intent.trader_id)
+        update = message.body
+        trader = self.traders.get(update.order.intent.trader_id)
         if trader is not None:
-            trader.on_order(order)
+            trader.on_order(update.order)
+        if update.order.intent.purpose is Purpose.LIQUIDATION:
+            for name in update.traders:
+                await self._halt_liquidated(name)
+
+    async def _halt_liquidated(self, trader_id: str) -> None:
+        """Who was liquidated opens nothing until an operator has looked. The exchange journalled it."""
+        trader = self.traders.get(trader_id)
+        if trader is not None:
+            trader.breaker.halt("liquidated at the venue")
+            await self._keep(KeepState.BREAKER, trader_id, trader.breaker.state())
+            log.error("trader halted after a liquidation", trader=trader_id)
 
     async def _measure(self) -> None:
         """Performance rows and breakers, every update_interval of engine time, at most once a second."""
