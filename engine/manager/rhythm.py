@@ -97,7 +97,18 @@ class RhythmState(msgspec.Struct, kw_only=True):
 class Rhythm:
     """The state machine of one trader. Let time pass with `advance` before any other event at that time."""
 
-    __slots__ = ("_early_ns", "_refusals", "config", "model", "state", "trader_id")
+    __slots__ = (
+        "_cooldown_ns",
+        "_early_ns",
+        "_long_ns",
+        "_refusals",
+        "_short_ns",
+        "_thinking_ns",
+        "config",
+        "model",
+        "state",
+        "trader_id",
+    )
 
     def __init__(self, trader_id: str, config: RhythmConfig, model: str, refusals: Counter[str]) -> None:
         self.trader_id = trader_id
@@ -106,6 +117,9 @@ class Rhythm:
         self.state = RhythmState()
         self._refusals = refusals
         self._early_ns = 0
+        self._cooldown_ns, self._thinking_ns = _ns(config.cooldown), _ns(config.max_thinking)
+        self._long_ns = _ns(config.long_cycle)
+        self._short_ns = _ns(min(config.short_cycle, config.long_cycle))
 
     def begin(self, now_ns: int) -> None:
         """First look within `jitter` from now, at a moment that follows from the trader's id."""
@@ -163,7 +177,7 @@ class Rhythm:
         if state.thinking is None or state.thinking.cycle_id != cycle_id:
             return False
         state.thinking = None
-        state.cooldown_until_ns = now_ns + _ns(self.config.cooldown)
+        state.cooldown_until_ns = now_ns + self._cooldown_ns
         return True
 
     def take(self, now_ns: int) -> Due:
@@ -176,7 +190,7 @@ class Rhythm:
             cycle_id=f"{self.trader_id}-{ts // NS_PER_MS}",
             mode=state.mode,
             reasons=tuple(state.pending),
-            deadline_ns=now_ns + _ns(self.config.max_thinking),
+            deadline_ns=now_ns + self._thinking_ns,
             notes=tuple(state.notes),
         )
         state.thinking = Thinking(due.cycle_id, due.deadline_ns)
@@ -204,22 +218,23 @@ class Rhythm:
         state = self.state
         if not state.pending or state.thinking is not None or state.paused:
             return None
-        return state.ripe_ns if state.urgent else max(state.ripe_ns, state.cooldown_until_ns)
+        if state.urgent or state.ripe_ns > state.cooldown_until_ns:
+            return state.ripe_ns
+        return state.cooldown_until_ns
 
     def next_change_ns(self) -> int | None:
         """When time alone changes the state next; None when it does not."""
-        state = self.state
-        times = []
+        state, at = self.state, None
         if state.thinking is not None:
-            times.append(state.thinking.deadline_ns)
+            at = state.thinking.deadline_ns
         elif state.paused:
-            if state.paused_until_ns:
-                times.append(state.paused_until_ns)
+            at = state.paused_until_ns or None
         elif state.timer_ns:
-            times.append(max(state.timer_ns, state.cooldown_until_ns))
+            at = state.timer_ns if state.timer_ns > state.cooldown_until_ns else state.cooldown_until_ns
         if state.mode is CycleMode.SHORT:
-            times.append(self._calm_ns())
-        return min(times, default=None)
+            calm = self._calm_ns()
+            at = calm if at is None or calm < at else at
+        return at
 
     def advance(self, now_ns: int) -> None:
         """Let everything happen that was due until now, each at its own time."""
@@ -273,12 +288,8 @@ class Rhythm:
             state.timer_ns = max(at, state.woken_ns + self._cycle_ns())
 
     def _cycle_ns(self) -> int:
-        config = self.config
-        cycle_s = config.long_cycle
-        if self.state.mode is CycleMode.SHORT:
-            cycle_s = min(config.short_cycle, config.long_cycle)
-        cycle_ns = _ns(cycle_s)
-        return cycle_ns - min(self._early_ns, cycle_ns // 2)
+        cycle_ns = self._short_ns if self.state.mode is CycleMode.SHORT else self._long_ns
+        return cycle_ns - min(self._early_ns, cycle_ns // 2) if self._early_ns else cycle_ns
 
     # -- bookkeeping
 

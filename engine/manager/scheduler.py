@@ -224,6 +224,8 @@ class Scheduler:
     # -- the heaps
 
     def _advance(self, seat: _Seat, now_ns: int) -> None:
+        if seat.at > now_ns:
+            return  # nothing happens before its time in the calendar
         before = seat.rhythm.state.thinking
         seat.rhythm.advance(now_ns)
         if before is not None and seat.rhythm.state.thinking is None:
@@ -266,7 +268,10 @@ class Scheduler:
         open_queues = {model: queue for model, queue in self._queues.items() if queue}
         self._try_again_ns = None
         while open_queues:
-            model = min(open_queues, key=lambda each: open_queues[each][0])
+            if len(open_queues) > 1:
+                model = min(open_queues, key=lambda each: open_queues[each][0])
+            else:
+                (model,) = open_queues
             queue = open_queues[model]
             rank, number = queue[0]
             seat = self._order[number]
