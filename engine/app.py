@@ -104,7 +104,7 @@ async def serve(settings: Settings, clock: Clock) -> None:
         venue = OkxVenue(okx, clock)
         stack.push_async_callback(venue.close)
         listed = await _listed(venue, clock)
-        settings = restrict(settings, listed)
+        settings = restrict(settings, listed, partly=settings.provider.local)
         timeframes = settings.market.timeframes
         pushed = timeframes[:1] if settings.market.aggregate else timeframes
         feed = OkxMarketFeed(okx, settings.market.symbols, pushed, clock)

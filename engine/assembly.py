@@ -39,16 +39,16 @@ class InstrumentBook:
         return self.by_symbol[symbol].contract_value
 
 
-def restrict(settings: Settings, listed: tuple[Instrument, ...]) -> Settings:
+def restrict(settings: Settings, listed: tuple[Instrument, ...], *, partly: bool) -> Settings:
     """The settings with the symbols that the venue trades, as its ids.
 
-    A venue on this machine may list less than the configuration names (a recording has one market): what it
-    lacks is left out, and so is a trader without a symbol. Elsewhere that is a mistake: raises ConfigError.
+    `partly`: the venue may list less than the configuration names (a recording has one market); what it lacks
+    is left out, and so is a trader without a symbol. Otherwise that is a mistake: raises ConfigError.
     """
     known = {each.symbol for each in listed if each.live}
     watched = tuple(venue_symbol(text) for text in settings.market.symbols)
     missing = [symbol for symbol in watched if symbol not in known]
-    if missing and not settings.provider.local:
+    if missing and not partly:
         raise ConfigError(f"{missing[0]} is not traded at {settings.provider_id}; remove it from market.yaml")
     traders = []
     for trader in settings.manager.traders:

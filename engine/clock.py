@@ -97,11 +97,13 @@ class SimClock:
     """Time moved by hand: `advance_to` wakes sleepers in order, each at its exact time.
 
     Deterministic: sleepers due at the same time wake in the order in which they went to sleep. Real time
-    follows simulated time, so that timeouts of simulated work are simulated too.
+    follows simulated time, so that timeouts of simulated work are simulated too; of `speed` engine seconds
+    each real second is made, as with ScaledClock.
     """
 
-    def __init__(self, start_ns: int = 0) -> None:
+    def __init__(self, start_ns: int = 0, speed: float = 1.0) -> None:
         self._now_ns = start_ns
+        self._speed = speed
         self._count = 0
         self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
 
@@ -109,16 +111,16 @@ class SimClock:
         return self._now_ns
 
     def real_s(self) -> float:
-        return self._now_ns / NS_PER_S
+        return self._now_ns / NS_PER_S / self._speed
 
     def engine_ns(self, real_seconds: float) -> int:
-        return int(real_seconds * NS_PER_S)
+        return int(real_seconds * self._speed * NS_PER_S)
 
     async def sleep(self, seconds: float) -> None:
         await self.sleep_until(self._now_ns + int(max(0.0, seconds) * NS_PER_S))
 
     async def sleep_real(self, seconds: float) -> None:
-        await self.sleep(seconds)
+        await self.sleep(seconds * self._speed)
 
     async def sleep_until(self, ts_ns: int) -> None:
         if ts_ns <= self._now_ns:
@@ -128,6 +130,19 @@ class SimClock:
         self._count += 1
         heapq.heappush(self._sleepers, (ts_ns, self._count, future))
         await future
+
+    def next_ns(self) -> int | None:
+        """When the next sleeper is due; None when nobody sleeps."""
+        while self._sleepers and self._sleepers[0][2].done():  # cancelled
+            heapq.heappop(self._sleepers)
+        return self._sleepers[0][0] if self._sleepers else None
+
+    def wake_next(self) -> None:
+        """Move to the time of the next sleeper and wake it; what it does follows when the loop turns."""
+        due_ns, _, future = heapq.heappop(self._sleepers)
+        self._now_ns = max(self._now_ns, due_ns)
+        if not future.done():
+            future.set_result(None)
 
     def set(self, ts_ns: int) -> None:
         """Move to `ts_ns` without waking anybody; for a loop that owns time alone (backtest)."""
@@ -139,10 +154,7 @@ class SimClock:
         """Move to `ts_ns`, waking every sleeper due on the way and letting it run until it waits again."""
         await settle()
         while self._sleepers and self._sleepers[0][0] <= ts_ns:
-            due_ns, _, future = heapq.heappop(self._sleepers)
-            self._now_ns = max(self._now_ns, due_ns)
-            if not future.done():
-                future.set_result(None)
+            self.wake_next()
             await settle()
         self._now_ns = max(self._now_ns, ts_ns)
 

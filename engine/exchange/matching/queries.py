@@ -46,6 +46,10 @@ class Queries:
     def leverage(self, account: str, symbol: str) -> Decimal:
         return self._state.account(account).leverage(symbol)
 
+    def instruments(self) -> tuple[Instrument, ...]:
+        """All that are listed."""
+        return tuple(market.instrument for market in self._state.markets.values())
+
     def instrument(self, symbol: str) -> Instrument:
         """Raises VenueRefusal 51001."""
         return self._state.market(symbol).instrument

@@ -21,11 +21,15 @@ from engine.exchange.simulator.recorded import HISTORY_CANDLES, Point, Recording
 from engine.exchange.simulator.source import Bar
 from engine.exchange.simulator.universe import Listing
 
+_MOST_STEPS: Final = 10
 _MOST_USD: Final = 5_000_000_000  # that a market turns over in a usual candle, up to an hour
 
 
-def read_candles(path: Path, listing: Listing, rows: Iterator[Row]) -> Recording:
-    """Rows `ts_ms,open,high,low,close,volume`. Raises ConfigError that names file and line."""
+def read_candles(path: Path, listing: Listing, rows: Iterator[Row], *, corners: bool = False) -> Recording:
+    """Rows `ts_ms,open,high,low,close,volume`. Raises ConfigError that names file and line.
+
+    `corners`: no steps between open, extremes and close.
+    """
     instrument = listing.instrument
 
     def bar(row: Row) -> Bar:
@@ -50,7 +54,10 @@ def read_candles(path: Path, listing: Listing, rows: Iterator[Row]) -> Recording
         first_ns=first,
         history=[minute for each in earlier for minute in _minutes(each, period)],
         points=_Path(
-            [each._replace(ts_open=each.ts_open - first) for each in bars[past:]], period, instrument
+            [each._replace(ts_open=each.ts_open - first) for each in bars[past:]],
+            period,
+            instrument,
+            steps=1 if corners else max(1, min(_MOST_STEPS, period // (15 * NS_PER_S))),
         ),
     )
 
@@ -91,13 +98,13 @@ def _extremes(bar: Bar) -> tuple[Decimal, Decimal]:
 class _Path(Sequence[Point]):
     """The moments of candles, made when they are asked for: a year of minutes is ten million of them.
 
-    Open, extremes and close, with steps between them so that a candle is not three jumps.
+    Open, extremes and close, with `steps` from each to the next so that a candle is not three jumps.
     """
 
-    def __init__(self, bars: list[Bar], period: int, instrument: Instrument) -> None:
+    def __init__(self, bars: list[Bar], period: int, instrument: Instrument, *, steps: int) -> None:
         self._bars, self._instrument = bars, instrument
         self._times = [0, period // 3, 2 * period // 3, period - NS_PER_S]
-        self._steps = max(1, min(10, period // (15 * NS_PER_S)))
+        self._steps = steps
         self._each = 3 * self._steps + 1
 
     def __len__(self) -> int:

@@ -26,10 +26,13 @@ from engine.exchange.simulator.recorded_prints import read_best_prices, read_fra
 from engine.exchange.simulator.universe import Listing
 
 
-def read_recording(path: Path, symbols: tuple[str, ...] = (), funding: Path | None = None) -> Recording:
+def read_recording(
+    path: Path, symbols: tuple[str, ...] = (), funding: Path | None = None, *, corners: bool = False
+) -> Recording:
     """Read a file in one of the formats above. Raises ConfigError that names file and line.
 
     It is of the one of `symbols` that the file names, else of the first; without any, of what it names.
+    `corners`: candles are played as open, extremes and close alone.
     """
     lines = lines_of(path)
     first = next(lines, "")
@@ -37,7 +40,7 @@ def read_recording(path: Path, symbols: tuple[str, ...] = (), funding: Path | No
         recording = read_frames(path, symbols, chain([first], lines))
     else:
         header = first.strip().lower().split(",")
-        recording = _table(path, listing_of(path, symbols), header, csv.reader(lines))
+        recording = _table(path, listing_of(path, symbols), header, csv.reader(lines), corners=corners)
     if not recording.points:
         raise ConfigError(f"{path} holds nothing to play")
     if funding is not None:
@@ -54,9 +57,9 @@ def read_funding(path: Path) -> list[tuple[int, Decimal]]:
     return sorted(read_rows(path, csv.reader(lines), lambda row: (int(row[0]) * NS_PER_MS, finite(row[1]))))
 
 
-def _table(path: Path, listing: Listing, header: Row, rows: Iterator[Row]) -> Recording:
+def _table(path: Path, listing: Listing, header: Row, rows: Iterator[Row], *, corners: bool) -> Recording:
     if header[:6] == ["ts_ms", "open", "high", "low", "close", "volume"]:
-        return read_candles(path, listing, rows)
+        return read_candles(path, listing, rows, corners=corners)
     if "price" in header:
         return read_prints(path, listing, header, rows)
     if {"bid", "ask"} <= set(header):

@@ -32,13 +32,16 @@ class _State(msgspec.Struct):
 
 
 class RecordedMarket:
-    """Plays one recording from `start_ns` on."""
+    """Plays one recording from `start_ns` on. `loop`: it starts over at its end. `strict`: every moment has
+    its recorded distance from the first, however long nobody asked."""
 
-    def __init__(self, recording: Recording, start_ns: int, *, loop: bool = False) -> None:
+    def __init__(
+        self, recording: Recording, start_ns: int, *, loop: bool = False, strict: bool = False
+    ) -> None:
         self.listings: tuple[Listing, ...] = (recording.listing,)
         self.name = f"recorded {recording.name} {recording.listing.instrument.symbol}"
         self._recording = recording
-        self._loop = loop
+        self._loop, self._strict = loop, strict
         self._state = _State(start_ns - start_ns % recording.period_ns, 0, start_ns, Decimal(1))
         self._untold = True  # nobody has asked for the past yet
 
@@ -65,7 +68,7 @@ class RecordedMarket:
     def advance(self, ts_ns: int) -> list[Quote]:
         state = self._state
         pause = ts_ns - state.ts
-        if state.index and pause > _LONGEST_PAUSE_NS:
+        if state.index and pause > _LONGEST_PAUSE_NS and not self._strict:
             state.start_ns += pause - pause % self._recording.period_ns
         state.ts = max(state.ts, ts_ns)
         quotes: list[Quote] = []
@@ -79,6 +82,13 @@ class RecordedMarket:
                 return quotes
             quotes.append(self._quote(point))
             state.index += 1
+
+    def next_ns(self) -> int | None:
+        """When the next moment is; None when the recording has ended and does not start over."""
+        if self._ended and self._loop:
+            self._start_over()
+        state = self._state
+        return None if self._ended else state.start_ns + self._recording.points[state.index].after_ns
 
     @property
     def _ended(self) -> bool:

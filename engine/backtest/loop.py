@@ -1,0 +1,59 @@
+"""An event loop on simulated time: when no task can go on, time moves to the next thing that is due.
+
+So a whole engine of services runs as fast as the machine can, and every run is the same: nothing waits for
+the wall, and tasks take turns in the order in which they became ready. Timers of the loop (`asyncio.timeout`)
+follow the clock's real time. There is no I/O on such a loop; a file may be read, nothing may be awaited that
+comes from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from typing import Any, Final
+
+from engine.clock import SimClock
+from engine.core.errors import InvariantBroken
+
+_LEAST_NS: Final = 1_000  # a timer is a float of seconds: without this it might never be reached
+
+
+class SimLoop(asyncio.SelectorEventLoop):
+    """asyncio's loop, whose idle moments move `clock`."""
+
+    def __init__(self, clock: SimClock) -> None:
+        self._sim_clock = clock
+        self._start_ns = clock.now_ns()
+        self._ns_per_s = clock.engine_ns(1.0)
+        super().__init__(_IdleSelector(clock))
+
+    def time(self) -> float:
+        """Real seconds of the clock since the start: small, so that the loop's comparisons are exact."""
+        return (self._sim_clock.now_ns() - self._start_ns) / self._ns_per_s
+
+
+class _IdleSelector(selectors.DefaultSelector):
+    """The loop asks to wait: nothing is ready. Instead of waiting, time passes."""
+
+    def __init__(self, clock: SimClock) -> None:
+        super().__init__()
+        self._clock = clock
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout == 0:
+            return []
+        self._pass_time(timeout)
+        return []
+
+    def _pass_time(self, timeout: float | None) -> None:
+        clock = self._clock
+        sleeper = clock.next_ns()
+        if timeout is None and sleeper is None:
+            raise InvariantBroken("every task waits for something that cannot come")
+        timer: Any = None
+        if timeout is not None:
+            timer = clock.now_ns() + max(_LEAST_NS, clock.engine_ns(timeout))
+        if sleeper is not None and (timer is None or sleeper <= timer):
+            clock.wake_next()
+        else:
+            clock.set(timer)

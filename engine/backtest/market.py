@@ -1,0 +1,125 @@
+"""Recordings as an outside market: they move the paper venue and, as feed, what the traders see."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Final
+
+from engine.clock import SimClock
+from engine.core.instruments import Instrument
+from engine.core.market import (
+    BookTop,
+    Candle,
+    FundingRate,
+    IndexPrice,
+    MarketEvent,
+    MarkPrice,
+    Ticker,
+    Trade,
+)
+from engine.exchange.matching.records import Event
+from engine.exchange.simulator.candles import PERIODS
+from engine.exchange.simulator.joint import JointMarket
+from engine.exchange.simulator.recorded import Recording
+from engine.exchange.simulator.replay import RecordedMarket
+from engine.exchange.simulator.source import Bar, Quote
+from engine.exchange.simulator.world import World
+
+_PERIOD_NAMES: Final = {"1h": "1H", "2h": "2H", "4h": "4H", "1d": "1Dutc"}
+
+
+class ReplayedMarket:
+    """Plays `recordings` at their own times; implements MarketFeed, and moves the core of `world`.
+
+    The traders' time begins when all recordings have begun; what lies before is their past. `on_events`
+    hears what the market caused at the venue. Nothing waits in the queue longer than a moment of the market:
+    time stands still until its reader has taken all.
+    """
+
+    def __init__(self, recordings: Sequence[Recording], timeframes: Sequence[str], clock: SimClock) -> None:
+        self.start_ns = max(each.first_ns for each in recordings)
+        self.end_ns = max(each.first_ns + each.points[-1].after_ns for each in recordings)
+        self._sources = [RecordedMarket(each, each.first_ns, strict=True) for each in recordings]
+        self.world = World(JointMarket(*self._sources), (), None, self.start_ns)
+        self.world.step(self.start_ns)
+        self._clock = clock
+        self._timeframes = timeframes
+        self._queue: asyncio.Queue[MarketEvent] = asyncio.Queue()
+        self._funding: dict[str, FundingRate] = {}
+        self.on_events: Callable[[list[Event]], None] = lambda _: None
+        self.moments = 0
+        self.ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Play to the end, then hold still for ever."""
+        world = self.world
+        world.on_quote, world.on_bar = self._on_quote, self._on_minute
+        while (due := self._next_ns()) is not None:
+            await self._clock.sleep_until(due)
+            self.on_events(world.step(due))
+        self.ended.set()
+        await asyncio.get_running_loop().create_future()
+
+    def _next_ns(self) -> int | None:
+        return min((due for source in self._sources if (due := source.next_ns()) is not None), default=None)
+
+    # -- the feed
+
+    async def events(self) -> AsyncIterator[MarketEvent]:
+        """Everything that happens, in order."""
+        while True:
+            yield await self._queue.get()
+
+    async def instruments(self) -> tuple[Instrument, ...]:
+        """What the recordings are of."""
+        return tuple(listing.instrument for listing in self.world.source.listings)
+
+    async def candles(self, symbol: str, timeframe: str, limit: int) -> tuple[Candle, ...]:
+        """The newest `limit` closed candles, oldest first."""
+        bars = self.world.bars.bars(symbol, PERIODS[_PERIOD_NAMES.get(timeframe, timeframe)])
+        closed = [bar for bar, done in bars if done]
+        return tuple(self._candle(symbol, timeframe, bar) for bar in closed[-limit:])
+
+    def _on_quote(self, quote: Quote) -> None:
+        self.moments += 1
+        for event in self._told(quote):
+            self._queue.put_nowait(event)
+
+    def _told(self, quote: Quote) -> Iterator[MarketEvent]:
+        """What a venue's channels would say of it."""
+        symbol, ts = quote.symbol, quote.ts
+        price = float(quote.price)
+        bids = tuple((float(level), float(size)) for level, size in quote.bids)
+        asks = tuple((float(level), float(size)) for level, size in quote.asks)
+        yield BookTop(symbol, bids, asks, ts, ts)
+        if quote.size:
+            yield Trade(symbol, price, float(quote.size), quote.side, str(ts), ts, ts)
+        yield Ticker(symbol, price, bids[0][0], asks[0][0], bids[0][1], asks[0][1], None, None, ts, ts)
+        yield IndexPrice(symbol, float(quote.index), ts, ts)
+        yield MarkPrice(symbol, float(quote.mark), ts, ts)
+        yield FundingRate(symbol, float(quote.funding_rate), self.world.next_funding, ts, ts)
+
+    def _on_minute(self, symbol: str, minute: Bar) -> None:
+        for timeframe in self._timeframes:
+            period = PERIODS[_PERIOD_NAMES.get(timeframe, timeframe)]
+            if (bar := self.world.bars.just_closed(symbol, minute, period)) is not None:
+                self._queue.put_nowait(self._candle(symbol, timeframe, bar))
+
+    def _candle(self, symbol: str, timeframe: str, bar: Bar) -> Candle:
+        """Volume in coins, as everywhere but at the venue."""
+        instrument = self.world.core.instrument(symbol)
+        now = self._clock.now_ns()
+        return Candle(
+            symbol=symbol,
+            timeframe=timeframe,
+            ts_open=bar.ts_open,
+            open=float(bar.open),
+            high=float(bar.high),
+            low=float(bar.low),
+            close=float(bar.close),
+            volume=float(instrument.coins(bar.volume)),
+            closed=True,
+            ts_event=now,
+            ts_recv=now,
+        )

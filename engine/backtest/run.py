@@ -1,0 +1,159 @@
+"""Builds the engine's parts on simulated time and lets recordings run through them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from engine.assembly import InstrumentBook, restrict
+from engine.backtest.loop import SimLoop
+from engine.backtest.market import ReplayedMarket
+from engine.clock import SimClock
+from engine.config.loader import Duration
+from engine.config.settings import Settings
+from engine.core.decisions import AccountView
+from engine.core.times import NS_PER_S, timeframe_ns
+from engine.exchange.matching.types import AccountSpec, TriggerType
+from engine.exchange.paper.venue import PaperVenue
+from engine.exchange.ports import PositionMode
+from engine.exchange.simulator.recorded import Recording
+from engine.executor.asking import ModelClient
+from engine.jobs import Jobs
+from engine.journal.memory import MemoryJournal
+from engine.memory_bus import MemoryBus
+from engine.parts import Parts, Surroundings, build_parts
+
+_ENDING_S: Final = 60.0  # of engine time after the last moment, for what is under way
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run leaves: all that was journalled, and the accounts as they ended."""
+
+    journal: MemoryJournal
+    views: tuple[AccountView, ...]
+    settings: Settings
+    start_ns: int
+    end_ns: int
+    moments: int
+    balanced: bool
+
+
+Progress = Callable[[float], None]
+
+
+def run_backtest(
+    settings: Settings,
+    recordings: Sequence[Recording],
+    model: ModelClient,
+    progress: Progress = lambda _: None,
+) -> Outcome:
+    """Run to the end of the recordings. `progress` gets the played part, 0 to 1.
+
+    The same settings and recordings give the same journal, byte for byte. Raises ConfigError when the
+    configuration does not fit the recordings.
+    """
+    base_s = timeframe_ns(settings.market.timeframes[0]) // NS_PER_S
+    start_ns = max(recording.first_ns for recording in recordings)
+    # Work that repeats every real second repeats with every base candle.
+    clock = SimClock(start_ns, speed=base_s)
+    with asyncio.Runner(loop_factory=lambda: SimLoop(clock)) as runner:
+        return runner.run(_run(settings, recordings, model, clock, progress))
+
+
+async def _run(
+    settings: Settings,
+    recordings: Sequence[Recording],
+    model: ModelClient,
+    clock: SimClock,
+    progress: Progress,
+) -> Outcome:
+    settings = _on_paper(settings, recordings)
+    timeframes = settings.market.timeframes
+    market = ReplayedMarket(recordings, timeframes[:1] if settings.market.aggregate else timeframes, clock)
+    listed = await market.instruments()
+    settings = restrict(settings, listed, partly=True)
+    okx = settings.provider.okx
+    account = AccountSpec(
+        account=settings.provider_id,
+        balance=Decimal(settings.manager.manager.total_equity_usd),
+        position_mode=PositionMode(okx.position_mode),
+    )
+    venue = PaperVenue(market.world.core, account, clock, TriggerType(okx.trigger_price))
+    market.on_events = venue.tell
+    journal = MemoryJournal()
+    async with Jobs() as jobs:
+        around = Surroundings(
+            venue=venue,
+            feed=market,
+            journal=journal,
+            bus=MemoryBus(clock),
+            clock=clock,
+            jobs=jobs,
+            model=model,
+        )
+        parts = await build_parts(settings, InstrumentBook(listed), account.position_mode, around)
+        await _play(parts, market, clock, progress)
+        return Outcome(
+            journal=journal,
+            views=parts.accounts.views(),
+            settings=settings,
+            start_ns=market.start_ns,
+            end_ns=clock.now_ns(),
+            moments=market.moments,
+            balanced=await _balanced(parts),
+        )
+
+
+async def _play(parts: Parts, market: ReplayedMarket, clock: SimClock, progress: Progress) -> None:
+    await parts.exchange.start()
+    await parts.manager.start()
+    async with asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(work, name=name)
+            for name, work in (
+                ("exchange", parts.exchange.run()),
+                ("market", parts.market.run()),
+                ("manager", parts.manager.run()),
+                ("executor", parts.executor.run()),
+                ("progress", _tell(market, clock, progress)),
+            )
+        ]
+        await market.ended.wait()
+        await clock.sleep(_ENDING_S)
+        for task in running:
+            task.cancel()
+    progress(1.0)
+
+
+async def _tell(market: ReplayedMarket, clock: SimClock, progress: Progress) -> None:
+    whole = max(1, market.end_ns - market.start_ns)
+    while True:
+        progress(min(1.0, (clock.now_ns() - market.start_ns) / whole))
+        await clock.sleep(whole / NS_PER_S / 200)
+
+
+async def _balanced(parts: Parts) -> bool:
+    check = await parts.exchange.auditor.look()
+    return check is not None and check.balanced
+
+
+def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:
+    """The same traders on a paper account that may trade, watching what was recorded.
+
+    A price is as fresh as the recording can make it: features live for two of its periods at least.
+    """
+    provider = msgspec.structs.replace(settings.provider, trading_enabled=True)
+    providers = {**settings.exchange.providers, settings.provider_id: provider}
+    period_s = max(recording.period_ns for recording in recordings) / NS_PER_S
+    max_age = Duration(max(settings.market.max_age, 2 * period_s))
+    return msgspec.structs.replace(
+        settings,
+        exchange=msgspec.structs.replace(settings.exchange, providers=providers),
+        market=msgspec.structs.replace(settings.market, max_age=max_age),
+    )
