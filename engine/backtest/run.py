@@ -58,10 +58,8 @@ def run_backtest(
     The same settings and recordings give the same journal, byte for byte. Raises ConfigError when the
     configuration does not fit the recordings.
     """
-    base_s = timeframe_ns(settings.market.timeframes[0]) // NS_PER_S
     start_ns = max(recording.first_ns for recording in recordings)
-    # Work that repeats every real second repeats with every base candle.
-    clock = SimClock(start_ns, speed=base_s)
+    clock = SimClock(start_ns, _speed(settings))
     with asyncio.Runner(loop_factory=lambda: SimLoop(clock)) as runner:
         return runner.run(_run(settings, recordings, model, clock, progress))
 
@@ -143,10 +141,16 @@ async def _balanced(parts: Parts) -> bool:
     return check is not None and check.balanced
 
 
+def _speed(settings: Settings) -> int:
+    """Work that repeats every real second is to repeat with every base candle."""
+    return timeframe_ns(settings.market.timeframes[0]) // NS_PER_S
+
+
 def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:
     """The same traders on a paper account that may trade, watching what was recorded.
 
-    A price is as fresh as the recording can make it: features live for two of its periods at least.
+    A price is as fresh as the recording can make it: features live for two of its periods at least. Traders
+    get snapshots as often by engine time as live.
     """
     provider = msgspec.structs.replace(settings.provider, trading_enabled=True)
     providers = {**settings.exchange.providers, settings.provider_id: provider}
@@ -155,5 +159,9 @@ def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:
     return msgspec.structs.replace(
         settings,
         exchange=msgspec.structs.replace(settings.exchange, providers=providers),
-        market=msgspec.structs.replace(settings.market, max_age=max_age),
+        market=msgspec.structs.replace(
+            settings.market,
+            max_age=max_age,
+            snapshots_per_s=settings.market.snapshots_per_s * _speed(settings),
+        ),
     )

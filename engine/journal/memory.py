@@ -37,7 +37,7 @@ class MemoryJournal:
         self._states: dict[tuple[KeepState, str], bytes] = {}
         self._wakeups: dict[str, Wakeup] = {}  # cycle id → wakeup, oldest first
         self._woken: dict[str, list[str]] = {}  # trader id → cycle ids, oldest first
-        self._cycles: dict[str, CycleRecord] = {}  # cycle id → its answer
+        self.cycles: dict[str, CycleRecord] = {}  # cycle id → its answer
         self._calls: dict[str, ModelCall] = {}  # digest → newest answered call
         self._intents: dict[str, OrderIntent] = {}  # client order id → intent
         self.orders: dict[str, Order] = {}  # client order id → order, oldest first
@@ -97,9 +97,9 @@ class MemoryJournal:
 
     async def record_cycle(self, record: CycleRecord) -> bool:
         cycle_id = record.decision.cycle_id
-        if cycle_id not in self._wakeups or cycle_id in self._cycles:
+        if cycle_id not in self._wakeups or cycle_id in self.cycles:
             return False
-        self._cycles[cycle_id] = record
+        self.cycles[cycle_id] = record
         self._calls |= {call.digest: call for call in record.calls if not call.failure}
         self._note("cycle", record)
         return True
@@ -243,7 +243,7 @@ class MemoryJournal:
         )
 
     async def open_cycles(self) -> tuple[str, ...]:
-        return tuple(cycle_id for cycle_id in self._wakeups if cycle_id not in self._cycles)
+        return tuple(cycle_id for cycle_id in self._wakeups if cycle_id not in self.cycles)
 
     # -- what a decider is told of the past
 
@@ -251,7 +251,7 @@ class MemoryJournal:
         newest_first: Iterator[str] = reversed(self._woken.get(trader_id, []))
         if before in self._wakeups and self._wakeups[before].trader_id == trader_id:
             newest_first = islice(dropwhile(lambda cycle_id: cycle_id != before, newest_first), 1, None)
-        closed = (self._cycles[cycle_id] for cycle_id in newest_first if cycle_id in self._cycles)
+        closed = (self.cycles[cycle_id] for cycle_id in newest_first if cycle_id in self.cycles)
         return tuple(
             msgspec.structs.replace(
                 record, system_prompt="", user_prompt="", answer="", reasoning="", calls=()
@@ -276,9 +276,9 @@ class MemoryJournal:
     # -- replay
 
     async def cycle(self, cycle_id: str) -> KeptCycle | None:
-        if cycle_id not in self._cycles:
+        if cycle_id not in self.cycles:
             return None
-        return KeptCycle(wakeup=self._wakeups[cycle_id], record=self._cycles[cycle_id])
+        return KeptCycle(wakeup=self._wakeups[cycle_id], record=self.cycles[cycle_id])
 
     async def recorded_call(self, digest: str) -> ModelCall | None:
         return self._calls.get(digest)

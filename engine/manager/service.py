@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -42,7 +43,8 @@ from engine.retry import patiently
 
 log = structlog.get_logger()
 
-_POLL_S: Final = 0.1
+_SHORTEST_WAIT_S: Final = 0.01  # where nothing was admitted although something is due
+_LONGEST_WAIT_S: Final = 60.0
 
 
 @dataclass(slots=True)
@@ -82,6 +84,7 @@ class ManagerService:
             self._room,
             context.clock,
         )
+        self._schedule_changed = asyncio.Event()
         self.refusals: Counter[str] = Counter()  # reason code → count
         self.wakeups: Counter[WakeKind] = Counter()
         self.signals: Counter[Edge] = Counter()
@@ -148,12 +151,21 @@ class ManagerService:
 
     async def _wake_when_due(self) -> None:
         while True:
+            self._schedule_changed.clear()
             dues = self._context.scheduler.poll(self._context.clock.now_ns())
             wakeups = [await self._open(due) for due in dues]
             await self._keep_schedule()
             for wakeup in wakeups:
                 await self._publish_wakeup(wakeup)
-            await self._context.clock.sleep_real(_POLL_S)
+            await self._until_due(0.0 if dues else _SHORTEST_WAIT_S)
+
+    async def _until_due(self, shortest_s: float) -> None:
+        """Wait until a trader is due by time, or a signal, a decision or an operator changed a schedule."""
+        clock, due = self._context.clock, self._context.scheduler.next_due_ns()
+        left_s = _LONGEST_WAIT_S if due is None else (due - clock.now_ns()) / clock.engine_ns(1.0)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(_LONGEST_WAIT_S, max(shortest_s, left_s))):
+                await self._schedule_changed.wait()
 
     async def _open(self, due: Due) -> Wakeup:
         """Journal a wakeup with all that its trader may see."""
@@ -182,6 +194,7 @@ class ManagerService:
     async def _keep_schedule(self) -> None:
         """Store the schedules that changed, so that a restart goes on exactly."""
         for trader_id in self._context.scheduler.take_changed():
+            self._schedule_changed.set()
             await self._keep(KeepState.SCHEDULER, trader_id, self._context.scheduler.state(trader_id))
 
     async def _keep(self, kind: KeepState, trader_id: str, state: bytes) -> None:

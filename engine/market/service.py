@@ -68,6 +68,7 @@ class MarketService:
         self._moved: dict[str, None] = {}  # symbols with news since their last snapshot
         self._gaps: dict[tuple[str, str], None] = {}  # at most one a timeframe
         self._gap_found = asyncio.Event()
+        self._news = asyncio.Event()
 
     async def run(self) -> None:
         """Work until cancelled."""
@@ -93,6 +94,7 @@ class MarketService:
             self.events += 1
             if event.symbol in self._config.symbols:
                 self._moved[event.symbol] = None
+                self._news.set()
             self._emit(self.pipeline.update(event))
 
     def _emit(self, signals: Sequence[Signal]) -> None:
@@ -126,6 +128,7 @@ class MarketService:
             candles = await self._fetch(symbol, timeframe, self._config.warm_up)
             self._emit(self.pipeline.warm_up(symbol, timeframe, candles))
         self._moved[symbol] = None
+        self._news.set()
 
     async def _fetch(self, symbol: str, timeframe: str, limit: int) -> Sequence[Candle]:
         """The newest closed candles, asked for until the venue gives them. Raises Rejected."""
@@ -163,6 +166,7 @@ class MarketService:
                 candles = await self._fetch(symbol, timeframe, gap.reach)
                 self._emit(self.pipeline.backfill(symbol, timeframe, candles))
             self._moved[symbol] = None
+            self._news.set()
             if self.pipeline.gap(symbol, timeframe) is not None:  # the venue has not closed it yet
                 await self._clock.sleep_real(_CANDLE_PAUSE_S)
         log.info("candles complete", symbol=symbol, timeframe=timeframe)
@@ -175,9 +179,14 @@ class MarketService:
             await patiently(partial(self._bus.publish_many, SIGNALS, signals))
 
     async def _publish_snapshots(self) -> None:
-        """The newest state of what has moved; while the bus is away they are lost, and newer ones follow."""
+        """The newest state of what has moved, at once, then at most so often as the configuration says.
+
+        While the bus is away they are lost, and newer ones follow.
+        """
         await self.warm.wait()
         while True:
+            await self._news.wait()
+            self._news.clear()
             moved, self._moved = self._moved, {}
             snapshots = [self.snapshot(symbol) for symbol in moved]
             try:

@@ -26,6 +26,7 @@ _STATES: Final = {
 }
 _SIDES: Final = {PosSide.LONG: PositionSide.LONG, PosSide.SHORT: PositionSide.SHORT, PosSide.NET: None}
 _FIRED: Final = {"sl": Purpose.STOP, "tp": Purpose.TARGET}
+_AMENDED: Final = {"0": True, "-1": False}
 _NORMAL: Final = "normal"
 
 
@@ -46,6 +47,9 @@ def execution_report(
         position_side=_SIDES[order.pos_side],
         state=_STATES[order.state],
         contracts=order.size,
+        price=order.price,
+        request_id=order.req_id,
+        amended=_AMENDED.get(order.amend_result),
         filled=order.filled,
         average_price=order.average_price,
         fill=None if fill is None else _execution(fill),

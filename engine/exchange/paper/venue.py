@@ -7,13 +7,13 @@ waits: a request is carried out at the time of the clock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
 from engine.clock import Clock
-from engine.core.errors import Rejected
+from engine.core.errors import Rejected, VenueError
 from engine.core.instruments import Instrument
 from engine.core.ledger import VenueFunding
 from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, Purpose, stop_client_id
@@ -24,6 +24,7 @@ from engine.exchange.matching.types import (
     AlgoAmend,
     AlgoRequest,
     AlgoType,
+    AmendRequest,
     AttachedAlgo,
     OrderRequest,
     OrdType,
@@ -33,6 +34,7 @@ from engine.exchange.matching.types import (
 )
 from engine.exchange.paper import reports
 from engine.exchange.ports import (
+    Amendment,
     PositionMode,
     Protection,
     ProtectionRequest,
@@ -42,6 +44,7 @@ from engine.exchange.ports import (
     VenuePosition,
 )
 
+T = TypeVar("T")
 _CURRENCY: Final = "USDT"
 _REMOVED: Final = Decimal(0)
 
@@ -126,6 +129,27 @@ class PaperVenue:
                     client_order_id=order.client_order_id,
                 )
             )
+
+    async def submit_many(self, orders: Sequence[Order]) -> tuple[ExecutionReport | VenueError, ...]:
+        return tuple([await _answer(self.submit(order)) for order in orders])
+
+    async def cancel_many(self, orders: Sequence[Order]) -> tuple[VenueError | None, ...]:
+        return tuple([await _answer(self.cancel(order)) for order in orders])
+
+    async def amend(self, order: Order, change: Amendment) -> None:
+        request = AmendRequest(
+            symbol=order.intent.symbol,
+            order_id=order.venue_order_id,
+            client_order_id=order.client_order_id,
+            size=change.contracts,
+            price=change.price,
+            req_id=change.request_id,
+        )
+        with self._request() as ts:
+            self.tell(self._core.amend(self.account_id, request, ts))
+
+    async def amend_many(self, changes: Sequence[tuple[Order, Amendment]]) -> tuple[VenueError | None, ...]:
+        return tuple([await _answer(self.amend(order, change)) for order, change in changes])
 
     async def query(self, order: Order) -> ExecutionReport | None:
         try:
@@ -247,6 +271,14 @@ class PaperVenue:
                 sl_trigger_type=self._trigger,
             ),
         )
+
+
+async def _answer(request: Coroutine[None, None, T]) -> T | VenueError:
+    """One of several requests: a refusal is its answer, not the others'."""
+    try:
+        return await request
+    except VenueError as error:
+        return error
 
 
 def _changed(before: Decimal | None, after: Decimal | None) -> Decimal | None:

@@ -1,0 +1,133 @@
+"""The engine's parts over a recording, on simulated time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from decimal import Decimal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.backtest.loop import SimLoop
+from engine.backtest.run import Outcome, run_backtest
+from engine.clock import SimClock
+from engine.config.settings import Settings, load_settings
+from engine.core.errors import InvariantBroken
+from engine.core.orders import OrderState
+from engine.core.times import NS_PER_MIN, NS_PER_S
+from engine.exchange.simulator.recording import read_recording
+from engine.executor.asking import ModelFailure, ModelReply, ModelRequest
+
+START_MS = 1_750_000_020_000 - 1_750_000_020_000 % 60_000
+MINUTES = 900
+
+
+class NoModel:
+    async def ask(self, request: ModelRequest) -> ModelReply | ModelFailure:
+        raise AssertionError(f"no trader here asks a model: {request}")
+
+
+def candles(path: Path, minutes: int = MINUTES) -> Path:
+    """Slow waves under quick ones, so that trends and ranges both appear; made here, the same every time."""
+    lines, price = ["ts_ms,open,high,low,close,volume"], 60_000.0
+    for i in range(minutes):
+        after = 60_000 + 900 * math.sin(i / 70) + 160 * math.sin(i / 9) + 40 * math.sin(i * 1.7)
+        high, low = max(price, after) + 12, min(price, after) - 12
+        row = f"{START_MS + i * 60_000},{price:.1f},{high:.1f},{low:.1f},{after:.1f},{20 + i % 17}"
+        lines.append(row)
+        price = round(after, 1)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def strategies() -> Settings:
+    """The shipped configuration with its traders that ask no model."""
+    settings = load_settings(Path("etc"), {})
+    traders = tuple(trader for trader in settings.manager.traders if trader.strategy)
+    return msgspec.structs.replace(
+        settings, manager=msgspec.structs.replace(settings.manager, traders=traders)
+    )
+
+
+def run(folder: Path) -> Outcome:
+    recording = read_recording(candles(folder / "btcusdt_1m.csv"), corners=True)
+    return run_backtest(strategies(), [recording], NoModel())
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return run(tmp_path_factory.mktemp("backtest"))
+
+
+def test_same_input_gives_the_same_journal(outcome: Outcome, tmp_path: Path) -> None:
+    again = run(tmp_path)
+    assert again.journal.digest() == outcome.journal.digest()
+    assert again.views == outcome.views
+
+
+def test_traders_of_the_shipped_files_trade_and_the_books_balance(outcome: Outcome) -> None:
+    journal = outcome.journal
+    assert outcome.balanced
+    assert len(journal.trades) >= 3
+    assert {fill.trader_id for fill in journal.fills.values()} >= {"trend-majors", "buynhold-btc"}
+    assert not journal.risk_events
+
+
+def test_every_order_follows_from_a_cycle_that_was_journalled(outcome: Outcome) -> None:
+    journal = outcome.journal
+    cycles = set(journal.cycles)
+    for order in journal.orders.values():
+        assert order.state in {OrderState.FILLED, OrderState.CANCELED}
+        assert order.intent.cycle_id in cycles
+
+
+def test_no_fill_uses_a_price_that_came_later(outcome: Outcome) -> None:
+    """A market order is worse than the newest price before it by the spread and little more."""
+    for order in outcome.journal.orders.values():
+        if order.intent.decision_price is None or order.average_price is None:
+            continue
+        worse = (order.average_price / order.intent.decision_price - 1) * order.intent.side.sign
+        assert Decimal(0) <= worse < Decimal("0.001")
+
+
+def test_equity_is_cash_and_what_is_open(outcome: Outcome) -> None:
+    start = {view.trader_id: view.capital for view in outcome.views}
+    for view in outcome.views:
+        assert view.equity is not None
+        moved = view.realised + view.fees + view.funding + (view.unrealised or 0)
+        assert view.equity == start[view.trader_id] + moved
+
+
+def on_simulated_time(clock: SimClock, work: object) -> object:
+    with asyncio.Runner(loop_factory=lambda: SimLoop(clock)) as runner:
+        return runner.run(work)  # type: ignore[arg-type]
+
+
+def test_time_passes_when_nothing_else_can() -> None:
+    clock = SimClock(1_750_000_000 * NS_PER_S, speed=60)
+
+    async def work() -> list[int]:
+        seen: list[int] = []
+        for minutes in (5, 1, 3):
+            await clock.sleep(minutes * 60)
+            seen.append(clock.now_ns())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):  # real seconds: two engine minutes
+                await asyncio.get_running_loop().create_future()
+        seen.append(clock.now_ns())
+        return seen
+
+    start = clock.now_ns()
+    times = on_simulated_time(clock, work())
+    assert isinstance(times, list)
+    assert [round((ts - start) / NS_PER_MIN, 6) for ts in times] == [5, 6, 9, 11]
+
+
+def test_waiting_for_what_cannot_come_is_an_error() -> None:
+    async def work() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(InvariantBroken, match="cannot come"):
+        on_simulated_time(SimClock(0), work())
