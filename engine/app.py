@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -23,6 +24,7 @@ from engine.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable, Un
 from engine.core.instruments import Instrument
 from engine.embedded import EmbeddedServers, ServerAddresses, external_addresses
 from engine.exchange.okx.feed import OkxMarketFeed
+from engine.exchange.okx.links import Network
 from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import PositionMode
 from engine.executor.llm import LlmClient
@@ -30,6 +32,7 @@ from engine.jobs import Jobs
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import migrate
 from engine.log import configure
+from engine.market.service import MarketService
 from engine.meters import Reported
 from engine.metrics import Health, Metrics, serve_metrics, watch_loop
 from engine.parts import Surroundings, build_parts
@@ -101,13 +104,14 @@ async def serve(settings: Settings, clock: Clock) -> None:
         bus = RedisBus(servers.redis_url, settings.engine.env, clock)
         stack.push_async_callback(bus.aclose)
         await stack.enter_async_context(journal.account_lock(account_id))
-        venue = OkxVenue(okx, clock)
+        network = Network.of(okx)
+        venue = OkxVenue(okx, clock, network)
         stack.push_async_callback(venue.close)
         listed = await _listed(venue, clock)
         settings = restrict(settings, listed, partly=settings.provider.local)
         timeframes = settings.market.timeframes
         pushed = timeframes[:1] if settings.market.aggregate else timeframes
-        feed = OkxMarketFeed(okx, settings.market.symbols, pushed, clock)
+        feed = OkxMarketFeed(okx, settings.market.symbols, pushed, clock, network)
         stack.push_async_callback(feed.close)
         llm = LlmClient(settings.llm, clock)
         stack.push_async_callback(llm.aclose)
@@ -116,8 +120,10 @@ async def serve(settings: Settings, clock: Clock) -> None:
             venue=venue, feed=feed, journal=journal, bus=bus, clock=clock, jobs=jobs, model=llm
         )
         mode = PositionMode(okx.position_mode)
-        parts = await build_parts(settings, InstrumentBook(listed), mode, around)
-        await Engine(Reported(settings, clock, bus, feed, parts), journal, bus).run()
+        book = InstrumentBook(listed)
+        parts = await build_parts(settings, book, mode, around)
+        feed.on_listed = _Listing(book, venue, parts.market, journal, clock, jobs).take
+        await Engine(Reported(settings, clock, bus, feed, venue, parts), journal, bus).run()
 
 
 async def _listed(venue: OkxVenue, clock: Clock) -> tuple[Instrument, ...]:
@@ -128,6 +134,31 @@ async def _listed(venue: OkxVenue, clock: Clock) -> tuple[Instrument, ...]:
         except (Unavailable, OutcomeUnknown) as error:
             log.warning("venue is away, waiting", error=str(error))
             await clock.sleep_real(_WAIT_S)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """Brings what the venue lists to all who size, round or value by it."""
+
+    book: InstrumentBook
+    venue: OkxVenue
+    market: MarketService
+    journal: PostgresJournal
+    clock: Clock
+    jobs: Jobs
+
+    def take(self, found: Sequence[Instrument], whole: bool) -> None:
+        """What the feed was told; see OkxMarketFeed.on_listed."""
+        news = self.book.update(found, whole=whole)
+        if not news:
+            return
+        log.info("instruments changed", symbols=[each.symbol for each in news])
+        self.venue.note_listed(news)
+        self.market.note_listed(news)
+        now = self.clock.now_ns()
+        self.jobs.start(
+            f"instruments {now}", lambda: patiently(lambda: self.journal.record_instruments(news, now))
+        )
 
 
 class Engine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import msgspec
@@ -30,34 +30,56 @@ log = structlog.get_logger()
 
 
 class InstrumentBook:
-    """The venue's instruments by symbol; one object for all who need contract values."""
+    """The venue's instruments by symbol; one object for all who size, round or value by them."""
 
     def __init__(self, instruments: tuple[Instrument, ...]) -> None:
         self.by_symbol = {each.symbol: each for each in instruments}
+
+    def update(self, found: Sequence[Instrument], *, whole: bool) -> tuple[Instrument, ...]:
+        """Take over what the venue lists now; returns what differs from before.
+
+        `whole`: `found` is all that the venue lists. What is missing in it then is not live any more: it
+        keeps its steps, because its positions are still to be closed. An empty list is no list.
+        """
+        news = [each for each in found if self.by_symbol.get(each.symbol) != each]
+        if whole and found:
+            names = {each.symbol for each in found}
+            news += [
+                msgspec.structs.replace(known, live=False)
+                for symbol, known in self.by_symbol.items()
+                if symbol not in names and known.live
+            ]
+        self.by_symbol |= {each.symbol: each for each in news}
+        return tuple(news)
 
     def contract_value(self, symbol: str) -> Decimal:
         return self.by_symbol[symbol].contract_value
 
 
+_RENAMED = {"MATIC": "POL"}  # coins that venues list under a new name
+
+
 def restrict(settings: Settings, listed: tuple[Instrument, ...], *, partly: bool) -> Settings:
     """The settings with the symbols that the venue trades, as its ids.
 
-    `partly`: the venue may list less than the configuration names (a recording has one market); what it lacks
-    is left out, and so is a trader without a symbol. Otherwise that is a mistake: raises ConfigError.
+    What the venue lacks is left out with a warning (a coin was delisted or renamed, a recording has one
+    market). A trader that is left without a symbol is a mistake and raises ConfigError, unless the venue may
+    list only a part of what the configuration names (`partly`): then it is left out as well.
     """
     known = {each.symbol for each in listed if each.live}
     watched = tuple(venue_symbol(text) for text in settings.market.symbols)
     missing = [symbol for symbol in watched if symbol not in known]
-    if missing and not partly:
-        raise ConfigError(f"{missing[0]} is not traded at {settings.provider_id}; remove it from market.yaml")
+    if missing:
+        news = {name: new for symbol in missing if (new := _RENAMED.get(name := coin(symbol)))}
+        log.warning("symbols are not traded here and left out", symbols=missing, renamed=news)
     traders = []
     for trader in settings.manager.traders:
         symbols = tuple(symbol for symbol in settings.symbols(trader) if symbol in known)
         if symbols:
             traders.append(msgspec.structs.replace(trader, symbols=symbols))
-    if missing:
-        left = [trader.id for trader in traders]
-        log.warning("symbols are not listed and left out", symbols=missing, traders=left)
+        elif not partly:
+            wanted = ", ".join(settings.symbols(trader))
+            raise ConfigError(f"trader {trader.id}: {wanted} not traded at {settings.provider_id}")
     if not traders:
         raise ConfigError(f"none of the symbols of market.yaml is traded at {settings.provider_id}")
     kept = tuple(symbol for symbol in watched if symbol in known)

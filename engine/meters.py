@@ -13,6 +13,7 @@ from engine.clock import Clock
 from engine.config.settings import Settings
 from engine.core.decisions import CycleRecord
 from engine.exchange.okx.feed import OkxMarketFeed
+from engine.exchange.okx.venue import OkxVenue
 from engine.metrics import Labelled, Metrics
 from engine.parts import Parts
 
@@ -27,6 +28,7 @@ class Reported:
     clock: Clock
     cache: Cache
     feed: OkxMarketFeed
+    venue: OkxVenue
     parts: Parts
 
 
@@ -34,7 +36,7 @@ class Meters:
     """Adds to each counter what its part has counted since the last update."""
 
     def __init__(self, of: Reported, metrics: Metrics) -> None:
-        self._feed, self._parts, self._metrics = of.feed, of.parts, metrics
+        self._feed, self._venue, self._parts, self._metrics = of.feed, of.venue, of.parts, metrics
         self._seen: dict[tuple[int, tuple[str, ...]], int] = {}
         of.parts.executor.on_closed = self._on_cycle
 
@@ -45,6 +47,11 @@ class Meters:
         self._raise(metrics.frames, ("all",), feed.frames)
         self._raise(metrics.bad_frames, ("all",), feed.bad_frames)
         self._raise_all(metrics.reconnects, feed.connections)
+        for (symbol, channel), age_s in feed.ages_s().items():
+            metrics.channel_age(symbol, channel).set(age_s)
+        for channel, age_s in self._venue.stream.ages_s().items():
+            metrics.channel_age("", channel).set(age_s)
+        self._raise_all(metrics.book_resyncs, {"gap": feed.book_gaps, "differs": feed.book_check.wrong})
         self._raise_all(metrics.signals, parts.manager.signals)
         self._raise_all(metrics.wakeups, parts.manager.wakeups)
         self._raise_all(metrics.orders, desk.states)

@@ -66,6 +66,15 @@ class Metrics:
             buckets=_FRAME_AGE_S,
             registry=self.registry,
         )
+        self.channel_age = self._gauge(
+            "channel_age_seconds",
+            "Since a subscription brought data, account channels included.",
+            "symbol",
+            "channel",
+        )
+        self.book_resyncs = self._counter(
+            "book_resyncs", "Order books distrusted and subscribed anew, by why.", "reason"
+        )
         self.signals = self._counter("signals", "Signals, by edge.", "edge")
         self.reconnects = self._counter("reconnects", "Connections made again, by socket.", "socket")
         # deciding

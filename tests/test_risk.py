@@ -166,6 +166,12 @@ def test_entry_without_a_fresh_price_is_refused(blind: Entry) -> None:
     assert evaluate(blind)[0] == "price_not_fresh"
 
 
+@pytest.mark.parametrize("channel", ["funding-rate", "open-interest", "index-tickers"])
+def test_D5_silent_channel_that_prices_nothing_forbids_no_entry(channel: str) -> None:
+    entry = with_(snapshot=msgspec.structs.replace(SNAPSHOT, stale=(channel,)))
+    assert evaluate(entry)[0] == ""
+
+
 sizes = st.decimals("0.01", "1e7", places=2)
 
 

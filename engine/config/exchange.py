@@ -66,6 +66,8 @@ class OkxTimeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     pong: Duration = Duration(10)  # without an answer for so long, the connection counts as dead
     backoff_first: Duration = Duration(0.5)
     backoff_longest: Duration = Duration(30)
+    book_check: Duration = Duration(60)  # how often the top of each book is compared with REST
+    listing: Duration = Duration(60)  # how often the list of instruments is read, beside its channel
     clock_sync: Duration = Duration(300)  # how often the offset to the venue's clock is measured
 
 

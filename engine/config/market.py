@@ -20,6 +20,8 @@ from engine.config.market_rules import (
     Rule,
     default_detectors,
 )
+from engine.core.errors import ConfigError
+from engine.core.instruments import venue_symbol
 from engine.core.times import timeframe_ns
 
 Timeframe = Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "1d"]
@@ -152,6 +154,14 @@ class MarketProvider(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_retries: Annotated[int, Meta(ge=0)] = 3
 
 
+def _symbol(text: str) -> str:
+    """The venue id of any spelling. Raises ValueError, to which the loader adds the place."""
+    try:
+        return venue_symbol(text)
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+
+
 class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file. Timeframes are multiples of the first, the base, from which they are made."""
 
@@ -201,6 +211,7 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     snapshots_per_s: Annotated[float, Meta(gt=0, le=4)] = 4.0  # per symbol, real time
 
     def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "symbols", tuple(map(_symbol, self.symbols)))
         for names, what in ((self.symbols, "symbols"), (self.timeframes, "timeframes")):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what}: one stands twice")
@@ -210,6 +221,12 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         if self.provider() is None and self.default:
             raise ValueError(f"default: no provider {self.default!r}{nearest(self.default, self.providers)}")
         self._check_detectors()
+
+    def _has(self, text: str) -> bool:
+        try:
+            return venue_symbol(text) in self.symbols
+        except ConfigError:
+            return False
 
     def provider(self) -> MarketProvider | None:
         """The default provider of nof0's file, None when the file names none."""
@@ -238,6 +255,6 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             if name not in known:
                 where = f"indicators of {rule.timeframe}" if rule.timeframe else "stream features"
                 raise ValueError(f"detector {rule.name}: no {name!r} among the {where}{nearest(name, known)}")
-        if unknown := [symbol for symbol in rule.symbols if symbol not in self.symbols]:
+        if unknown := [name for name in rule.symbols if not self._has(name)]:
             hint = nearest(unknown[0], self.symbols)
             raise ValueError(f"detector {rule.name}: {unknown[0]!r} is not in `symbols`{hint}")

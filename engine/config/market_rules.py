@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.config.loader import Duration
+from engine.core.instruments import venue_symbol
 
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,48}$")]
 NotNegative = Annotated[float, Meta(ge=0)]
@@ -30,6 +31,10 @@ class DetectorRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     def features(self) -> tuple[str, ...]:
         """Names of all features that the rule reads."""
         return (self.feature,)
+
+    def watches(self, symbol: str) -> bool:
+        """Whether the rule is for this symbol, given by its venue id."""
+        return not self.symbols or symbol in map(venue_symbol, self.symbols)
 
 
 class ThresholdRule(DetectorRule, frozen=True, kw_only=True, tag="threshold"):

@@ -64,7 +64,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def venue_symbol(text: str, quote: str = "USDT") -> str:
-    """The swap's venue id from any common spelling: `BTC`, `BTC/USDT:USDT`, `BTC-USDT-SWAP`, `btc_usdt`.
+    """The swap's venue id from any common spelling: `BTC`, `BTCUSDT`, `BTC/USDT:USDT`, `btc-usdt-swap`.
 
     Raises ConfigError when the text names no swap.
     """
@@ -72,7 +72,7 @@ def venue_symbol(text: str, quote: str = "USDT") -> str:
     pair = name.split(":", 1)[0].removesuffix("-SWAP").replace("/", "-").replace("_", "-")
     parts = pair.split("-")
     if len(parts) == 1:
-        parts.append(quote)
+        parts = [parts[0].removesuffix(quote) or parts[0], quote]
     if len(parts) != 2 or not all(part.isalnum() for part in parts):  # noqa: PLR2004 - base and quote
         raise ConfigError(f"{text!r} names no swap; write BTC, BTC/USDT:USDT or BTC-USDT-SWAP")
     return f"{parts[0]}-{parts[1]}-SWAP"

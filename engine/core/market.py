@@ -7,6 +7,7 @@ means that the event was made, not received (backtest, backfill).
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -115,6 +116,10 @@ class OpenInterest(msgspec.Struct, frozen=True, gc=False, tag="oi"):
 class ChannelState(StrEnum):
     LIVE = "live"
     STALE = "stale"
+
+
+# Channels that inform a decision and price nothing: their silence is shown, and forbids no entry.
+ADVISORY_CHANNELS: Final = frozenset({"funding-rate", "open-interest", "index-tickers"})
 
 
 class FeedStatus(msgspec.Struct, frozen=True, gc=False, tag="feed"):

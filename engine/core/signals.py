@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from engine.core.market import ADVISORY_CHANNELS
+
 
 class Edge(StrEnum):
     UP = "UP"  # left the band through the upper threshold
@@ -54,7 +56,7 @@ class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What may be known about a symbol at `ts`. Unknown is None, never 0.
 
     `ts_price` is when the newest price was received, so `ts - ts_price` is its age. `stale` names the
-    channels that are silent; a symbol with any is not to be entered.
+    channels that are silent and the timeframes that wait for candles; see `blind`.
     """
 
     symbol: str
@@ -80,6 +82,11 @@ class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     def view(self, timeframe: str) -> TimeframeView | None:
         """The view of one timeframe, None when it is not kept."""
         return next((view for view in self.timeframes if view.timeframe == timeframe), None)
+
+    @property
+    def blind(self) -> tuple[str, ...]:
+        """What is missing of prices, book and candles: the symbol is not to be entered until it is back."""
+        return tuple(name for name in self.stale if name not in ADVISORY_CHANNELS)
 
     def price(self) -> float | None:
         """Mark price if known, else the last trade."""

@@ -80,8 +80,8 @@ def _fresh(entry: Entry) -> tuple[bool, str]:
     snapshot = entry.snapshot
     if snapshot is None or entry.price is None or entry.price <= 0 or entry.account.equity is None:
         return False, "no price"
-    if snapshot.stale:
-        return False, f"silent channels: {', '.join(snapshot.stale)}"
+    if snapshot.blind:
+        return False, f"silent channels: {', '.join(snapshot.blind)}"
     return entry.price_age_s <= entry.limits.max_price_age, f"price is {entry.price_age_s:.1f} s old"
 
 

@@ -63,7 +63,7 @@ def fitted(config: MarketConfig, symbol: str, first: MarketEvent) -> MarketConfi
     rules = [
         msgspec.structs.replace(rule, symbols=())
         for rule in config.detectors
-        if (not rule.symbols or symbol in rule.symbols) and rule.timeframe in ("", *timeframes)
+        if rule.watches(symbol) and rule.timeframe in ("", *timeframes)
     ]
     return msgspec.structs.replace(
         config,

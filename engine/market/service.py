@@ -17,6 +17,7 @@ from engine.bus import SIGNALS, SNAPSHOTS, Bus
 from engine.clock import Clock
 from engine.config.market import MarketConfig
 from engine.core.errors import BusUnavailable, CodecError, OutcomeUnknown, Unavailable
+from engine.core.instruments import Instrument
 from engine.core.market import Candle
 from engine.core.signals import MarketSnapshot, Signal
 from engine.exchange.ports import MarketFeed
@@ -86,6 +87,10 @@ class MarketService:
         """What may be known about the symbol now. Raises KeyError for one that is not watched."""
         return self.pipeline.snapshot(symbol, self._clock.now_ns())
 
+    def note_listed(self, instruments: Sequence[Instrument]) -> None:
+        """What a contract is worth at the venue, from now on."""
+        self.pipeline.set_contract_values({i.symbol: float(i.contract_value) for i in instruments})
+
     async def _follow(self) -> None:
         await self._warm_up()
         self.warm.set()
@@ -117,8 +122,7 @@ class MarketService:
 
     async def _warm_up(self) -> None:
         if self._config.candles == "trades":
-            instruments = await self._feed.instruments()
-            self.pipeline.set_contract_values({i.symbol: float(i.contract_value) for i in instruments})
+            self.note_listed(await self._feed.instruments())
         async with asyncio.TaskGroup() as tasks:
             for symbol in self._config.symbols:
                 tasks.create_task(self._warm_up_symbol(symbol), name=f"warm up {symbol}")

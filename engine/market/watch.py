@@ -234,7 +234,7 @@ class Watch:
     def _build_bindings(self, config: MarketConfig) -> None:
         features = {feature.name: feature for feature in self.live}
         half_life_s = config.scorer.rarity_half_life
-        rules = [rule for rule in config.detectors if not rule.symbols or self.symbol in rule.symbols]
+        rules = [rule for rule in config.detectors if rule.watches(self.symbol)]
         self.frame_bindings: dict[str, list[Binding]] = {
             timeframe: [Binding(rule, half_life_s, None) for rule in rules if rule.timeframe == timeframe]
             for timeframe in config.timeframes

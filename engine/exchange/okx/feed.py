@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Final
 
 import structlog
 
 from engine.clock import Clock
 from engine.config.exchange import OkxConfig
-from engine.core.errors import CodecError
+from engine.core.errors import CodecError, Rejected, Unavailable
 from engine.core.instruments import Instrument
-from engine.core.market import Candle, ChannelState, FeedStatus, MarketEvent, Trade
+from engine.core.market import BookTop, Candle, ChannelState, FeedStatus, MarketEvent, Trade
 from engine.core.times import NS_PER_MS
 from engine.exchange.okx import market_wire, reference_wire
 from engine.exchange.okx.book import OrderBook, Outcome, Resync
+from engine.exchange.okx.book_check import BookCheck
 from engine.exchange.okx.buffer import EventBuffer
 from engine.exchange.okx.frames import Arg
 from engine.exchange.okx.freshness import Freshness
@@ -38,7 +39,8 @@ class OkxMarketFeed:
 
     `run` keeps a public and a business socket. Raises VenueMisconfigured only for a wrong address or region.
     Every channel of a symbol has a FeedStatus: LIVE with its first data, STALE when it is silent for longer
-    than its threshold or was refused. Counters are for metrics.
+    than its threshold or was refused. `on_listed` is told what the venue lists, and whether that is all of it
+    (what is missing then is traded no more), at every change. Counters are for metrics.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class OkxMarketFeed:
         self._buffer = EventBuffer(config.queue_limit)
         self._books = {symbol: OrderBook(symbol) for symbol in symbols}
         self._resync = Resync()
+        self.book_check = BookCheck(self._rest, clock, config.timeouts.book_check, self._distrust)
         self._seen_trades: dict[str, dict[str, None]] = {symbol: {} for symbol in symbols}
         self._public_args = tuple(_public_args(symbols, config.book_channel))
         self._business_args = tuple(
@@ -66,7 +69,7 @@ class OkxMarketFeed:
         make = build(config, network or Network.of(config), clock, self)
         self._public = make(PUBLIC, self._public_args, None)
         self._business = make(BUSINESS, self._business_args, None)
-        self.listed: dict[str, Instrument] = {}  # as the venue last told, by symbol
+        self.on_listed: Callable[[Sequence[Instrument], bool], None] = _unheard
         self.refused: dict[tuple[str, str], str] = {}  # (symbol, channel) → code and text
         self.book_gaps = 0
 
@@ -78,6 +81,8 @@ class OkxMarketFeed:
                 if self._business_args:
                     tasks.create_task(self._business.run(), name="business socket")
                 tasks.create_task(self._watch(), name="freshness of market data")
+                tasks.create_task(self.book_check.run(), name="order books beside REST")
+                tasks.create_task(self._relist(), name="list of instruments")
         finally:
             await self._rest.close()
 
@@ -93,9 +98,7 @@ class OkxMarketFeed:
     async def instruments(self) -> tuple[Instrument, ...]:
         """Every linear swap of the settlement currency. Raises Unavailable, Rejected."""
         body = await self._rest.get("public/instruments", {"instType": "SWAP"}, private=False)
-        found = readable(reference_wire.decode_instruments, body)
-        self._list(found)
-        return tuple(i for i in found if i.settle == self._config.settle_currency)
+        return self._list(readable(reference_wire.decode_instruments, body), whole=True)
 
     async def candles(self, symbol: str, timeframe: str, limit: int) -> tuple[Candle, ...]:
         """The newest `limit` closed candles, oldest first. Raises Unavailable, Rejected, KeyError."""
@@ -146,12 +149,17 @@ class OkxMarketFeed:
         """Decode and queue. Raises CodecError."""
         ts_recv = self._clock.now_ns()
         if channel == "instruments":
-            self._list(reference_wire.decode_instruments(frame))
+            self._list(reference_wire.decode_instruments(frame), whole=False)
         elif channel == "books":
             self._on_book(frame, ts_recv)
         else:
-            for event in market_wire.decode(channel, frame, ts_recv):
+            events = market_wire.decode(channel, frame, ts_recv)
+            for event in events:
                 self._put(channel, event, ts_recv)
+            if channel == self._config.book_channel:
+                for event in events:
+                    if isinstance(event, BookTop):
+                        self.book_check.saw(event)
 
     def on_up(self, link: str) -> None:
         log.info("market data connected", link=link)
@@ -160,8 +168,9 @@ class OkxMarketFeed:
         """Books are worthless at once; the other channels go stale by their age."""
         log.warning("market data lost", link=link, reason=reason)
         if link == PUBLIC:
-            for book in self._books.values():
+            for symbol, book in self._books.items():
                 book.invalidate()
+                self.book_check.forget(symbol)
 
     def on_refused(self, link: str, refused: Refused) -> None:
         """A subscription that will bring nothing: its channel is stale from now on."""
@@ -203,22 +212,39 @@ class OkxMarketFeed:
             if book is None:
                 continue
             outcome = book.apply(message)
-            key = (message.symbol, "books")
             if outcome is Outcome.GAP:
                 self.book_gaps += 1
-                self._resync.want(message.symbol, self._clock.real_s())
                 log.warning("order book has a gap", symbol=message.symbol)
-                if self._freshness.silence(key):
-                    self._status(key, ChannelState.STALE, ts_recv)
+                self._distrust(message.symbol)
             elif book.valid:
-                self._alive(key, ts_recv)
+                self._alive((message.symbol, "books"), ts_recv)
                 top = book.top(ts_recv) if outcome is Outcome.CHANGED else None
                 if top is not None:
+                    self.book_check.saw(top)
                     self._buffer.put(top)
 
-    def _list(self, found: Iterable[Instrument]) -> None:
-        for instrument in found:
-            self.listed[instrument.symbol] = instrument
+    def _distrust(self, symbol: str) -> None:
+        """The book is wrong: stale at once, and a new snapshot is asked for with back-off."""
+        self._books[symbol].invalidate()
+        self.book_check.forget(symbol)
+        self._resync.want(symbol, self._clock.real_s())
+        key = (symbol, self._config.book_channel)
+        if self._freshness.silence(key):
+            self._status(key, ChannelState.STALE)
+
+    def _list(self, found: Sequence[Instrument], *, whole: bool) -> tuple[Instrument, ...]:
+        ours = tuple(each for each in found if each.settle == self._config.settle_currency)
+        self.on_listed(ours, whole)
+        return ours
+
+    async def _relist(self) -> None:
+        """Read the whole list from time to time: the channel may be away when something changes."""
+        while True:
+            await self._clock.sleep_real(self._config.timeouts.listing)
+            try:
+                await self.instruments()
+            except (Unavailable, Rejected) as error:
+                log.warning("instruments not read", error=str(error))
 
     async def _watch(self) -> None:
         """Once a second: silent channels, and books that need a new snapshot."""
@@ -227,12 +253,18 @@ class OkxMarketFeed:
             for key in self._freshness.overdue(self._clock.real_s()):
                 log.warning("channel is silent", symbol=key[0], channel=key[1])
                 self._status(key, ChannelState.STALE)
+                if key[1] == self._config.book_channel:  # not even a keep-alive
+                    self._distrust(key[0])
             for symbol in self._resync.due(self._clock.real_s()):
-                await self._public.resubscribe(Arg("books", symbol))
+                await self._public.resubscribe(Arg(self._config.book_channel, symbol))
 
     def _status(self, key: tuple[str, str], state: ChannelState, ts: int = 0) -> None:
         ts = ts or self._clock.now_ns()
         self._buffer.put(FeedStatus(key[0], key[1], state, ts, ts))
+
+
+def _unheard(found: Sequence[Instrument], whole: bool) -> None:
+    """Nobody wants to know what is listed."""
 
 
 def _public_args(symbols: Sequence[str], book_channel: str) -> Iterable[Arg]:

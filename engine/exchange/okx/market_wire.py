@@ -79,6 +79,7 @@ class Codec(NamedTuple):
 
 
 _books: Final = msgspec.json.Decoder(Push[BookRow], strict=False).decode
+_tops: Final = msgspec.json.Decoder(Push[TopRow], strict=False).decode
 _bars: Final = msgspec.json.Decoder(Push[Bar], strict=False).decode
 
 
@@ -197,6 +198,14 @@ def decode_books(frame: bytes) -> list[BookMessage]:
         )
         for row in push.data
     ]
+
+
+def decode_top(body: bytes, symbol: str) -> BookTop:
+    """Best levels of the answer of market/books, which names no symbol. Raises CodecError."""
+    rows = read(_tops, body).data
+    if not rows:
+        raise CodecError("market/books is empty", body)
+    return BookTop(symbol, best(rows[0].bids), best(rows[0].asks), rows[0].ts * NS_PER_MS)
 
 
 def candle_channel(timeframe: str) -> str:

@@ -51,6 +51,7 @@ class PrivateStream:
         self._filled = asyncio.Event()
         self._overflowed = asyncio.Event()
         self._whole = False
+        self._heard_s = {channel: clock.real_s() for each in _CHANNELS.values() for channel in each}
         make = build(config, network, clock, self)
         self.links = {
             PRIVATE: make(PRIVATE, _PRIVATE, self._login),
@@ -76,6 +77,11 @@ class PrivateStream:
                 await self._filled.wait()
             yield self._queue.popleft()
 
+    def ages_s(self) -> dict[str, float]:
+        """Real seconds since the last data by channel; positions and account come every few seconds."""
+        now_s = self._clock.real_s()
+        return {channel: now_s - heard_s for channel, heard_s in self._heard_s.items()}
+
     async def _login(self) -> bytes:
         """A fresh login with the venue's time. Raises Unavailable."""
         await self._rest.sync_clock()
@@ -85,13 +91,10 @@ class PrivateStream:
 
     def on_push(self, link: str, channel: str, frame: bytes) -> None:
         """Decode and queue. Raises CodecError."""
-        ts_recv = self._clock.now_ns()
+        if channel in self._heard_s:
+            self._heard_s[channel] = self._clock.real_s()
         if channel == "orders":
-            for record in orders_wire.decode_orders(frame):
-                if not orders_wire.known_state(record.state):
-                    self.unknown_states[record.state] = self.unknown_states.get(record.state, 0) + 1
-                origin = self._origins.of(record)
-                self._put(orders_wire.report(record, origin, ts_recv, pushed=True))
+            self._on_orders(frame)
         elif channel == "positions":
             for position in account_wire.decode_positions(frame):
                 self._put(position)
@@ -104,6 +107,14 @@ class PrivateStream:
                 self._origins.learn(algo)
         else:
             raise CodecError(f"no codec for channel {channel[:40]!r}", frame)
+
+    def _on_orders(self, frame: bytes) -> None:
+        ts_recv = self._clock.now_ns()
+        for record in orders_wire.decode_orders(frame):
+            if not orders_wire.known_state(record.state):
+                self.unknown_states[record.state] = self.unknown_states.get(record.state, 0) + 1
+            origin = self._origins.of(record)
+            self._put(orders_wire.report(record, origin, ts_recv, pushed=True))
 
     def on_up(self, link: str) -> None:
         """Whole only when both sockets are, and no channel that matters was refused."""

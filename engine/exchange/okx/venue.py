@@ -97,8 +97,12 @@ class OkxVenue:
     async def instruments(self) -> tuple[Instrument, ...]:
         body = await self.rest.get("public/instruments", {"instType": "SWAP"}, private=False)
         found = readable(reference_wire.decode_instruments, body)
-        self._codes |= {each.symbol: each.inst_id_code for each in found if each.inst_id_code is not None}
+        self.note_listed(found)
         return tuple(each for each in found if each.settle == self._config.settle_currency)
+
+    def note_listed(self, found: Iterable[Instrument]) -> None:
+        """Remember by which number the socket knows an instrument; it may change."""
+        self._codes |= {each.symbol: each.inst_id_code for each in found if each.inst_id_code is not None}
 
     async def balance(self) -> VenueBalance:
         currency = self._config.settle_currency

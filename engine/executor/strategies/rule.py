@@ -120,9 +120,9 @@ def known(features: Mapping[str, float | None], *names: str) -> tuple[float, ...
 
 
 def tradable(snapshot: MarketSnapshot) -> float | None:
-    """The price to enter at; None while a channel is silent or nothing is known."""
+    """The price to enter at; None while a channel that prices it is silent or nothing is known."""
     price = snapshot.price()
-    return None if snapshot.stale or price is None or not price > 0 else price
+    return None if snapshot.blind or price is None or not price > 0 else price
 
 
 def exact(value: float) -> Decimal:
