@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
-from statistics import mean, stdev
+from statistics import mean, median, stdev
 
 import msgspec
 import pytest
@@ -13,8 +14,9 @@ from hypothesis import strategies as st
 
 from engine.core.decisions import Act
 from engine.core.times import NS_PER_MIN
-from engine.journal import stats
+from engine.journal import ratios, stats
 from engine.journal.stats import Activity, SignalFigures, TradeFigures
+from engine.journal.tables import Tables
 from tests import journal_parts as parts
 
 
@@ -39,12 +41,16 @@ TRADES = (
 EMPTY = Activity()
 
 
+def of(trades: Sequence[TradeFigures], activity: Activity = EMPTY) -> Tables:
+    return stats.tables(trades, activity)
+
+
 def said(act: Act, confidence: float, leverage: float = 1) -> SignalFigures:
     return SignalFigures(act=act, confidence=confidence, leverage=leverage)
 
 
 def test_fees_and_profits_of_three_trades() -> None:
-    table = stats.fee_pnl_moves(TRADES)
+    table = of(TRADES).fee_pnl_moves_breakdown_table
     assert msgspec.structs.asdict(table) == {
         "avg_gross_pnl": 3.333333,
         "avg_net_pnl": 1.666667,
@@ -62,18 +68,18 @@ def test_fees_and_profits_of_three_trades() -> None:
 
 
 def test_fees_have_no_share_of_a_loss() -> None:
-    assert stats.fee_pnl_moves(TRADES[1:]).total_fees_as_pct_of_pnl == 0
+    assert of(TRADES[1:]).fee_pnl_moves_breakdown_table.total_fees_as_pct_of_pnl == 0
 
 
 def test_winners_are_those_above_zero_after_fees() -> None:
-    table = stats.winners_losers((*TRADES, made(0, gross=1, mins=60, notional=100)))
+    table = of((*TRADES, made(0, gross=1, mins=60, notional=100))).winners_losers_breakdown_table
     assert (table.win_rate, table.avg_winners_net_pnl, table.std_winners_net_pnl) == (25, 10, 0)
     assert table.avg_losers_net_pnl == pytest.approx(-5 / 3, abs=1e-6)
     assert (table.avg_losers_holding_period, table.avg_losers_notional) == (40, 400)
 
 
 def test_long_share_is_of_all_trades() -> None:
-    table = stats.longs_shorts(TRADES)
+    table = of(TRADES).longs_shorts_breakdown_table
     assert (table.num_long_trades, table.num_short_trades) == (2, 1)
     assert table.long_short_trades_ratio == 0.666667
     assert (table.avg_longs_net_pnl, table.avg_shorts_net_pnl) == (3, -1)
@@ -94,21 +100,22 @@ def test_signals_are_counted_by_kind_and_minutes_add_up() -> None:
         alive_mins=100,
         coins=2,
     )
-    table = stats.signals(TRADES, activity)
+    table = of(TRADES, activity).signals_breakdown_table
     assert (table.total_signals, table.num_hold_signals, table.num_close_signals) == (5, 2, 1)
     assert (table.long_signal_pct, table.hold_signal_pct, table.long_short_ratio) == (20, 40, 1)
     assert (table.avg_confidence, table.median_confidence, table.avg_confidence_hold) == (0.6, 0.6, 0.6)
     assert table.std_confidence_hold == 0.141421
     assert (table.mins_long_combined, table.mins_short_combined, table.mins_flat_combined) == (80, 50, 70)
     assert table.pct_mins_long_combined + table.pct_mins_short_combined + table.pct_mins_flat_combined == 100
-    overall = stats.overall(TRADES, activity)
+    overall = of(TRADES, activity).overall_trades_overview_table
     assert (overall.avg_convo_leverage, overall.median_convo_leverage) == (15, 15)
     assert (overall.avg_holding_period_mins, overall.std_holding_period_mins) == (40, 20)
     assert (overall.avg_size_of_trade_notional, overall.median_size_of_trade_notional) == (700, 700)
 
 
 def test_breaks_lie_between_the_starts_of_cycles() -> None:
-    table = stats.invocations([0, 2 * NS_PER_MIN, 5 * NS_PER_MIN, 9 * NS_PER_MIN])
+    starts = (0, 2 * NS_PER_MIN, 5 * NS_PER_MIN, 9 * NS_PER_MIN)
+    table = of((), Activity(invocations=starts)).invocation_breakdown_table
     assert msgspec.structs.asdict(table) == {
         "avg_invocation_break_mins": 3,
         "max_invocation_break_mins": 4,
@@ -133,15 +140,49 @@ def test_closed_trade_of_the_ledger_gives_its_own_figures() -> None:
 
 def test_ratios_of_a_curve_worked_out_by_hand() -> None:
     curve = [100.0, 110.0, 99.0, 108.9]  # +10 %, -10 %, +10 %: mean 1/30, deviation 0.11547
-    assert stats.sharpe(curve) == pytest.approx(0.288675, abs=1e-6)
-    assert stats.sortino(curve) == pytest.approx(1 / 30 / math.sqrt(0.01 / 3), abs=1e-6)
-    assert stats.max_drawdown_pct(curve) == 10
-    assert stats.profit_factor([10, -4, -1]) == 2
-    assert stats.expectancy([10, -4, -1]) == 1.666667
-    assert stats.profit_factor([1.0]) is None
-    assert stats.sharpe([100.0, 100.0, 100.0]) is None
-    assert stats.sortino([100.0, 101.0, 102.0]) is None
-    assert stats.max_drawdown_pct([]) == 0
+    assert ratios.running_sharpe(curve)[-1] == pytest.approx(0.288675, abs=1e-6)
+    found = ratios.ratios(curve, periods_per_year=1)
+    assert found.sharpe == pytest.approx(0.288675, abs=1e-6)
+    assert found.sortino == pytest.approx(1 / 30 / math.sqrt(0.01 / 3), abs=1e-6)
+    assert (found.max_drawdown_pct, found.total_return_pct) == (10, 8.9)
+    assert found.calmar == pytest.approx((1.089 ** (1 / 3) - 1) / 0.1, abs=1e-6)
+    assert ratios.profit_factor(10, 5) == 2
+    assert ratios.profit_factor(1, 0) is None
+
+
+def test_ratios_that_are_not_defined_are_none() -> None:
+    assert ratios.ratios([100.0, 100.0, 100.0]).sharpe is None
+    assert ratios.ratios([100.0, 101.0, 102.0]).sortino is None
+    assert ratios.ratios([100.0, 101.0, 102.0]).calmar is None
+    nothing = ratios.ratios([])
+    assert (nothing.max_drawdown_pct, nothing.total_return_pct, nothing.annual_return_pct) == (0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("periods_per_year", "risk_free_pct", "wanted"),
+    [
+        (8760, 0, (8.309942, 12.982731, 2955609.539957, 134.559267, 564223.575043)),
+        (365, 0, (1.69626, 2.650089, 53.559812, 27.466795, 10.224527)),
+        (365, 4, (1.553459, 2.409449, 53.559812, 27.466795, 10.224527)),
+    ],
+)
+def test_ratios_equal_those_of_empyrical(
+    periods_per_year: int, risk_free_pct: float, wanted: tuple[float, ...]
+) -> None:
+    """What empyrical-reloaded 0.7.1 gives for this curve: sharpe_ratio(returns, risk_free, annualization),
+    sortino_ratio(returns, required_return, annualization), annual_return, annual_volatility, calmar_ratio,
+    max_drawdown and cum_returns_final; its rate of a period is (1 + a year's) ** (1 / periods) - 1."""
+    curve = [10_000 * (1 + 0.03 * math.sin(0.7 * k) + 0.001 * k) for k in range(41)]
+    found = ratios.ratios(curve, periods_per_year, risk_free_pct)
+    figures = (
+        found.sharpe,
+        found.sortino,
+        found.annual_return_pct,
+        found.annual_volatility_pct,
+        found.calmar,
+    )
+    assert figures == pytest.approx(wanted, rel=1e-9, abs=1e-6)
+    assert (found.max_drawdown_pct, found.total_return_pct) == (5.238366, 4.812717)
 
 
 @given(st.lists(st.floats(50, 200), min_size=3, max_size=60))
@@ -149,8 +190,8 @@ def test_running_sharpe_ends_where_the_whole_curve_computed_at_once_does(curve: 
     gains = [after / before - 1 for before, after in pairwise(curve)]
     deviation = stdev(gains)
     if deviation > 1e-9:
-        assert stats.running_sharpe(curve)[-1] == pytest.approx(mean(gains) / deviation, rel=1e-5, abs=2e-6)
-    assert stats.running_sharpe(curve)[:-1] == stats.running_sharpe(curve[:-1])
+        assert ratios.running_sharpe(curve)[-1] == pytest.approx(mean(gains) / deviation, rel=1e-5, abs=2e-6)
+    assert ratios.running_sharpe(curve)[:-1] == ratios.running_sharpe(curve[:-1])
 
 
 _TRADES = st.lists(
@@ -180,3 +221,19 @@ def test_parts_add_up_and_order_does_not_matter(trades: list[TradeFigures]) -> N
     if len(trades) > 1:
         deviation = stdev(trade.net for trade in trades)
         assert tables.fee_pnl_moves_breakdown_table.std_net_pnl == pytest.approx(deviation, abs=1e-5)
+
+
+@given(_TRADES)
+def test_statistics_are_ready_after_every_trade_and_equal_to_those_of_the_whole_history(
+    trades: list[TradeFigures],
+) -> None:
+    statistics = stats.Statistics()
+    for count, trade in enumerate(trades, 1):
+        statistics.add_trade(trade)
+        if count % 7 == 0 or count == len(trades):
+            assert statistics.tables(EMPTY) == stats.tables(trades[:count], EMPTY)
+    found = statistics.tables(EMPTY).overall_trades_overview_table
+    if trades:
+        held = [trade.holding_mins for trade in trades]
+        assert found.median_holding_period_mins == pytest.approx(median(held), abs=1e-6)
+        assert found.avg_holding_period_mins == pytest.approx(mean(held), abs=1e-6)

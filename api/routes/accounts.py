@@ -16,7 +16,7 @@ from api.views import Position, markers, number, percent, position, seconds
 from engine.core.decisions import AccountView, PositionView
 from engine.core.instruments import coin
 from engine.core.times import NS_PER_HOUR
-from engine.journal.stats import running_sharpe
+from engine.journal.ratios import running_sharpe
 from engine.journal.views import HourlyEquity, OpenPosition, Performance, TraderRow, TradeTotals
 
 _MOST_POSITIONS: Final = 10_000

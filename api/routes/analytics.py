@@ -17,33 +17,21 @@ from engine.core.orders import PositionSide
 from engine.core.times import NS_PER_MIN
 from engine.journal.postgres_reader import Page
 from engine.journal.stats import Activity, SignalFigures, tables
-from engine.journal.tables import Tables
+from engine.journal.tables import TraderTables
 from engine.journal.views import CycleActions, OpenPosition, TraderRow
 
 _MOST_POSITIONS = 10_000
 
 
-class Item(Tables, frozen=True, kw_only=True):
-    """One trader; times are epoch seconds, 0 for what has not happened yet."""
-
-    id: str
-    model_id: str
-    updated_at: float
-    last_trade_exit_time: float
-    last_trade_doc_id: str
-    last_convo_doc_id: str
-    last_convo_timestamp: float
-
-
 class Analytics(msgspec.Struct, frozen=True, kw_only=True):
-    analytics: list[Item]
+    analytics: list[TraderTables]
     serverTime: int
 
 
 class OneAnalytics(msgspec.Struct, frozen=True, kw_only=True):
     """An array of one item; of none for a model that there is not."""
 
-    analytics: list[Item]
+    analytics: list[TraderTables]
 
 
 class OneQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +48,7 @@ async def one(sources: Sources, query: OneQuery) -> OneAnalytics:
     return OneAnalytics(analytics=await _items(sources, traders))
 
 
-async def _items(sources: Sources, traders: Sequence[TraderRow]) -> list[Item]:
+async def _items(sources: Sources, traders: Sequence[TraderRow]) -> list[TraderTables]:
     held = await sources.reader.open_positions(_MOST_POSITIONS) if traders else []
     return [
         await _item(sources, trader, [row for row in held if row.trader_id == trader.trader_id])
@@ -68,7 +56,7 @@ async def _items(sources: Sources, traders: Sequence[TraderRow]) -> list[Item]:
     ]
 
 
-async def _item(sources: Sources, trader: TraderRow, held: Sequence[OpenPosition]) -> Item:
+async def _item(sources: Sources, trader: TraderRow, held: Sequence[OpenPosition]) -> TraderTables:
     reader, now_ns = sources.reader, sources.clock.now_ns()
     trades = await reader.trade_figures(trader.trader_id)
     newest = await reader.closed_trades(Page(limit=1, trader=trader.trader_id))
@@ -76,7 +64,7 @@ async def _item(sources: Sources, trader: TraderRow, held: Sequence[OpenPosition
     last_ns = cycles[-1].ts_created if cycles else 0
     # A long history takes milliseconds: not in the loop that answers everybody else.
     found = await asyncio.to_thread(tables, trades, _activity(trader, cycles, held, now_ns))
-    return Item(
+    return TraderTables(
         id=trader.trader_id,
         model_id=trader.trader_id,
         updated_at=seconds(now_ns),

@@ -14,6 +14,7 @@ from engine.cli.replay import replay
 from engine.cli.signals import signals
 from engine.cli.simulator import simulator
 from engine.cli.startup import fail_clearly, settings_of
+from engine.cli.stats import stats
 
 app = typer.Typer(
     name="edgewise",
@@ -26,6 +27,7 @@ app.command()(demo)
 app.command()(simulator)
 app.command()(signals)
 app.command()(replay)
+app.command()(stats)
 app.command(name="model-server")(model_server)
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")

@@ -1,16 +1,13 @@
-"""What closed trades, decision cycles and an equity curve amount to. Pure: no clock, no store.
+"""What closed trades and decision cycles amount to: the six tables of nof1. Pure: no clock, no store.
 
-Ratios here (leaderboard, account totals) are of *hourly* returns of engine time: the last equity of an hour
-over that of the hour before, risk-free rate 0, sample standard deviation, **not annualised**. They are None
-with fewer than three hourly equities or without any variation.
+A `Statistics` takes trades and cycles one by one, in constant time (its medians: the logarithm of their
+number), and has all tables ready at any moment. Fed a whole history in any order of trades, it has the same
+numbers.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
-from statistics import median
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -19,6 +16,7 @@ from engine.core.decisions import Act
 from engine.core.ledger import ClosedTrade
 from engine.core.orders import PositionSide
 from engine.core.times import NS_PER_MIN
+from engine.journal.moments import Median, Moments, rounded, share
 from engine.journal.tables import (
     FeePnlMoves,
     Invocations,
@@ -28,9 +26,6 @@ from engine.journal.tables import (
     Tables,
     WinnersLosers,
 )
-
-_PLACES: Final = 6
-_FEWEST: Final = 2
 
 
 class TradeFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,19 +48,36 @@ class SignalFigures(msgspec.Struct, frozen=True, kw_only=True):
     leverage: float
 
 
-class Activity(msgspec.Struct, frozen=True, kw_only=True):
-    """What a trader did beside closing trades. Times are engine nanoseconds.
+_KIND: Final = {
+    Act.BUY_TO_ENTER: "long",
+    Act.SELL_TO_ENTER: "short",
+    Act.HOLD: "hold",
+    Act.MOVE_STOP: "hold",
+    Act.CLOSE: "close",
+    Act.REDUCE: "close",
+}
 
-    invocations: starts of its cycles, oldest first. open_*_mins: age of what it holds. alive_mins: since its
-    inception. coins: how many symbols it looks at.
+
+class Minutes(msgspec.Struct, frozen=True, kw_only=True):
+    """How a trader's time is counted: what it holds now, and how long it could have held something.
+
+    open_*_mins: age of what it holds. alive_mins: since its inception. coins: how many symbols it looks at.
     """
 
-    signals: tuple[SignalFigures, ...] = ()
-    invocations: tuple[int, ...] = ()
     open_long_mins: float = 0.0
     open_short_mins: float = 0.0
     alive_mins: float = 0.0
     coins: int = 0
+
+
+class Activity(Minutes, frozen=True, kw_only=True):
+    """What a trader did beside closing trades. Times are engine nanoseconds.
+
+    invocations: starts of its cycles, oldest first.
+    """
+
+    signals: tuple[SignalFigures, ...] = ()
+    invocations: tuple[int, ...] = ()
 
 
 def figures(trade: ClosedTrade) -> TradeFigures:
@@ -82,252 +94,220 @@ def figures(trade: ClosedTrade) -> TradeFigures:
 
 
 def tables(trades: Sequence[TradeFigures], activity: Activity) -> Tables:
-    """All six tables, rounded to 6 places as nof1 does."""
-    return Tables(
-        fee_pnl_moves_breakdown_table=fee_pnl_moves(trades),
-        winners_losers_breakdown_table=winners_losers(trades),
-        signals_breakdown_table=signals(trades, activity),
-        invocation_breakdown_table=invocations(activity.invocations),
-        longs_shorts_breakdown_table=longs_shorts(trades),
-        overall_trades_overview_table=overall(trades, activity),
-    )
-
-
-def fee_pnl_moves(trades: Sequence[TradeFigures]) -> FeePnlMoves:
-    """Gross, net and fees. `std_taker_fee` is the sample deviation of fees per trade: nof1's is not known."""
-    gross, net, fees = [t.gross for t in trades], [t.net for t in trades], [t.fees for t in trades]
-    total_net, total_fees = math.fsum(net), math.fsum(fees)
-    return FeePnlMoves(
-        avg_gross_pnl=_mean(gross),
-        avg_net_pnl=_mean(net),
-        avg_taker_fee=_mean(fees),
-        biggest_net_gain=_round(max(net, default=0.0)),
-        biggest_net_loss=_round(min(net, default=0.0)),
-        overall_pnl_with_fees=_round(total_net),
-        overall_pnl_without_fees=_round(math.fsum(gross)),
-        std_gross_pnl=_std(gross),
-        std_net_pnl=_std(net),
-        std_taker_fee=_std(fees),
-        total_fees_as_pct_of_pnl=_round(100 * total_fees / total_net) if total_net > 0 else 0.0,
-        total_fees_paid=_round(total_fees),
-    )
-
-
-def winners_losers(trades: Sequence[TradeFigures]) -> WinnersLosers:
-    """A winner made money after fees; all others are losers."""
-    won, lost = [t for t in trades if t.net > 0], [t for t in trades if t.net <= 0]
-    return WinnersLosers(
-        avg_losers_holding_period=_mean([t.holding_mins for t in lost]),
-        avg_losers_net_pnl=_mean([t.net for t in lost]),
-        avg_losers_notional=_mean([t.notional for t in lost]),
-        avg_winners_holding_period=_mean([t.holding_mins for t in won]),
-        avg_winners_net_pnl=_mean([t.net for t in won]),
-        avg_winners_notional=_mean([t.notional for t in won]),
-        std_losers_holding_period=_std([t.holding_mins for t in lost]),
-        std_losers_net_pnl=_std([t.net for t in lost]),
-        std_losers_notional=_std([t.notional for t in lost]),
-        std_winners_holding_period=_std([t.holding_mins for t in won]),
-        std_winners_net_pnl=_std([t.net for t in won]),
-        std_winners_notional=_std([t.notional for t in won]),
-        win_rate=_share(len(won), len(trades)),
-    )
-
-
-def longs_shorts(trades: Sequence[TradeFigures]) -> LongsShorts:
-    """Long and short trades side by side."""
-    longs, shorts = [t for t in trades if t.is_long], [t for t in trades if not t.is_long]
-    return LongsShorts(
-        avg_longs_holding_period=_mean([t.holding_mins for t in longs]),
-        avg_longs_net_pnl=_mean([t.net for t in longs]),
-        avg_longs_notional=_mean([t.notional for t in longs]),
-        avg_shorts_holding_period=_mean([t.holding_mins for t in shorts]),
-        avg_shorts_net_pnl=_mean([t.net for t in shorts]),
-        avg_shorts_notional=_mean([t.notional for t in shorts]),
-        long_short_trades_ratio=_round(len(longs) / len(trades)) if trades else 0.0,
-        num_long_trades=len(longs),
-        num_short_trades=len(shorts),
-        std_longs_holding_period=_std([t.holding_mins for t in longs]),
-        std_longs_net_pnl=_std([t.net for t in longs]),
-        std_longs_notional=_std([t.notional for t in longs]),
-        std_shorts_holding_period=_std([t.holding_mins for t in shorts]),
-        std_shorts_net_pnl=_std([t.net for t in shorts]),
-        std_shorts_notional=_std([t.notional for t in shorts]),
-    )
-
-
-def overall(trades: Sequence[TradeFigures], activity: Activity) -> OverallTrades:
-    """Sizes and holding periods. `convo` leverage is that of the entries a decider asked for."""
-    asked = [s.leverage for s in activity.signals if s.act.enters]
-    held, sizes = [t.holding_mins for t in trades], [t.notional for t in trades]
-    return OverallTrades(
-        avg_convo_leverage=_mean(asked),
-        avg_holding_period_mins=_mean(held),
-        avg_size_of_trade_notional=_mean(sizes),
-        avg_size_of_trade_portfolio_pct=0,
-        avg_stop_loss_distance_pct=0,
-        avg_take_profit_distance_pct=0,
-        median_convo_leverage=_median(asked),
-        median_holding_period_mins=_median(held),
-        median_size_of_trade_notional=_median(sizes),
-        std_holding_period_mins=_std(held),
-        std_size_of_trade_notional=_std(sizes),
-        std_size_of_trade_portfolio_pct=0,
-        total_trades=len(trades),
-    )
-
-
-def invocations(starts: Sequence[int]) -> Invocations:
-    """Breaks between the starts of consecutive cycles."""
-    breaks = [(after - before) / NS_PER_MIN for before, after in pairwise(starts)]
-    return Invocations(
-        avg_invocation_break_mins=_mean(breaks),
-        max_invocation_break_mins=_round(max(breaks, default=0.0)),
-        min_invocation_break_mins=_round(min(breaks, default=0.0)),
-        num_invocations=len(starts),
-        std_invocation_break_mins=_std(breaks),
-    )
-
-
-def signals(trades: Sequence[TradeFigures], activity: Activity) -> Signals:
-    """What was said, per symbol and cycle, and how long was held what.
-
-    A reduction counts as close, a moved stop as hold. The leverage columns are those of the trades, as in
-    the captures, where both are 1.
-    """
-    said: dict[str, list[float]] = {"long": [], "short": [], "hold": [], "close": []}
+    """All six tables of a whole history, rounded to 6 places as nof1 does."""
+    statistics = Statistics()
+    for trade in trades:
+        statistics.add_trade(trade)
+    for start_ns in activity.invocations:
+        statistics.add_invocation(start_ns)
     for signal in activity.signals:
-        said[_KIND[signal.act]].append(signal.confidence)
-    total = len(activity.signals)
-    every = [signal.confidence for signal in activity.signals]
-    levers = [t.leverage for t in trades]
-    long_levers = [t.leverage for t in trades if t.is_long]
-    short_levers = [t.leverage for t in trades if not t.is_long]
-    long_mins = math.fsum(t.holding_mins for t in trades if t.is_long) + activity.open_long_mins
-    short_mins = math.fsum(t.holding_mins for t in trades if not t.is_long) + activity.open_short_mins
-    flat_mins = max(0.0, activity.alive_mins * activity.coins - long_mins - short_mins)
-    mins = long_mins + short_mins + flat_mins
-    return Signals(
-        avg_confidence=_mean(every),
-        avg_confidence_close=_mean(said["close"]),
-        avg_confidence_hold=_mean(said["hold"]),
-        avg_confidence_long=_mean(said["long"]),
-        avg_confidence_short=_mean(said["short"]),
-        avg_leverage=_mean(levers),
-        avg_leverage_long=_mean(long_levers),
-        avg_leverage_short=_mean(short_levers),
-        close_signal_pct=_share(len(said["close"]), total),
-        hold_signal_pct=_share(len(said["hold"]), total),
-        long_short_ratio=_round(len(said["long"]) / len(said["short"])) if said["short"] else 0.0,
-        long_signal_pct=_share(len(said["long"]), total),
-        median_confidence=_median(every),
-        median_leverage=_median(levers),
-        mins_flat_combined=_round(flat_mins),
-        mins_long_combined=_round(long_mins),
-        mins_short_combined=_round(short_mins),
-        num_close_signals=len(said["close"]),
-        num_hold_signals=len(said["hold"]),
-        num_long_signals=len(said["long"]),
-        num_short_signals=len(said["short"]),
-        pct_mins_flat_combined=_share(flat_mins, mins),
-        pct_mins_long_combined=_share(long_mins, mins),
-        pct_mins_short_combined=_share(short_mins, mins),
-        short_signal_pct=_share(len(said["short"]), total),
-        std_confidence=_std(every),
-        std_confidence_close=_std(said["close"]),
-        std_confidence_hold=_std(said["hold"]),
-        std_confidence_long=_std(said["long"]),
-        std_confidence_short=_std(said["short"]),
-        std_leverage=_std(levers),
-        std_leverage_long=_std(long_levers),
-        std_leverage_short=_std(short_levers),
-        total_signals=total,
-    )
+        statistics.add_signal(signal)
+    return statistics.tables(activity)
 
 
-_KIND: Final = {
-    Act.BUY_TO_ENTER: "long",
-    Act.SELL_TO_ENTER: "short",
-    Act.HOLD: "hold",
-    Act.MOVE_STOP: "hold",
-    Act.CLOSE: "close",
-    Act.REDUCE: "close",
-}
+class _Group:
+    """The trades of one kind: how much, how long, how large, at what leverage."""
+
+    __slots__ = ("held", "leverage", "net", "size")
+
+    def __init__(self) -> None:
+        self.net, self.held, self.size, self.leverage = Moments(), Moments(), Moments(), Moments()
+
+    def add(self, trade: TradeFigures) -> None:
+        self.net.add(trade.net)
+        self.held.add(trade.holding_mins)
+        self.size.add(trade.notional)
+        self.leverage.add(trade.leverage)
 
 
-def running_sharpe(equities: Iterable[float]) -> list[float | None]:
-    """Sharpe ratio after each hourly equity, in one pass; see the head of this module for its terms."""
-    ratios: list[float | None] = []
-    count, mean, squares, before = 0, 0.0, 0.0, 0.0
-    for equity in equities:
-        if before > 0:
-            gain = equity / before - 1
-            count += 1
-            delta = gain - mean
-            mean += delta / count
-            squares += delta * (gain - mean)
-        deviation = math.sqrt(squares / (count - 1)) if count >= _FEWEST else 0.0
-        ratios.append(_round(mean / deviation) if deviation > _NOISE else None)
-        before = equity
-    return ratios
+class Statistics:
+    """Everything the tables are made of, for one trader."""
 
+    def __init__(self) -> None:
+        self._all, self._winners, self._losers = _Group(), _Group(), _Group()
+        self._longs, self._shorts = _Group(), _Group()
+        self._gross, self._fees = Moments(), Moments()
+        self._mid_held, self._mid_size, self._mid_leverage = Median(), Median(), Median()
+        self._said = {kind: Moments() for kind in ("long", "short", "hold", "close")}
+        self._confidence, self._mid_confidence = Moments(), Median()
+        self._asked, self._mid_asked = Moments(), Median()
+        self._starts, self._last_start_ns, self._breaks = 0, 0, Moments()
 
-_NOISE: Final = 1e-15
+    def add_trade(self, trade: TradeFigures) -> None:
+        """One more closed trade. A winner made money after fees; all others are losers."""
+        for group in (
+            self._all,
+            self._winners if trade.net > 0 else self._losers,
+            self._longs if trade.is_long else self._shorts,
+        ):
+            group.add(trade)
+        self._gross.add(trade.gross)
+        self._fees.add(trade.fees)
+        self._mid_held.add(trade.holding_mins)
+        self._mid_size.add(trade.notional)
+        self._mid_leverage.add(trade.leverage)
 
+    def add_signal(self, signal: SignalFigures) -> None:
+        """What one cycle said of one symbol. A reduction counts as close, a moved stop as hold."""
+        self._said[_KIND[signal.act]].add(signal.confidence)
+        self._confidence.add(signal.confidence)
+        self._mid_confidence.add(signal.confidence)
+        if signal.act.enters:
+            self._asked.add(signal.leverage)
+            self._mid_asked.add(signal.leverage)
 
-def sharpe(equities: Sequence[float]) -> float | None:
-    """The ratio of the whole curve."""
-    return running_sharpe(equities)[-1] if equities else None
+    def add_invocation(self, start_ns: int) -> None:
+        """The start of one more cycle, after all before it."""
+        if self._starts:
+            self._breaks.add((start_ns - self._last_start_ns) / NS_PER_MIN)
+        self._starts += 1
+        self._last_start_ns = start_ns
 
+    # -- what it amounts to
 
-def sortino(equities: Sequence[float]) -> float | None:
-    """Mean hourly return over the root mean square of the losing hours; None without a losing hour."""
-    gains = [after / before - 1 for before, after in pairwise(equities) if before > 0]
-    if len(gains) < _FEWEST:
-        return None
-    downside = math.sqrt(math.fsum(min(0.0, gain) ** 2 for gain in gains) / len(gains))
-    return _round(math.fsum(gains) / len(gains) / downside) if downside > _NOISE else None
+    def tables(self, minutes: Minutes) -> Tables:
+        """All six, as of now."""
+        return Tables(
+            fee_pnl_moves_breakdown_table=self.fee_pnl_moves(),
+            winners_losers_breakdown_table=self.winners_losers(),
+            signals_breakdown_table=self.signals(minutes),
+            invocation_breakdown_table=self.invocations(),
+            longs_shorts_breakdown_table=self.longs_shorts(),
+            overall_trades_overview_table=self.overall(),
+        )
 
+    def fee_pnl_moves(self) -> FeePnlMoves:
+        """Gross, net and fees. `std_taker_fee` is a sample deviation too: nof1's formula is not known."""
+        gross, net, fees = self._gross, self._all.net, self._fees
+        return FeePnlMoves(
+            avg_gross_pnl=gross.mean,
+            avg_net_pnl=net.mean,
+            avg_taker_fee=fees.mean,
+            biggest_net_gain=net.largest,
+            biggest_net_loss=net.smallest,
+            overall_pnl_with_fees=rounded(net.total),
+            overall_pnl_without_fees=rounded(gross.total),
+            std_gross_pnl=gross.std,
+            std_net_pnl=net.std,
+            std_taker_fee=fees.std,
+            total_fees_as_pct_of_pnl=share(fees.total, net.total) if net.total > 0 else 0.0,
+            total_fees_paid=rounded(fees.total),
+        )
 
-def max_drawdown_pct(equities: Iterable[float]) -> float:
-    """Deepest fall from a former peak, in percent of that peak; 0 or positive."""
-    peak, deepest = 0.0, 0.0
-    for equity in equities:
-        peak = max(peak, equity)
-        if peak > 0:
-            deepest = max(deepest, (peak - equity) / peak)
-    return _round(100 * deepest)
+    def winners_losers(self) -> WinnersLosers:
+        """A winner made money after fees; all others are losers."""
+        won, lost = self._winners, self._losers
+        return WinnersLosers(
+            avg_losers_holding_period=lost.held.mean,
+            avg_losers_net_pnl=lost.net.mean,
+            avg_losers_notional=lost.size.mean,
+            avg_winners_holding_period=won.held.mean,
+            avg_winners_net_pnl=won.net.mean,
+            avg_winners_notional=won.size.mean,
+            std_losers_holding_period=lost.held.std,
+            std_losers_net_pnl=lost.net.std,
+            std_losers_notional=lost.size.std,
+            std_winners_holding_period=won.held.std,
+            std_winners_net_pnl=won.net.std,
+            std_winners_notional=won.size.std,
+            win_rate=share(won.net.count, self._all.net.count),
+        )
 
+    def longs_shorts(self) -> LongsShorts:
+        """Long and short trades side by side."""
+        longs, shorts, count = self._longs, self._shorts, self._all.net.count
+        return LongsShorts(
+            avg_longs_holding_period=longs.held.mean,
+            avg_longs_net_pnl=longs.net.mean,
+            avg_longs_notional=longs.size.mean,
+            avg_shorts_holding_period=shorts.held.mean,
+            avg_shorts_net_pnl=shorts.net.mean,
+            avg_shorts_notional=shorts.size.mean,
+            long_short_trades_ratio=rounded(longs.net.count / count) if count else 0.0,
+            num_long_trades=longs.net.count,
+            num_short_trades=shorts.net.count,
+            std_longs_holding_period=longs.held.std,
+            std_longs_net_pnl=longs.net.std,
+            std_longs_notional=longs.size.std,
+            std_shorts_holding_period=shorts.held.std,
+            std_shorts_net_pnl=shorts.net.std,
+            std_shorts_notional=shorts.size.std,
+        )
 
-def profit_factor(nets: Iterable[float]) -> float | None:
-    """What the winners made for each dollar that the losers lost; None when nothing was lost."""
-    values = list(nets)
-    lost = -math.fsum(net for net in values if net < 0)
-    return _round(math.fsum(net for net in values if net > 0) / lost) if lost else None
+    def overall(self) -> OverallTrades:
+        """Sizes and holding periods. `convo` leverage is that of the entries a decider asked for."""
+        asked, held, sizes = self._asked, self._all.held, self._all.size
+        return OverallTrades(
+            avg_convo_leverage=asked.mean,
+            avg_holding_period_mins=held.mean,
+            avg_size_of_trade_notional=sizes.mean,
+            avg_size_of_trade_portfolio_pct=0,
+            avg_stop_loss_distance_pct=0,
+            avg_take_profit_distance_pct=0,
+            median_convo_leverage=self._mid_asked.value,
+            median_holding_period_mins=self._mid_held.value,
+            median_size_of_trade_notional=self._mid_size.value,
+            std_holding_period_mins=held.std,
+            std_size_of_trade_notional=sizes.std,
+            std_size_of_trade_portfolio_pct=0,
+            total_trades=sizes.count,
+        )
 
+    def invocations(self) -> Invocations:
+        """Breaks between the starts of consecutive cycles."""
+        return Invocations(
+            avg_invocation_break_mins=self._breaks.mean,
+            max_invocation_break_mins=self._breaks.largest,
+            min_invocation_break_mins=self._breaks.smallest,
+            num_invocations=self._starts,
+            std_invocation_break_mins=self._breaks.std,
+        )
 
-def expectancy(nets: Sequence[float]) -> float:
-    """Mean net profit of a trade, dollars."""
-    return _mean(nets)
+    def signals(self, minutes: Minutes) -> Signals:
+        """What was said, per symbol and cycle, and how long was held what.
 
-
-def _round(value: float) -> float:
-    return round(value, _PLACES) + 0.0  # no negative zero
-
-
-def _mean(values: Sequence[float]) -> float:
-    return _round(math.fsum(values) / len(values)) if values else 0.0
-
-
-def _median(values: Sequence[float]) -> float:
-    return _round(median(values)) if values else 0.0
-
-
-def _std(values: Sequence[float]) -> float:
-    if len(values) < _FEWEST:
-        return 0.0
-    mean = math.fsum(values) / len(values)
-    return _round(math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)))
-
-
-def _share(part: float, whole: float) -> float:
-    return _round(100 * part / whole) if whole else 0.0
+        The leverage columns are those of the trades, as in the captures, where both are 1. Minutes are summed
+        over symbols; flat is the rest of the time in which something could have been held.
+        """
+        long, short, hold, close = (self._said[kind] for kind in ("long", "short", "hold", "close"))
+        every = self._confidence
+        long_mins = self._longs.held.total + minutes.open_long_mins
+        short_mins = self._shorts.held.total + minutes.open_short_mins
+        flat_mins = max(0.0, minutes.alive_mins * minutes.coins - long_mins - short_mins)
+        mins = long_mins + short_mins + flat_mins
+        return Signals(
+            avg_confidence=every.mean,
+            avg_confidence_close=close.mean,
+            avg_confidence_hold=hold.mean,
+            avg_confidence_long=long.mean,
+            avg_confidence_short=short.mean,
+            avg_leverage=self._all.leverage.mean,
+            avg_leverage_long=self._longs.leverage.mean,
+            avg_leverage_short=self._shorts.leverage.mean,
+            close_signal_pct=share(close.count, every.count),
+            hold_signal_pct=share(hold.count, every.count),
+            long_short_ratio=rounded(long.count / short.count) if short.count else 0.0,
+            long_signal_pct=share(long.count, every.count),
+            median_confidence=self._mid_confidence.value,
+            median_leverage=self._mid_leverage.value,
+            mins_flat_combined=rounded(flat_mins),
+            mins_long_combined=rounded(long_mins),
+            mins_short_combined=rounded(short_mins),
+            num_close_signals=close.count,
+            num_hold_signals=hold.count,
+            num_long_signals=long.count,
+            num_short_signals=short.count,
+            pct_mins_flat_combined=share(flat_mins, mins),
+            pct_mins_long_combined=share(long_mins, mins),
+            pct_mins_short_combined=share(short_mins, mins),
+            short_signal_pct=share(short.count, every.count),
+            std_confidence=every.std,
+            std_confidence_close=close.std,
+            std_confidence_hold=hold.std,
+            std_confidence_long=long.std,
+            std_confidence_short=short.std,
+            std_leverage=self._all.leverage.std,
+            std_leverage_long=self._longs.leverage.std,
+            std_leverage_short=self._shorts.leverage.std,
+            total_signals=every.count,
+        )

@@ -128,3 +128,15 @@ class Tables(msgspec.Struct, frozen=True, kw_only=True):
     invocation_breakdown_table: Invocations
     longs_shorts_breakdown_table: LongsShorts
     overall_trades_overview_table: OverallTrades
+
+
+class TraderTables(Tables, frozen=True, kw_only=True):
+    """One item of `/api/analytics`; times are epoch seconds, 0 for what has not happened yet."""
+
+    id: str
+    model_id: str
+    updated_at: float
+    last_trade_exit_time: float
+    last_trade_doc_id: str
+    last_convo_doc_id: str
+    last_convo_timestamp: float
