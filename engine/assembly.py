@@ -132,11 +132,8 @@ def build_scheduler(settings: Settings, traders: Mapping[str, Trader], now_ns: i
     """All traders with their rhythms; decision_interval, where given, is the long cycle."""
     scheduler = Scheduler(Budget(settings.manager.budget))
     for trader in traders.values():
-        rhythm = trader.config.rhythm
         interval = trader.config.decision_interval or settings.executor.decision_interval
-        if interval is not None:
-            shorter = min(rhythm.short_cycle, interval)
-            rhythm = msgspec.structs.replace(rhythm, long_cycle=interval, short_cycle=shorter)
+        rhythm = trader.config.rhythm.every(interval)
         if trader.config.auto_start:
             model = trader.config.model
             scheduler.add(trader.trader_id, rhythm, trader.symbols, now_ns, model=model)

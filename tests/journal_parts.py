@@ -19,6 +19,7 @@ from engine.core.decisions import (
     PositionView,
     Verdict,
     WakeKind,
+    WakeNote,
     WakeReason,
     Wakeup,
 )
@@ -111,6 +112,7 @@ def wakeup(cycle_id: str = "alice-1") -> Wakeup:
         account=view(),
         market=(MarketSnapshot(symbol="BTC-USDT-SWAP", ts=T0, last=64000.1),),
         deadline_ns=T0 + NS_PER_S,
+        notes=(WakeNote(T0, "cooldown", "BTC-USDT-SWAP:rsi:UP:0"),),
     )
 
 

@@ -220,6 +220,9 @@ async def test_analytics_have_six_tables_with_every_key(api: Client) -> None:
 async def test_a_cycle_shows_everything_from_signal_to_cent(api: Client) -> None:
     chain = await got(api, "/api/cycles/alice-1")
     assert [row["signal_id"] for row in chain["signals"]] == ["BTC-USDT-SWAP:rsi:UP:1"]
+    assert [(row["code"], row["subject"]) for row in chain["notes"]] == [
+        ("cooldown", "BTC-USDT-SWAP:rsi:UP:0")
+    ]
     assert chain["cycle"]["status"] == "decided"
     assert chain["user_prompt"] == "Now?"
     assert [row["approved"] for row in chain["validations"]] == [True]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from engine.config.scheduler import BudgetConfig, RhythmConfig
@@ -143,6 +144,15 @@ def test_an_open_excursion_keeps_the_short_cycle_until_it_is_the_new_normal() ->
     seen = wakeups(scheduler, 10_000)
     last_short = max(second for second, due in seen if due.mode is CycleMode.SHORT)
     assert 100 + 3600 + 900 - 300 <= last_short <= 100 + 3600 + 900
+
+
+def test_a_cross_that_nothing_recovers_from_begins_no_excursion() -> None:
+    scheduler = started(one())
+    scheduler.on_signal(msgspec.structs.replace(edge(at(100)), recovers=False), at(100))
+    seen = wakeups(scheduler, 3000)
+    # stable_for after second 100 is 1000
+    assert [second for second, _ in seen] == [120, 420, 720, 1440, 2160, 2880]
+    assert scheduler.mode("t") is CycleMode.LONG
 
 
 def test_recovery_of_one_excursion_leaves_the_others_open() -> None:

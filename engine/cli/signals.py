@@ -1,127 +1,142 @@
-"""`edgewise signals`: which edges a recording has, and how salient they are."""
+"""`edgewise signals`: which edges a recording has, how salient they are, and whom they would have woken."""
 
 from __future__ import annotations
 
-from importlib import import_module
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.cli.startup import fail_clearly
 
 if TYPE_CHECKING:
+    from engine.cli.signals_report import Report
+    from engine.config.manager import TraderConfig
     from engine.config.market import MarketConfig
-    from engine.config.market_rules import ThresholdRule
-    from engine.market.review import Replayed, Review
+    from engine.manager.rehearsal import Rehearsal
+    from engine.market.review import Replayed, Window
 
 
 def signals(
-    recording: Annotated[Path, typer.Option("--replay", help="Candles, trades or quotes, .csv or .csv.gz.")],
-    symbol: Annotated[str, typer.Option(help="The market in the file.")] = "BTC-USDT-SWAP",
+    recordings: Annotated[
+        list[Path],
+        typer.Option("--replay", help="Candles, trades, quotes, books or OKX frames; several are merged."),
+    ],
+    symbol: Annotated[str, typer.Option(help="The market; else what the file's name says.")] = "",
+    day: Annotated[str, typer.Option(help="Review this UTC day (2022-01-24); what is before warms up.")] = "",
     market: Annotated[Path, typer.Option(help="Detectors and indicators.")] = Path("etc/market.yaml"),
+    manager: Annotated[Path, typer.Option(help="Traders and their rhythms.")] = Path("etc/manager.yaml"),
+    trader: Annotated[str, typer.Option(help="Whose rhythm; else the first who trades the market.")] = "",
+    thinking: Annotated[str, typer.Option(help="How long the trader thinks.")] = "20s",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
-    plot: Annotated[Path | None, typer.Option(help="Draw price, indicator and edges (.png).")] = None,
-    detector: Annotated[str, typer.Option(help="The threshold detector to draw.")] = "rsi_5m",
+    plot: Annotated[Path | None, typer.Option(help="Draw price, indicator, wakeups, cycle (.png).")] = None,
+    detector: Annotated[str, typer.Option(help="The detector to draw; else the busiest with a band.")] = "",
 ) -> None:
-    """Send a recording through candles, indicators, detectors and scorer, and count the signals."""
+    """Send a recording through candles, indicators, detectors and scheduler; count signals and wakeups."""
     with fail_clearly():
-        config, replayed = _replay(recording, symbol, market)
         if plot is not None:
-            _draw(plot, config, replayed, detector)
-        _show(replayed.review, as_json=as_json)
+            from engine.cli.signals_plot import require_matplotlib
+
+            require_matplotlib()  # before the work, not after it
+        config, replayed = _replay(recordings, symbol, market, _window(day))
+        from engine.cli.signals_report import report
+
+        who = _trader(manager, trader, config.symbols[0])
+        rehearsal = _rehearse(who, replayed, thinking)
+        if plot is not None:
+            from engine.cli.signals_plot import draw
+
+            draw(plot, config, replayed, rehearsal, detector)
+        _show(report(who.id, replayed, rehearsal), as_json=as_json)
 
 
-def _replay(path: Path, symbol: str, market: Path) -> tuple[MarketConfig, Replayed]:
+def _replay(paths: list[Path], symbol: str, market: Path, window: Window) -> tuple[MarketConfig, Replayed]:
     import os
 
+    from engine.cli.recordings import read_all, symbol_of
     from engine.config.loader import load
     from engine.config.market import MarketConfig
-    from engine.market.recording import read_events
     from engine.market.review import fitted, replay
 
-    events = read_events(path, symbol)
-    first = next(events)
-    config = fitted(load(market, MarketConfig, os.environ), symbol, first)
-    return config, replay(config, chain((first,), events))
+    symbol = symbol_of(paths, symbol)
+    kinds, events = read_all(paths, symbol)
+    config = fitted(load(market, MarketConfig, os.environ), symbol, kinds)
+    return config, replay(config, events, window)
 
 
-def _show(review: Review, *, as_json: bool) -> None:
-    import msgspec
+def _window(day: str) -> Window:
+    from datetime import UTC, datetime
 
+    from engine.core.errors import ConfigError
+    from engine.core.times import NS_PER_DAY, from_datetime
+    from engine.market.review import ALL, Window
+
+    if not day:
+        return ALL
+    try:
+        begin = from_datetime(datetime.strptime(day, "%Y-%m-%d").replace(tzinfo=UTC))
+    except ValueError as error:
+        raise ConfigError(f"--day {day}: expected a date such as 2022-01-24") from error
+    return Window(begin, begin + NS_PER_DAY)
+
+
+def _trader(path: Path, asked: str, symbol: str) -> TraderConfig:
+    import os
+
+    from engine.config.loader import load, nearest
+    from engine.config.manager import ManagerConfig
+    from engine.core.errors import ConfigError
+    from engine.core.instruments import venue_symbol
+
+    traders = load(path, ManagerConfig, os.environ).traders
+    if asked:
+        named = {trader.id: trader for trader in traders}
+        if asked not in named:
+            raise ConfigError(f"no trader {asked!r} in {path}{nearest(asked, named)}")
+        return named[asked]
+    trading = (t for t in traders if not t.symbols or symbol in map(venue_symbol, t.symbols))
+    return next(trading, traders[0])
+
+
+def _rehearse(trader: TraderConfig, replayed: Replayed, thinking: str) -> Rehearsal:
+    from engine.core.errors import ConfigError
+    from engine.core.times import NS_PER_S, parse_duration_s
+    from engine.manager.rehearsal import rehearse
+
+    try:
+        thinking_ns = int(parse_duration_s(thinking) * NS_PER_S)
+    except ValueError as error:
+        raise ConfigError(f"--thinking: {error}") from error
+    rhythm = trader.rhythm.every(trader.decision_interval)
+    return rehearse(rhythm, replayed.signals, replayed.begin_ns, replayed.end_ns, thinking_ns)
+
+
+def _show(shown: Report, *, as_json: bool) -> None:
     if as_json:
-        print(msgspec.json.encode(review).decode())
+        import msgspec
+
+        print(msgspec.json.encode(shown).decode())
         return
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("detector", "edge", title=f"{review.signals} signals in {review.days:.1f} days")
+    edges = Table("detector", "edge", title=f"{shown.signals} signals in {shown.days:.1f} days")
     for name in ("count", "a day", "mean score", "highest"):
-        table.add_column(name, justify="right")
-    for tally in review.tallies:
+        edges.add_column(name, justify="right")
+    for tally in shown.tallies:
         numbers = (f"{tally.per_day:.1f}", f"{tally.score_mean:.2f}", f"{tally.score_max:.2f}")
-        table.add_row(tally.detector, tally.edge, str(tally.count), *numbers)
+        edges.add_row(tally.detector, tally.edge, str(tally.count), *numbers)
+    woken = Table("what", "which", title=f"{shown.wakeups} wakeups of {shown.trader}")
+    for name in ("count", "a day"):
+        woken.add_column(name, justify="right")
+    rows = [("wakeup", kind, count) for kind, count in shown.wakeup_kinds.items()]
+    rows.append(("merged", "into a pending wakeup", shown.merges))
+    rows.append(("merged", "of these while thinking", shown.merged_while_thinking))
+    rows += [("refused", code, count) for code, count in shown.refusals.items()]
+    for what, which, count in rows:
+        woken.add_row(what, which, str(count), f"{count / shown.days:.1f}")
     console = Console()
-    console.print(table)
-    console.print(f"{review.symbol}: {review.events} events, {review.closed} closed candles")
-    console.print(f"digest of the signals {review.digest}", soft_wrap=True)
-
-
-def _draw(path: Path, config: MarketConfig, replayed: Replayed, detector: str) -> None:
-    rule = _drawn(config, detector)
-    from engine.core.times import to_datetime
-
-    try:
-        drawing = import_module("matplotlib.figure")  # not installed with edgewise
-    except ImportError as error:
-        from engine.core.errors import ConfigError
-
-        raise ConfigError("--plot needs matplotlib: pip install matplotlib") from error
-
-    closed = [item for item in replayed.candles if item.candle.timeframe == rule.timeframe]
-    times = [to_datetime(item.candle.ts_event) for item in closed]
-    figure = drawing.Figure(figsize=(16, 9), layout="constrained")
-    price, indicator = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-    price.plot(times, [item.candle.close for item in closed], color="black", linewidth=0.7)
-    indicator.plot(times, [item.features[rule.feature] for item in closed], color="tab:blue", linewidth=0.7)
-    _mark(price, indicator, replayed, rule)
-    price.set_title(f"{config.symbols[0]}: edges of {rule.name}")
-    price.set_ylabel("price")
-    indicator.set_ylabel(f"{rule.feature} {rule.timeframe}")
-    price.legend(loc="upper left")
-    figure.savefig(path, dpi=110)
-
-
-def _mark(price: Any, indicator: Any, replayed: Replayed, rule: ThresholdRule) -> None:
-    """Edges on the price, thresholds (solid) and releases (dashed) on the indicator."""
-    from engine.core.times import to_datetime
-
-    for edge, marker, color in (
-        ("UP", "^", "tab:red"),
-        ("DOWN", "v", "tab:green"),
-        ("RECOVERED", "o", "tab:gray"),
-    ):
-        at = [s for s in replayed.signals if s.detector == rule.name and s.edge == edge]
-        times = [to_datetime(s.ts_event) for s in at]
-        price.scatter(times, [s.price for s in at], marker=marker, color=color, label=edge, s=30, zorder=3)
-        indicator.scatter(times, [s.value for s in at], marker=marker, color=color, s=18, zorder=3)
-    for level, style in (
-        (rule.upper, "-"),
-        (rule.upper_release, "--"),
-        (rule.lower, "-"),
-        (rule.lower_release, "--"),
-    ):
-        if level is not None:
-            indicator.axhline(level, color="tab:orange", linestyle=style, linewidth=0.8)
-
-
-def _drawn(config: MarketConfig, name: str) -> ThresholdRule:
-    from engine.config.loader import nearest
-    from engine.config.market_rules import ThresholdRule
-    from engine.core.errors import ConfigError
-
-    rules = {r.name: r for r in config.detectors if isinstance(r, ThresholdRule) and r.timeframe}
-    if name not in rules:
-        raise ConfigError(f"no threshold detector {name!r} on a timeframe{nearest(name, rules)}")
-    return rules[name]
+    console.print(edges)
+    console.print(woken)
+    console.print(f"{shown.symbol}: {shown.events} events, {shown.closed} closed candles")
+    console.print(f"digest of signals and wakeups {shown.digest}", soft_wrap=True)

@@ -29,6 +29,13 @@ class RhythmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     jitter: Duration = Duration(30)  # timers come up to this much earlier, so that traders spread
     max_thinking: Duration = Duration(180)  # an answer after it is stale, and the trader is free again
 
+    def every(self, interval: Duration | None) -> RhythmConfig:
+        """With `interval` (a trader's decision_interval) as its long cycle; None changes nothing."""
+        if interval is None:
+            return self
+        shorter = min(self.short_cycle, interval)
+        return msgspec.structs.replace(self, long_cycle=interval, short_cycle=shorter)
+
 
 class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all traders together, and each of them, may spend on thinking. None sets no bound."""

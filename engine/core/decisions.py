@@ -30,6 +30,14 @@ class WakeReason(msgspec.Struct, frozen=True):
     signal: Signal | None = None
 
 
+class WakeNote(msgspec.Struct, frozen=True):
+    """What did not become a reason of its own, and why: `subject` is a signal's id, or a cycle's."""
+
+    ts: int
+    code: str  # engine.manager.rhythm.Refusal or engine.manager.budget.Shortage
+    subject: str
+
+
 class PositionView(msgspec.Struct, frozen=True, kw_only=True):
     """One virtual position of a trader, marked at `mark_price`. Contracts and coins are positive."""
 
@@ -78,7 +86,10 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wakeup(msgspec.Struct, frozen=True, kw_only=True):
-    """Asks one trader to decide, with everything it may look at: a cycle can be replayed from it alone."""
+    """Asks one trader to decide, with everything it may look at: a cycle can be replayed from it alone.
+
+    `notes`: what was refused or merged since the trader's last wakeup, oldest first, the newest 64.
+    """
 
     cycle_id: str
     trader_id: str
@@ -88,6 +99,7 @@ class Wakeup(msgspec.Struct, frozen=True, kw_only=True):
     account: AccountView
     market: tuple[MarketSnapshot, ...]
     deadline_ns: int  # engine time after which an answer is stale
+    notes: tuple[WakeNote, ...] = ()
 
     def snapshot(self, symbol: str) -> MarketSnapshot | None:
         """What is known of `symbol`, None when nothing is."""

@@ -21,6 +21,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
 
     `signal_id` is the same for the same crossing in any replay. `score` is the salience, 0..1.
     `price` is the last price at the crossing. `timeframe` is empty for features of the live stream.
+    `recovers` says that a RECOVERED ends what this edge began; a cross has none.
     """
 
     signal_id: str
@@ -36,6 +37,7 @@ class Signal(msgspec.Struct, frozen=True, kw_only=True):
     price: float | None
     ts_event: int
     ts_recv: int = 0
+    recovers: bool = True
 
 
 def signal_id(symbol: str, detector: str, edge: Edge, ts_event: int) -> str:

@@ -45,6 +45,7 @@ _VERDICT: Final = insert(
     ("cycle_id", "trader_id", "symbol", "act", "approved", "reason", "checks", "ts"),
     "on conflict do nothing",
 )
+_NOTE: Final = insert("wakeup_notes", ("cycle_id", "n", "ts", "code", "subject"), "on conflict do nothing")
 _TRADER: Final = """
 insert into traders (trader_id, name, kind, model, account_id, config, ts_created, ts_updated)
 values ($1, $2, $3, $4, $5, $6, $7, $7)
@@ -90,6 +91,13 @@ class DecisionTables:
             await connection.executemany(
                 "insert into cycle_signals (cycle_id, signal_id) values ($1, $2) on conflict do nothing",
                 [(wakeup.cycle_id, signal.signal_id) for signal in signals],
+            )
+            await connection.executemany(
+                _NOTE,
+                [
+                    (wakeup.cycle_id, n, note.ts, note.code, note.subject)
+                    for n, note in enumerate(wakeup.notes)
+                ],
             )
 
     async def record_cycle(self, record: CycleRecord) -> bool:

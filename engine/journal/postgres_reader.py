@@ -23,6 +23,7 @@ from engine.journal.views import (
     FillRow,
     HourlyEquity,
     IntentRow,
+    NoteRow,
     OpenPosition,
     OrderRow,
     Performance,
@@ -146,6 +147,7 @@ class JournalReader(ReadPool):
         return CycleChain(
             cycle=cycles[0],
             signals=tuple(await self.typed(SignalRow, sql.CYCLE_SIGNALS, cycle_id)),
+            notes=tuple(await self.typed(NoteRow, sql.CYCLE_NOTES, cycle_id)),
             **_conversation(await self.rows(sql.CYCLE_CONVERSATION, cycle_id)),
             validations=tuple(await self.typed(VerdictRow, sql.CYCLE_VERDICTS, cycle_id)),
             intents=tuple(await self.typed(IntentRow, sql.CYCLE_INTENTS, cycle_id)),

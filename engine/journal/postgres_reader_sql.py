@@ -145,6 +145,9 @@ CYCLE_SIGNALS: Final = f"""
 select {_SIGNAL} from signals s join cycle_signals c using (signal_id)
 where c.cycle_id = $1 order by s.seq"""  # noqa: S608
 
+CYCLE_NOTES: Final = f"""
+select code, subject, {_s("ts")} as timestamp from wakeup_notes where cycle_id = $1 order by n"""  # noqa: S608
+
 CYCLE_VERDICTS: Final = f"""
 select cycle_id, trader_id, symbol, act, approved, reason, checks, {_s("ts")} as timestamp
 from decision_validations where cycle_id = $1 order by symbol, act"""  # noqa: S608

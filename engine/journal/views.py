@@ -258,11 +258,20 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
         return self.cycles.get("decided", 0)
 
 
+class NoteRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A signal that did not wake, or was merged, and why; a cycle that expired."""
+
+    code: str
+    subject: str
+    timestamp: float
+
+
 class CycleChain(msgspec.Struct, frozen=True, kw_only=True):
     """One cycle from the signals that woke it to the trades it opened or closed."""
 
     cycle: DecisionRow
     signals: tuple[SignalRow, ...]
+    notes: tuple[NoteRow, ...]  # since the trader's wakeup before
     system_prompt: str
     user_prompt: str
     answer: str

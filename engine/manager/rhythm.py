@@ -8,8 +8,8 @@ The rules:
 - While the trader thinks, edges collect in one pending wakeup. After its decision comes the cooldown: an edge
   in it does not wake (the timer of the short cycle will look), unless it is urgent. What was collected while
   thinking waits until the cooldown is over, and edges in the cooldown join it.
-- Excursions end with RECOVERED, or when they have lasted `longest_short` (the new normal; a cross has no
-  RECOVERED). When none is open and no edge came for `stable_for`, the long cycle is back.
+- Excursions end with RECOVERED, or when they have lasted `longest_short` (the new normal). A cross, which no
+  RECOVERED follows, begins none. When none is open and no edge came for `stable_for`, the long cycle is back.
 - An edge is looked at once, whatever delivers it again. A refused edge is counted and noted with its reason.
 """
 
@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 
 from engine.config.scheduler import RhythmConfig
-from engine.core.decisions import CycleMode, WakeKind, WakeReason
+from engine.core.decisions import CycleMode, WakeKind, WakeNote, WakeReason
 from engine.core.signals import Edge, Signal
 from engine.core.times import NS_PER_MS, NS_PER_S
 
@@ -45,14 +45,6 @@ class Refusal(StrEnum):
     EXPIRED = "expired"  # a cycle without an answer at its deadline
 
 
-class Note(msgspec.Struct, frozen=True):
-    """What happened beside the reasons of a wakeup: `subject` is the signal's id, or the cycle's."""
-
-    ts: int
-    code: str
-    subject: str
-
-
 class Thinking(msgspec.Struct, frozen=True):
     """The cycle that is under way."""
 
@@ -71,7 +63,7 @@ class Due(msgspec.Struct, frozen=True, kw_only=True):
     mode: CycleMode
     reasons: tuple[WakeReason, ...]
     deadline_ns: int
-    notes: tuple[Note, ...] = ()
+    notes: tuple[WakeNote, ...] = ()
 
 
 class RhythmState(msgspec.Struct, kw_only=True):
@@ -91,7 +83,7 @@ class RhythmState(msgspec.Struct, kw_only=True):
     deferred: bool = False  # it was told to wait for the budget
     open: dict[str, int] = {}  # excursion → since
     seen: dict[str, int] = {}  # ids of signals that were looked at → when
-    notes: list[Note] = []
+    notes: list[WakeNote] = []
 
 
 class Rhythm:
@@ -259,9 +251,10 @@ class Rhythm:
 
     def _excite(self, signal: Signal, now_ns: int) -> None:
         state = self.state
-        if len(state.open) >= _MAX_OPEN:
-            del state.open[next(iter(state.open))]
-        state.open[_excursion(signal)] = now_ns
+        if signal.recovers:
+            if len(state.open) >= _MAX_OPEN:
+                del state.open[next(iter(state.open))]
+            state.open[_excursion(signal)] = now_ns
         state.quiet_since_ns = now_ns
         if state.mode is CycleMode.LONG:
             state.mode = CycleMode.SHORT
@@ -320,7 +313,7 @@ class Rhythm:
         notes = self.state.notes
         if len(notes) >= _MAX_NOTES:
             del notes[0]
-        notes.append(Note(now_ns, code, subject))
+        notes.append(WakeNote(now_ns, str(code), subject))
 
     def _drop_pending(self, code: str, now_ns: int) -> None:
         for reason in self.state.pending:

@@ -17,14 +17,14 @@ from typing import Final
 import msgspec
 
 from engine.config.scheduler import BudgetConfig, RhythmConfig
-from engine.core.decisions import WakeKind
+from engine.core.decisions import CycleMode, WakeKind
 from engine.core.errors import CodecError
 from engine.core.signals import Signal
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN
 from engine.manager.budget import ZERO, Budget, Shortage, Spend
-from engine.manager.rhythm import Due, Note, Refusal, Rhythm, RhythmState
+from engine.manager.rhythm import Due, Refusal, Rhythm, RhythmState
 
-__all__ = ["Due", "Note", "Refusal", "Scheduler", "Shortage"]
+__all__ = ["Due", "Refusal", "Scheduler", "Shortage"]
 
 _VERSION: Final = 1
 _UNSCHEDULED: Final = -1
@@ -102,6 +102,10 @@ class Scheduler:
     def traders(self) -> tuple[str, ...]:
         """Ids, in the order in which they were added."""
         return tuple(self._seats)
+
+    def mode(self, trader_id: str) -> CycleMode:
+        """The trader's cycle. Raises KeyError for an unknown trader."""
+        return self._seats[trader_id].rhythm.state.mode
 
     # -- events
 

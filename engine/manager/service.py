@@ -180,6 +180,7 @@ class ManagerService:
             account=context.accounts.view(due.trader_id),
             market=tuple(snapshots[symbol] for symbol in trader.symbols if symbol in snapshots),
             deadline_ns=due.deadline_ns,
+            notes=due.notes,
         )
         await patiently(lambda: context.journal.record_wakeup(wakeup))
         kinds = {reason.kind for reason in due.reasons}

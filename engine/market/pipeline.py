@@ -277,4 +277,5 @@ class MarketPipeline:
             price=watch.last,
             ts_event=crossing.ts,
             ts_recv=watch.newest,
+            recovers=not isinstance(rule, CrossRule),
         )

@@ -1,12 +1,14 @@
 """Recorded markets as events: what the pipeline would have been told at the time.
 
-Files, `.gz` or not, with a header row:
+Tables, `.gz` or not, with a header row:
 
     ts_ms,open,high,low,close,volume          candles, stamped at their open, volume in coins
     ...ts_ms,...,price,size,...taker_side     prints; the first column that names a time counts
     ts_ms,...,bid,bid_size,ask,ask_size       best quotes
+    funding_ts_ms,funding_rate                charges
 
-Every candle is told when it closed. Events are in the order of the file.
+and books as JSON lines (engine.market.recorded_depth). Every candle is told when it closed. Events are in
+the order of the file.
 """
 
 from __future__ import annotations
@@ -19,15 +21,20 @@ from pathlib import Path
 from typing import Final
 
 from engine.core.errors import ConfigError
-from engine.core.market import BookTop, Candle, MarketEvent, Side, Trade
+from engine.core.market import BookTop, Candle, FundingRate, MarketEvent, Side, Trade
 from engine.core.times import NS_PER_MS, TIMEFRAMES, timeframe_ns
+from engine.market.recorded_depth import read_depth
 
 _CANDLE_COLUMNS: Final = ("ts_ms", "open", "high", "low", "close", "volume")
+_FUNDING_COLUMNS: Final = ("funding_ts_ms", "funding_rate")
 Row = Mapping[str, str]
 
 
 def read_events(path: Path, symbol: str) -> Iterator[MarketEvent]:
     """The events of a file, oldest first. Raises ConfigError that names file and line."""
+    if ".jsonl" in path.suffixes:
+        yield from read_depth(path, read_lines(path), symbol)
+        return
     rows = _rows(path)
     first = list(islice(rows, 2))
     if not first:
@@ -40,12 +47,20 @@ def read_events(path: Path, symbol: str) -> Iterator[MarketEvent]:
             raise ConfigError(f"{path}:{line}: {error}") from error
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def read_lines(path: Path) -> Iterator[str]:
+    """The lines of a file, `.gz` or not. Raises ConfigError."""
     opener = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8", newline="") as file:
-            yield from csv.DictReader(file)
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+            yield from file
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    try:
+        yield from csv.DictReader(read_lines(path))
+    except csv.Error as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
@@ -59,6 +74,8 @@ def _parser(path: Path, symbol: str, first: list[Row]) -> Callable[[Row], Market
         return lambda row: _trade(row, symbol, time)
     if time and {"bid", "bid_size", "ask", "ask_size"} <= set(columns):
         return lambda row: _book(row, symbol, time)
+    if columns == _FUNDING_COLUMNS:
+        return lambda row: _funding(row, symbol)
     expected = "ts_ms,open,high,low,close,volume or columns for time, price and size, or bid and ask"
     raise ConfigError(f"{path}:1: expected {expected}")
 
@@ -100,3 +117,9 @@ def _trade(row: Row, symbol: str, time: str) -> Trade:
 def _book(row: Row, symbol: str, time: str) -> BookTop:
     bid, ask = (float(row["bid"]), float(row["bid_size"])), (float(row["ask"]), float(row["ask_size"]))
     return BookTop(symbol, (bid,), (ask,), int(row[time]) * NS_PER_MS)
+
+
+def _funding(row: Row, symbol: str) -> FundingRate:
+    """A charge, told at its time."""
+    ts = int(row["funding_ts_ms"]) * NS_PER_MS
+    return FundingRate(symbol, float(row["funding_rate"]), ts, ts)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 from engine.config.market import MarketConfig
-from engine.core.market import Candle, MarketEvent, Trade
+from engine.core.errors import ConfigError
+from engine.core.market import Candle, MarketEvent
 from engine.core.signals import Signal
-from engine.core.times import NS_PER_DAY, timeframe_ns
+from engine.core.times import NS_PER_DAY, NS_PER_S, timeframe_ns
 from engine.market.pipeline import ClosedCandle, MarketPipeline
 
 _ENCODER: Final = msgspec.json.Encoder()
@@ -33,8 +34,8 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of a replay. `digest` is over all signals: the same input gives the same digest."""
 
     symbol: str
-    events: int
-    closed: int
+    events: int = 0
+    closed: int = 0
     days: float
     signals: int
     edges: dict[str, int]  # edge → how many
@@ -42,24 +43,53 @@ class Review(msgspec.Struct, frozen=True, kw_only=True):
     tallies: tuple[Tally, ...]
 
 
+class Sample(msgspec.Struct, frozen=True):
+    """What was known at `ts`: the last price, else the middle of the quotes, and the live features."""
+
+    ts: int
+    price: float | None
+    live: Mapping[str, float | None]
+
+
 class Replayed(msgspec.Struct, frozen=True):
-    """All that a replay made, for a table or a picture."""
+    """All that a replay made, for a table or a picture. Samples are at least a second apart."""
 
     review: Review
     signals: tuple[Signal, ...]
     candles: tuple[ClosedCandle, ...]
+    samples: tuple[Sample, ...]
+    begin_ns: int
+    end_ns: int
 
 
-def fitted(config: MarketConfig, symbol: str, first: MarketEvent) -> MarketConfig:
-    """The configuration for one symbol and this kind of recording.
+class Window(msgspec.Struct, frozen=True):
+    """The part of a recording that is reviewed; what comes before it warms up."""
+
+    begin_ns: int = 0
+    end_ns: int = 2**63 - 1
+
+    def holds(self, ts: int) -> bool:
+        return self.begin_ns <= ts < self.end_ns
+
+
+ALL: Final = Window()
+
+
+def fitted(config: MarketConfig, symbol: str, kinds: Iterable[MarketEvent]) -> MarketConfig:
+    """The configuration for one symbol and the kinds of events of a recording, one of each file.
 
     Candles of 5m cannot make those of 1m: shorter timeframes and their rules are left out. A recording
     without candles gets them from its trades.
     """
-    base = timeframe_ns(first.timeframe) if isinstance(first, Candle) else 0
-    timeframes: list[str] = [tf for tf in config.timeframes if base == 0 or timeframe_ns(tf) % base == 0]
-    if isinstance(first, Candle) and first.timeframe not in timeframes:
-        timeframes.insert(0, first.timeframe)
+    bars = {event.timeframe for event in kinds if isinstance(event, Candle)}
+    if len(bars) > 1:
+        raise ConfigError(
+            f"candles of {' and '.join(sorted(bars))}: give one timeframe, longer ones are made"
+        )
+    timeframes: list[str] = list(config.timeframes)
+    for bar in bars:
+        longer = [tf for tf in timeframes if timeframe_ns(tf) % timeframe_ns(bar) == 0 and tf != bar]
+        timeframes = [bar, *longer]
     rules = [
         msgspec.structs.replace(rule, symbols=())
         for rule in config.detectors
@@ -70,34 +100,52 @@ def fitted(config: MarketConfig, symbol: str, first: MarketEvent) -> MarketConfi
         symbols=(symbol,),
         timeframes=tuple(timeframes),
         detectors=tuple(rules),
-        candles="trades" if isinstance(first, Trade) else "venue",
+        candles="venue" if bars else "trades",
         aggregate=True,
     )
 
 
-def replay(config: MarketConfig, events: Iterable[MarketEvent]) -> Replayed:
-    """Every event through a fresh pipeline of the configuration's only symbol."""
+def replay(config: MarketConfig, events: Iterable[MarketEvent], window: Window = ALL) -> Replayed:
+    """Every event through a fresh pipeline of one symbol; what the window holds is kept."""
     pipeline = MarketPipeline(config)
     signals: list[Signal] = []
     closed: list[ClosedCandle] = []
+    samples: list[Sample] = []
     count, begin, end = 0, 0, 0
     for event in events:
-        signals += pipeline.update(event)
-        closed += pipeline.take_closed()
-        count, begin, end = count + 1, begin or event.ts_event, event.ts_event
-    days = max(end - begin, 1) / NS_PER_DAY
-    digest = hashlib.sha256(b"\n".join(_ENCODER.encode(signal) for signal in signals)).hexdigest()
-    review = Review(
-        symbol=config.symbols[0],
-        events=count,
-        closed=len(closed),
+        ts = event.ts_event
+        if ts >= window.end_ns:
+            break
+        made, finished = pipeline.update(event), pipeline.take_closed()
+        if ts < window.begin_ns:
+            continue
+        signals += made
+        closed += finished
+        count, begin, end = count + 1, begin or ts, max(end, ts)
+        if not samples or ts - samples[-1].ts >= NS_PER_S:
+            samples.append(_sample(pipeline, config.symbols[0], ts))
+    review = _review(config.symbols[0], signals, max(end - begin, 1) / NS_PER_DAY)
+    review = msgspec.structs.replace(review, events=count, closed=len(closed))
+    return Replayed(review, tuple(signals), tuple(closed), tuple(samples), begin, end)
+
+
+def _sample(pipeline: MarketPipeline, symbol: str, ts: int) -> Sample:
+    known = pipeline.snapshot(symbol, ts)
+    price = known.last
+    if price is None and known.bid is not None and known.ask is not None:
+        price = (known.bid + known.ask) / 2.0
+    return Sample(ts, price, known.live)
+
+
+def _review(symbol: str, signals: list[Signal], days: float) -> Review:
+    return Review(
+        symbol=symbol,
         days=days,
         signals=len(signals),
         edges=dict(sorted(Counter(signal.edge.value for signal in signals).items())),
-        digest=digest,
+        digest=hashlib.sha256(b"\n".join(_ENCODER.encode(signal) for signal in signals)).hexdigest(),
         tallies=_tallies(signals, days),
     )
-    return Replayed(review, tuple(signals), tuple(closed))
 
 
 def _tallies(signals: list[Signal], days: float) -> tuple[Tally, ...]:
