@@ -22,7 +22,7 @@ from engine.config.settings import Settings
 from engine.core.books import Books
 from engine.exchange.context import ExchangeContext
 from engine.exchange.ports import MarketFeed, PositionMode, Venue
-from engine.exchange.service import ExchangeService
+from engine.exchange.service import ExchangeRules, ExchangeService
 from engine.executor.asking import ModelClient
 from engine.executor.service import ExecutorService
 from engine.jobs import Jobs
@@ -88,8 +88,11 @@ async def build_parts(
         ),
         capital={trader.id: settings.manager.capital(trader) for trader in settings.manager.traders},
         leverage=venue_leverage(settings, instruments),
-        limit_timeout_s=settings.manager.manager.limit_order_timeout,
-        audit_every_s=_AUDIT_EVERY_S,
+        rules=ExchangeRules(
+            limit_timeout_s=settings.manager.manager.limit_order_timeout,
+            audit_every_s=_AUDIT_EVERY_S,
+            infer_missing_fills=settings.provider.infer_missing_fills,
+        ),
     )
     view = MarketView({}, instruments.by_symbol)
     scheduler = build_scheduler(settings, traders, now)

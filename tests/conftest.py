@@ -15,6 +15,7 @@ import redis
 from hypothesis import settings
 
 from engine.embedded import EmbeddedServers, ServerAddresses
+from tests.exchange_world import SimulatedVenue, Simulator, simulated_venue
 
 settings.register_profile("edgewise", deadline=None, derandomize="CI" in os.environ, print_blob=True)
 settings.load_profile("edgewise")
@@ -108,3 +109,29 @@ def _in_database(dsn: str, name: str) -> str:
 def home(tmp_path: Path) -> Path:
     """A folder for servers of this test alone; not there yet."""
     return tmp_path / ".edgewise"
+
+
+@pytest.fixture(scope="session")
+async def long_short_venue() -> AsyncIterator[SimulatedVenue]:
+    """The simulator process of this test process, its accounts in long_short mode."""
+    async with simulated_venue() as venue:
+        yield venue
+
+
+@pytest.fixture(scope="session")
+async def netting_venue() -> AsyncIterator[SimulatedVenue]:
+    """The same, its accounts in net mode."""
+    async with simulated_venue("net") as venue:
+        yield venue
+
+
+@pytest.fixture
+async def sim(long_short_venue: SimulatedVenue) -> Simulator:
+    """A fresh account on a simulator where BTC is at 100,000 and nothing is wrong."""
+    return await long_short_venue.account()
+
+
+@pytest.fixture
+async def net_sim(netting_venue: SimulatedVenue) -> Simulator:
+    """The same for an account that nets."""
+    return await netting_venue.account()

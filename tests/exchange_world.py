@@ -21,7 +21,8 @@ from engine.core.orders import Order, OrderIntent, OrderType, PositionSide, Purp
 from engine.exchange.context import ExchangeContext
 from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import PositionMode
-from engine.exchange.service import ExchangeService
+from engine.exchange.service import ExchangeRules, ExchangeService
+from engine.exchange.thresholds import Thresholds
 from engine.jobs import Jobs
 from engine.journal.ports import Journal
 from engine.journal.postgres_journal import PostgresJournal
@@ -31,41 +32,76 @@ from engine.memory_bus import MemoryBus
 BTC = "BTC-USDT-SWAP"
 ETH = "ETH-USDT-SWAP"
 D = Decimal
-KEYS = ("key", "secret", "pass")
+Keys = tuple[str, str, str]
+ACCOUNTS = 150  # of one simulator process; each test takes a fresh one
 CLOCK = SystemClock()
+HASTY = Thresholds(in_flight_s=0.1, between_looks_s=0.05, open_check_s=0.3, quiet_s=0.3, at_start_s=0.05)
 
 
 class Simulator:
-    """`edgewise simulator --manual` as a process; prices move only by `price`."""
+    """One account of an `edgewise simulator --manual` process; prices move only by `price`."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str, http: aiohttp.ClientSession) -> None:
-        self.process, self.url, self._http = process, url, http
+    def __init__(self, url: str, http: aiohttp.ClientSession, keys: Keys) -> None:
+        self.url, self.keys, self._http = url, keys, http
 
-    async def price(self, price: str, symbol: str = BTC) -> None:
+    async def price(self, price: str, symbol: str = BTC, **more: Any) -> None:
         """The market is at `price` from now on."""
-        await self._post("/sim/market", {"symbol": symbol, "price": price})
+        await self._post("/sim/market", {"symbol": symbol, "price": price, **more})
 
     async def fault(self, kind: str, **more: Any) -> None:
         await self._post("/sim/faults", {"kind": kind, **more})
+
+    async def healthy(self) -> None:
+        """No fault waits any more."""
+        async with self._http.delete(f"{self.url}/sim/faults") as response:
+            assert response.status == 200, await response.text()
 
     async def orders_received(self) -> dict[str, int]:
         """How often an order with each client id came in."""
         async with self._http.get(f"{self.url}/sim/state") as response:
             state: dict[str, dict[str, int]] = await response.json()
-        return {name.rsplit(":", 1)[-1]: count for name, count in state["orders_received"].items()}
+        mine = f"{self.keys[0]}:"
+        received = state["orders_received"].items()
+        return {name.removeprefix(mine): count for name, count in received if name.startswith(mine)}
 
     async def _post(self, path: str, body: dict[str, Any]) -> None:
         async with self._http.post(self.url + path, json=body) as response:
             assert response.status == 200, await response.text()
 
 
+@dataclass
+class SimulatedVenue:
+    """A simulator process whose accounts are given out one by one."""
+
+    url: str
+    http: aiohttp.ClientSession
+    given: int = 0
+
+    async def account(self) -> Simulator:
+        """A fresh account, the markets where tests expect them, and no fault."""
+        keys = _keys(self.given)
+        self.given += 1
+        taken = Simulator(self.url, self.http, keys)
+        await taken.healthy()
+        await taken.price("100000")
+        await taken.price("4000", ETH)
+        return taken
+
+
+def _keys(number: int) -> Keys:
+    return f"key{number}", f"secret{number}", "pass"
+
+
 @asynccontextmanager
-async def simulator(position_mode: str = "long_short", usdt: int = 100_000) -> AsyncIterator[Simulator]:
+async def simulated_venue(
+    position_mode: str = "long_short", usdt: int = 100_000
+) -> AsyncIterator[SimulatedVenue]:
     """A simulator process on a free port, gone afterwards."""
+    accounts = [":".join((*_keys(number), str(usdt))) for number in range(ACCOUNTS)]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "engine.cli.main", "simulator", "--manual", "--port", "0", "--no-rate-limit"),
-        *("--account", ":".join((*KEYS, str(usdt))), "--position-mode", position_mode),
-        *("--symbol", "BTC", "--symbol", "ETH"),
+        *("--position-mode", position_mode, "--symbol", "BTC", "--symbol", "ETH"),
+        *(part for account in accounts for part in ("--account", account)),
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None
@@ -77,7 +113,7 @@ async def simulator(position_mode: str = "long_short", usdt: int = 100_000) -> A
                 url = line.split()[1].decode()
     try:
         async with aiohttp.ClientSession() as http:
-            yield Simulator(process, url, http)
+            yield SimulatedVenue(url, http)
     finally:
         with suppress(ProcessLookupError):
             process.kill()
@@ -168,9 +204,9 @@ def venue_of(sim: Simulator, position_mode: str = "long_short") -> OkxVenue:
     return OkxVenue(
         OkxConfig(
             account_id="sim",
-            api_key=KEYS[0],
-            secret=KEYS[1],
-            passphrase=KEYS[2],
+            api_key=sim.keys[0],
+            secret=sim.keys[1],
+            passphrase=sim.keys[2],
             rest_url=sim.url,
             ws_public_url=f"{sockets}/ws/v5/public",
             ws_private_url=f"{sockets}/ws/v5/private",
@@ -216,13 +252,17 @@ async def life(sim: Simulator, dsn: str, **options: Any) -> AsyncIterator[Life]:
             context,
             capital=options.get("capital", dict.fromkeys(traders, D(20_000))),
             leverage={BTC: D(10), ETH: D(10)},
-            limit_timeout_s=60.0,
-            audit_every_s=3600.0,
+            rules=ExchangeRules(
+                limit_timeout_s=60.0,
+                audit_every_s=options.get("audit_every_s", 3600.0),
+                infer_missing_fills=options.get("infer", True),
+                thresholds=options.get("thresholds", HASTY),
+            ),
         )
         await service.start()
         running = asyncio.create_task(service.run(), name="exchange life")
         try:
-            await until(lambda: service.stream_up or running.done())
+            await until(lambda: (service.stream_up and service.ready) or running.done())
             yield Life(service, venue, journal, books, dsn)
         finally:
             running.cancel()

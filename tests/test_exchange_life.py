@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
@@ -21,17 +20,10 @@ from engine.core.orders import (
     stop_client_id,
 )
 from engine.exchange.ports import Protection
-from tests.exchange_world import BTC, ETH, Life, Simulator, aclosing_venue, life, simulator, until, venue_of
+from tests.exchange_world import BTC, ETH, Life, Simulator, aclosing_venue, life, until, venue_of
 
 D = Decimal
 FINAL = {OrderState.FILLED, OrderState.REJECTED}
-
-
-@pytest.fixture
-async def sim() -> AsyncIterator[Simulator]:
-    async with simulator() as running:
-        await running.price("100000")
-        yield running
 
 
 async def stops(now: Life) -> list[Protection]:

@@ -17,11 +17,14 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One account at one venue.
 
     `trading_enabled` not given: true for a venue on this machine (the simulator), false for all others.
+    `infer_missing_fills`: a position that no execution of the venue explains is booked as the fill that
+    explains it, at the price that the account's cash tells; false: it stops entries in its symbol instead.
     The keys after `okx` are those of nof0's Hyperliquid provider.
     """
 
     type: Literal["okx", "hyperliquid", "sim"]
     trading_enabled: bool | None = None
+    infer_missing_fills: bool = True
     okx: OkxConfig = OkxConfig()
     private_key: Secret = Secret("")
     main_address: str = ""

@@ -291,6 +291,17 @@ class Books:
             total[lot_key] = total.get(lot_key, ZERO) + lot.contracts
         return {key: contracts for key, contracts in total.items() if contracts}
 
+    def average_price(self, symbol: str, side: PositionSide | None) -> Decimal:
+        """What a holding was entered at, all holders together, side None both; 0 when nothing is held."""
+        found = [
+            (held.coins, abs(held.cost))
+            for account in self.accounts.values()
+            for held in account.positions.values()
+            if held.symbol == symbol and side in {None, held.side}
+        ]
+        coins = sum((part[0] for part in found), ZERO)
+        return sum((part[1] for part in found), ZERO) / coins if coins else ZERO
+
     @property
     def priceless_cash(self) -> Decimal:
         """Cash minus cost of everything: what equity would be if every price were zero."""

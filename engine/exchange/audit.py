@@ -2,51 +2,85 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import Final
-
+import msgspec
 import structlog
 
 from engine.core.books import RESERVE, Comparison, VenueHolding
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
-from engine.core.orders import (
-    ZERO,
-    OrderState,
-)
+from engine.core.orders import ZERO, OrderState
 from engine.exchange.context import ExchangeContext
+from engine.exchange.inference import explaining_fill
 from engine.exchange.orders import OrderDesk
 from engine.exchange.ports import VenueBalance, VenuePosition
-from engine.journal.ports import AccountCheck, RiskEvent
+from engine.exchange.recovery import Recovery
+from engine.exchange.thresholds import Thresholds
+from engine.journal.ports import TOLERANCE_USD, AccountCheck, RiskEvent
 from engine.retry import patiently
 
 log = structlog.get_logger()
 
-_PERSISTING: Final = 3  # looks in a row that differ before it is an alarm (NautilusTrader's threshold)
-_TOLERANCE_USD: Final = Decimal("0.01")  # venues round average prices and unrealised profit for the wire
-
 
 class Auditor:
-    """Fetches the venue's account, compares, journals; entries stop while the books do not balance."""
+    """Fetches the venue's account, compares, journals; entries stop while the books do not balance.
 
-    def __init__(self, context: ExchangeContext, desk: OrderDesk, interval_s: float) -> None:
-        self._context = context
-        self._desk = desk
-        self._interval_s = interval_s
+    A position that differs is first looked for in the venue's executions. What these never explain is
+    booked as the one fill that explains it (`infer`), or stops entries in its symbol until a person acts.
+    """
+
+    def __init__(
+        self,
+        context: ExchangeContext,
+        desk: OrderDesk,
+        recovery: Recovery,
+        thresholds: Thresholds,
+        *,
+        infer: bool = True,
+    ) -> None:
+        self._context, self._desk, self._recovery = context, desk, recovery
+        self._thresholds, self._infer = thresholds, infer
         self._differing = 0
         self.newest: AccountCheck | None = None
         self.suspicious: frozenset[str] = frozenset()  # symbols that differ; "*" when cash does
 
-    async def run(self) -> None:
-        """One look every `interval_s` of real time, for ever."""
+    async def run(self, every_s: float) -> None:
+        """One look every so many real seconds, for ever."""
         while True:
-            await self._context.clock.sleep_real(self._interval_s)
+            await self._context.clock.sleep_real(every_s)
             try:
                 await self.look()
             except (Unavailable, OutcomeUnknown, Rejected) as error:
                 log.warning("books not compared", error=str(error))
 
+    async def settle(self) -> None:
+        """Look until no position differs, or the difference has had its consequences: before trading.
+
+        Raises Unavailable or OutcomeUnknown: an account that cannot be seen is not an empty one.
+        """
+        for attempt in range(self._thresholds.differing_looks + 1):
+            if attempt:
+                await self._context.clock.sleep_real(self._thresholds.at_start_s)
+            check = await self.look()
+            if check is None or not check.detail:
+                return
+
     async def look(self) -> AccountCheck | None:
-        """Compare once. None when orders were moving meanwhile: that is no quiet moment."""
+        """Compare once. None when orders move, or have just moved and the two do not agree yet."""
+        found = await self._compare()
+        if found is not None and found[1].positions:
+            if self._context.clock.real_s() - self._desk.touched_s < self._thresholds.quiet_s:
+                return None
+            if self._differing < self._thresholds.differing_looks:
+                await self._recovery.look_back()
+                found = await self._compare()
+        if found is None:
+            return None
+        check, comparison = found
+        await self._judge(check, comparison)
+        self.newest = check
+        await patiently(lambda: self._context.journal.record_check(check))
+        return check
+
+    async def _compare(self) -> tuple[AccountCheck, Comparison] | None:
         venue, books = self._context.venue, self._context.books
         before = self._desk.fills
         if self._moving():
@@ -56,11 +90,7 @@ class Auditor:
             return None
         holdings = [self._holding(position) for position in positions if position.contracts]
         comparison = books.compare(holdings, balance.cash)
-        check = self._check(comparison, positions, balance)
-        await self._judge(check, comparison)
-        self.newest = check
-        await patiently(lambda: self._context.journal.record_check(check))
-        return check
+        return self._check(comparison, positions, balance), comparison
 
     def _moving(self) -> bool:
         """A market order is under way; a limit order that rests does not disturb."""
@@ -86,41 +116,68 @@ class Auditor:
         equity = balance.cash + sum((p.unrealised or ZERO for p in positions), ZERO)
         reserve = books.account(RESERVE).cash
         total = books.equity(marks)
-        balanced = not comparison.positions and abs(comparison.cash_difference) <= _TOLERANCE_USD
-        return AccountCheck(
+        check = AccountCheck(
             account_id=books.account_id,
             ts=self._context.clock.now_ns(),
-            balanced=balanced and not books.remainder.lots,
+            balanced=False,
             venue_equity=equity,
             traders_equity=(total if total is not None else equity) - reserve,
             reserve=reserve,
             difference=comparison.cash_difference,
             detail=str(comparison),
         )
+        return msgspec.structs.replace(check, balanced=check.agrees and not books.remainder.lots)
 
     async def _judge(self, check: AccountCheck, comparison: Comparison) -> None:
-        """A difference that persists stops entries; it is alarmed once, not at every look."""
+        """A difference that persists is explained or stops entries; it is alarmed once, not at every look."""
+        persisting = self._thresholds.differing_looks
         if check.balanced:
-            if self._differing >= _PERSISTING:
+            if self._differing >= persisting:
                 log.info("books balance again")
             self._differing, self.suspicious = 0, frozenset()
             return
         self._differing += 1
+        if self._differing < persisting:
+            return
+        if self._differing == persisting and self._infer and await self._explain(comparison):
+            self._differing = 0
+            return
         symbols = {difference.symbol for difference in comparison.positions}
         symbols |= self._context.books.remainder.symbols
-        if abs(comparison.cash_difference) > _TOLERANCE_USD:
+        if abs(comparison.cash_difference) > TOLERANCE_USD:
             symbols.add("*")
-        if self._differing < _PERSISTING:
-            return
         self.suspicious = frozenset(symbols)
-        if self._differing == _PERSISTING:
-            log.error("books do not balance", difference=str(check.difference), detail=check.detail)
-            event = RiskEvent(
-                event_id=f"imbalance:{check.ts}",
-                trader_id="",
-                symbol=",".join(sorted(symbols)),
-                kind="imbalance",
-                detail=f"cash difference {check.difference}; {check.detail}",
-                ts=check.ts,
-            )
-            await patiently(lambda: self._context.journal.record_risk_event(event))
+        if self._differing == persisting:
+            await self._alarm(check)
+
+    async def _alarm(self, check: AccountCheck) -> None:
+        log.error("books do not balance", difference=str(check.difference), detail=check.detail)
+        event = RiskEvent(
+            event_id=f"imbalance:{check.ts}",
+            trader_id="",
+            symbol=",".join(sorted(self.suspicious)),
+            kind="imbalance",
+            detail=f"cash difference {check.difference}; {check.detail}",
+            ts=check.ts,
+        )
+        await patiently(lambda: self._context.journal.record_risk_event(event))
+
+    async def _explain(self, comparison: Comparison) -> bool:
+        """Book the fill that explains the difference; False when none does for certain."""
+        if not comparison.positions:
+            return False
+        context, (difference, *_) = self._context, comparison.positions
+        newest = await patiently(lambda: context.journal.newest_fill_ns(context.books.account_id))
+        report = explaining_fill(
+            comparison,
+            context.contracts.contract_value(difference.symbol),
+            context.books.average_price(difference.symbol, difference.position_side),
+            newest,
+            context.clock.now_ns(),
+        )
+        if report is None:
+            return False
+        log.error("fill inferred", difference=str(difference), fill=report.venue_order_id)
+        await self._desk.report(report)
+        await self._desk.drained()
+        return True

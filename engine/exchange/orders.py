@@ -8,6 +8,7 @@ writing. Requests are jobs; nobody waits for the venue while handling a message.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -59,6 +60,7 @@ class OrderDesk:
         self.open: dict[str, Order] = {}
         self.outbox_dropped = 0
         self.fills = 0  # booked in this life
+        self.touched_s = -math.inf  # real time of the newest booking
         self.states: Counter[OrderState] = Counter()  # reached in this life
         self.purposes: Counter[Purpose] = Counter()  # of the fills
         self.rejects: Counter[str] = Counter()  # by the venue's code
@@ -158,6 +160,11 @@ class OrderDesk:
             await self._apply(report)
             self._reports.task_done()
 
+    @property
+    def backlog(self) -> int:
+        """Reports that wait to be applied."""
+        return self._reports.qsize()
+
     async def drained(self) -> None:
         """Wait until every queued report has been applied."""
         await self._reports.join()
@@ -214,6 +221,7 @@ class OrderDesk:
         if booked.unowned:
             await self._alarm("unattributed", fill, "", f"{booked.unowned} contracts belong to no trader")
         self.fills += 1
+        self.touched_s = self._clock.real_s()
         self.purposes[fill.purpose] += 1
         self.booked.set()
         return booked.traders

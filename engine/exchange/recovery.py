@@ -1,8 +1,4 @@
-"""Start and reconnect are one thing: ask the venue until the journal knows all that it knows (I5).
-
-In-flight thresholds follow NautilusTrader's live execution engine: an order without an answer for 5 s is
-asked for every 5 s, at most 5 times; then it was never taken. All these waits are real time.
-"""
+"""Start and reconnect are one thing: ask the venue until the journal knows all that it knows (I5)."""
 
 from __future__ import annotations
 
@@ -10,30 +6,28 @@ from typing import Final
 
 import structlog
 
-from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
 from engine.core.ledger import ClosedTrade
-from engine.core.orders import Order, OrderState
+from engine.core.orders import Order
 from engine.core.times import NS_PER_MIN
 from engine.exchange.context import ExchangeContext
 from engine.exchange.orders import OrderDesk
+from engine.exchange.thresholds import Thresholds
 from engine.journal.ports import Bookings
 from engine.retry import patiently
 
 log = structlog.get_logger()
 
-IN_FLIGHT_S: Final = 5.0
-QUERIES: Final = 5
-_OVERLAP_NS: Final = 5 * NS_PER_MIN  # executions are asked for from a little before the newest known
+_OVERLAP_NS: Final = 5 * NS_PER_MIN  # more than two clocks differ, and than the venue takes to list a fill
 
 
 class Recovery:
-    """Brings journal and venue together; runs at start, after every gap of the private stream, and beside."""
+    """Brings journal and venue together; runs at start and after every gap of the private stream."""
 
-    def __init__(self, context: ExchangeContext, desk: OrderDesk) -> None:
+    def __init__(self, context: ExchangeContext, desk: OrderDesk, thresholds: Thresholds) -> None:
         self._context = context
         self._desk = desk
+        self._thresholds = thresholds
         self._first_start_ns = context.clock.now_ns()
-        self._asked: dict[str, tuple[float, int]] = {}  # client order id → (real time of last, count)
 
     async def load(self) -> None:
         """Fold the books from the journal and take over its open orders. Before anything else."""
@@ -74,39 +68,56 @@ class Recovery:
         await patiently(lambda: self._context.journal.record_position(view, trades))
 
     async def reconcile(self) -> None:
-        """Open orders, executions and funding since the last known: asked for, applied, none twice.
+        """Open orders, executions and funding since the books last agreed: asked for, applied, none twice.
 
-        Raises Unavailable or OutcomeUnknown when the venue does not answer; call again then.
+        Raises Unavailable, OutcomeUnknown or Rejected when the venue does not answer; call again then.
         """
         context, desk = self._context, self._desk
         since = await self._since()
-        for report in await context.venue.open_orders():
+        listed = await context.venue.open_orders()
+        for report in listed:
             await desk.report(report)
-        for order in list(desk.open.values()):
-            await self._settle(order)
-        for report in await context.venue.executions_since(since):
-            await desk.report(report)
-        await desk.drained()
+        resting = {report.client_order_id for report in listed}
+        await self._settle([order for name, order in desk.open.items() if name not in resting])
+        await self.catch_up(since)
         await self.book_funding(since)
         log.info("venue reconciled", open_orders=len(desk.open))
 
     async def _since(self) -> int:
-        """From when executions are asked for: a little before the newest known, or the first start.
+        """From when executions are asked for: everything before the books last equalled the venue's is in.
 
-        What the account did before edgewise knew it is not ours to book.
+        Not from the newest fill: an older one may be missing. An order that rests longer counts too.
         """
         account_id = self._context.books.account_id
-        newest = await patiently(lambda: self._context.journal.newest_fill_ns(account_id))
-        return max(newest - _OVERLAP_NS, self._first_start_ns)
+        agreed = await patiently(lambda: self._context.journal.agreed_ns(account_id))
+        oldest = min((order.intent.ts_created for order in self._desk.open.values()), default=agreed)
+        return max(min(agreed, oldest), self._first_start_ns) - _OVERLAP_NS
 
-    async def _settle(self, order: Order) -> None:
-        """Ask for one order until the venue knows it, or surely never had it."""
-        for attempt in range(QUERIES):
-            if await self._desk.ask(order) is not None:
-                return
-            if attempt + 1 < QUERIES:  # a request of a life that just ended may still be under way
-                await self._context.clock.sleep_real(0.2)
-        await self._desk.never_taken(order)
+    async def catch_up(self, since_ns: int) -> None:
+        """Apply every execution since then that the journal does not have, and wait until it is applied."""
+        for report in await self._context.venue.executions_since(since_ns):
+            ours = bool(report.client_order_id)
+            if (
+                ours or report.ts_event >= self._first_start_ns
+            ):  # what others did before us is not ours to book
+                await self._desk.report(report)
+        await self._desk.drained()
+
+    async def look_back(self) -> None:
+        """`catch_up` from when the books last equalled the venue's."""
+        await self.catch_up(await self._since())
+
+    async def _settle(self, orders: list[Order]) -> None:
+        """Ask for orders until the venue knows each, or surely never had it.
+
+        Asked more than once, because a request of a life that has just ended may still be under way.
+        """
+        for attempt in range(self._thresholds.queries):
+            if attempt and orders:
+                await self._context.clock.sleep_real(self._thresholds.at_start_s)
+            orders = [order for order in orders if await self._desk.ask(order) is None]
+        for order in orders:
+            await self._desk.never_taken(order)
 
     async def book_funding(self, since_ns: int) -> None:
         """Split the venue's funding charges among the traders, each bill once."""
@@ -128,39 +139,3 @@ class Recovery:
         account_id = context.books.account_id
         for intent in await patiently(lambda: context.journal.pending_intents(account_id, since)):
             await self._desk.accept(intent)
-
-    async def watch_in_flight(self) -> None:
-        """Ask for orders whose outcome is open for too long, for ever."""
-        clock = self._context.clock
-        while True:
-            await clock.sleep_real(1.0)
-            for order in list(self._desk.open.values()):
-                if self._due(order, clock.real_s()):
-                    await self._ask_again(order)
-
-    def _due(self, order: Order, now_s: float) -> bool:
-        """An order in doubt: no ack, or fills that the venue claims and nobody has seen."""
-        doubtful = order.venue_state is OrderState.PENDING_NEW or order.claimed > order.filled
-        if not doubtful:
-            self._asked.pop(order.client_order_id, None)
-            return False
-        last, _ = self._asked.setdefault(order.client_order_id, (now_s, 0))
-        return now_s - last >= IN_FLIGHT_S
-
-    async def _ask_again(self, order: Order) -> None:
-        name = order.client_order_id
-        count = self._asked[name][1] + 1
-        self._asked[name] = (self._context.clock.real_s(), count)
-        try:
-            known = await self._desk.ask(order)
-            if known is not None and order.claimed > order.filled:
-                for report in await self._context.venue.executions_since(order.ts_updated - _OVERLAP_NS):
-                    await self._desk.report(report)
-        except (Unavailable, OutcomeUnknown, Rejected) as error:
-            # No answer says nothing about the order; this round does not count.
-            self._asked[name] = (self._context.clock.real_s(), count - 1)
-            log.warning("order query failed", order=name, error=str(error))
-            return
-        if known is None and count >= QUERIES:
-            self._asked.pop(name, None)
-            await self._desk.never_taken(order)

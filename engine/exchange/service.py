@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
 from typing import Final
@@ -20,11 +21,27 @@ from engine.exchange.orders import OrderDesk
 from engine.exchange.ports import StreamStatus, VenueBalance, VenueEvent
 from engine.exchange.protection import Guard
 from engine.exchange.recovery import Recovery
+from engine.exchange.thresholds import Thresholds
+from engine.exchange.watch import Watch
 
 log = structlog.get_logger()
 
 _FUNDING_EVERY_S: Final = 5.0
 _START_WAIT_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExchangeRules:
+    """How patient and how strict the order path of one account is. Real seconds but for `limit_timeout_s`.
+
+    `infer_missing_fills`: a position that no execution of the venue explains is booked as the fill that
+    explains it; else it stops entries in its symbol until a person has acted.
+    """
+
+    limit_timeout_s: float  # engine time that an entry may rest
+    audit_every_s: float
+    infer_missing_fills: bool = True
+    thresholds: Thresholds = field(default_factory=Thresholds)
 
 
 class ExchangeService:
@@ -35,20 +52,22 @@ class ExchangeService:
         context: ExchangeContext,
         capital: dict[str, Decimal],
         leverage: dict[str, Decimal],
-        limit_timeout_s: float,
-        audit_every_s: float,
+        rules: ExchangeRules,
     ) -> None:
         self._context = context
-        self._capital, self._leverage = capital, leverage
-        self._limit_timeout_ns = int(limit_timeout_s * NS_PER_S)
+        self._capital, self._leverage, self._rules = capital, leverage, rules
         self.desk = OrderDesk(context)
-        self.recovery = Recovery(context, self.desk)
+        self.recovery = Recovery(context, self.desk, rules.thresholds)
+        self.watch = Watch(context, self.desk, self.recovery, rules.thresholds)
         self.guard = Guard(context, self.desk)
-        self.auditor = Auditor(context, self.desk, audit_every_s)
+        self.auditor = Auditor(
+            context, self.desk, self.recovery, rules.thresholds, infer=rules.infer_missing_fills
+        )
         self.desk.release = self.guard.release
         self.halted = ""  # reason; entries wait until an operator resumes
         self.ready = False
         self.stream_up = False
+        self._gaps = 0  # of the private stream
         self.balance: VenueBalance | None = None
 
     def refusal(self, symbol: str) -> str:
@@ -92,11 +111,13 @@ class ExchangeService:
                     await self._context.clock.sleep_real(_START_WAIT_S)
             applying.cancel()
         self.ready = True
+        self.desk.booked.set()  # the first look at the stops is now
 
     async def _synchronise(self) -> None:
         await self._context.venue.check_account()
         await self.recovery.reconcile()
         await open_books(self._context, self._capital)
+        await self.auditor.settle()
         if self._context.trading_enabled:
             for symbol, leverage in self._leverage.items():
                 await self._context.venue.set_leverage(symbol, leverage)
@@ -111,8 +132,9 @@ class ExchangeService:
                 ("order desk", self.desk.run()),
                 ("order updates", self.desk.publish()),
                 ("stops", self.guard.run()),
-                ("in flight", self.recovery.watch_in_flight()),
-                ("audit", self.auditor.run()),
+                ("in flight", self.watch.in_flight()),
+                ("open orders", self.watch.resting()),
+                ("audit", self.auditor.run(self._rules.audit_every_s)),
                 ("funding", self._funding()),
                 ("resting orders", self._cancel_stale()),
                 ("intents", self._context.bus.consume(INTENTS, "exchange", self._on_intent)),
@@ -137,16 +159,18 @@ class ExchangeService:
             self.stream_up = event.connected
             log.info("private stream changed", connected=event.connected)
             if event.connected and self.ready:
+                self.ready = False
+                self._gaps += 1
                 self._context.jobs.start("reconcile", self._reconcile)
         # Positions are fetched by the audit at quiet moments, funding comes with its bill.
 
     async def _reconcile(self) -> None:
         """Catch up on what the private stream did not say while it was down."""
-        self.ready = False
         while not self.ready:
+            gaps = self._gaps
             try:
                 await self.recovery.reconcile()
-                self.ready = True
+                self.ready = gaps == self._gaps  # else the stream was away again meanwhile
             except (Unavailable, OutcomeUnknown, Rejected) as error:
                 log.warning("venue not reconciled, waiting", error=str(error))
                 await self._context.clock.sleep_real(_START_WAIT_S)
@@ -178,4 +202,4 @@ class ExchangeService:
         intent = order.intent
         rests = intent.order_type in {OrderType.LIMIT, OrderType.POST_ONLY}
         age_ns = self._context.clock.now_ns() - intent.ts_created
-        return rests and intent.purpose is Purpose.ENTRY and age_ns > self._limit_timeout_ns
+        return rests and intent.purpose is Purpose.ENTRY and age_ns > self._rules.limit_timeout_s * NS_PER_S

@@ -242,6 +242,10 @@ class MemoryJournal:
             (fill.ts_event for fill in self.fills.values() if fill.account_id == account_id), default=0
         )
 
+    async def agreed_ns(self, account_id: str) -> int:
+        agreed = [check.ts for check in self.checks if check.account_id == account_id and check.agrees]
+        return max(agreed, default=0)
+
     async def open_cycles(self) -> tuple[str, ...]:
         return tuple(cycle_id for cycle_id in self._wakeups if cycle_id not in self.cycles)
 

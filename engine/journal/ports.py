@@ -46,6 +46,9 @@ class RiskEvent(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
+TOLERANCE_USD: Final = Decimal("0.01")  # venues round average prices and unrealised profit for the wire
+
+
 class AccountCheck(msgspec.Struct, frozen=True, kw_only=True):
     """One comparison of the traders' books with the venue's (invariant I8); `difference` is 0 if it holds."""
 
@@ -57,6 +60,11 @@ class AccountCheck(msgspec.Struct, frozen=True, kw_only=True):
     reserve: Decimal  # cash of the account that no trader has
     difference: Decimal
     detail: str
+
+    @property
+    def agrees(self) -> bool:
+        """Books and venue hold the same, whether or not all of it belongs to a trader."""
+        return not self.detail and abs(self.difference) <= TOLERANCE_USD
 
 
 class Bookings(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +153,10 @@ class Journal(Protocol):
 
     async def bookings(self, account_id: str) -> Bookings: ...
     async def newest_fill_ns(self, account_id: str) -> int: ...
+    async def agreed_ns(self, account_id: str) -> int:
+        """When the books last held what the venue held, to the cent; 0: never."""
+        ...
+
     async def open_cycles(self) -> tuple[str, ...]:
         """Ids of the cycles that nobody closed."""
         ...

@@ -11,7 +11,7 @@ import msgspec
 from engine.core.decisions import AccountView
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.orders import Fill, Order, OrderIntent
-from engine.journal.ports import MAX_NS, AccountCheck, Bookings, RiskEvent
+from engine.journal.ports import MAX_NS, TOLERANCE_USD, AccountCheck, Bookings, RiskEvent
 from engine.journal.postgres_doubt import Doubts
 from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import LONG_TIMEOUT_S, Pool
@@ -178,6 +178,12 @@ class OrderTables:
     async def newest_fill_ns(self, account_id: str) -> int:
         sql = "select coalesce(max(ts_event), 0) as ts from trader_fills where account_id = $1"
         return int((await self._pool.fetch(sql, account_id))[0]["ts"])
+
+    async def agreed_ns(self, account_id: str) -> int:
+        sql = """select ts from account_checks where account_id = $1 and detail = '' and abs(difference) <= $2
+            order by ts desc limit 1"""
+        rows = await self._pool.fetch(sql, account_id, TOLERANCE_USD)
+        return int(rows[0]["ts"]) if rows else 0
 
     # -- books
 
