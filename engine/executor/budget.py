@@ -36,14 +36,14 @@ def read_block(block: str) -> Context:
     return msgspec.json.decode(block, type=Context)
 
 
-def fit(context: Context, budget_tokens: int) -> Context:
-    """The context, cut until its block takes at most `budget_tokens`, or nothing more may be cut.
+def fit(context: Context, fits: Callable[[Context], bool]) -> Context:
+    """The context, cut until it `fits`, or nothing more may be cut.
 
     Never cut: reasons, limits, account, positions, prices, and the shortest timeframe of symbols that are
     held or woke the trader.
     """
     for what, cut in _CUTS:
-        if estimate_tokens(data_block(context)) <= budget_tokens:
+        if fits(context):
             break
         shorter = cut(context)
         if shorter != context:

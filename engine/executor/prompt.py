@@ -137,9 +137,12 @@ class PromptPair:
         symbols = [market.symbol for market in context.market]
         example = _EXAMPLE % (symbols[0] if symbols else "BTC-USDT-SWAP")
         system = self._system.render(symbols=symbols, limits=context.limits, example=example)
-        frame = self._user.render(context=context, data="", symbols=symbols)
-        context = fit(context, budget_tokens - estimate_tokens(system) - estimate_tokens(frame))
-        user = self._user.render(context=context, data=data_block(context), symbols=symbols)
+
+        def user_of(shown: Context) -> str:
+            return self._user.render(context=shown, data=data_block(shown), symbols=symbols)
+
+        left = budget_tokens - estimate_tokens(system)
+        user = user_of(fit(context, lambda shown: estimate_tokens(user_of(shown)) <= left))
         return Prompt(
             system=system,
             user=user,
