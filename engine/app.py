@@ -187,6 +187,7 @@ class Engine:
                 ("market", self._parts.market.run()),
                 ("manager", self._parts.manager.run()),
                 ("executor", self._parts.executor.run()),
+                ("memory", self._parts.write_back.run()),
                 ("report", self._reporter.run()),
                 ("account lock", self._hold_lock()),
             ):

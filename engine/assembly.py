@@ -16,11 +16,14 @@ from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, coin, venue_symbol
 from engine.executor.asking import ModelClient
 from engine.executor.decision import AnswerRules
+from engine.executor.letta import LettaClient, LettaMemory
+from engine.executor.memory import LocalMemory, Memory, MemoryOff
 from engine.executor.model import ModelDecider, ModelSetup
 from engine.executor.ports import Decider
 from engine.executor.prompt import PromptLibrary
 from engine.executor.recorded import AnswerFile, RecordedModel
 from engine.executor.strategies.catalog import make_strategy
+from engine.executor.write_back import WriteBack
 from engine.journal.ports import Journal, TraderRecord
 from engine.manager.budget import Budget
 from engine.manager.scheduler import Scheduler
@@ -95,6 +98,7 @@ def build_deciders(
 ) -> dict[str, Decider]:
     """Who decides for each trader. Raises ConfigError for what a trader names wrongly."""
     library = PromptLibrary(settings.executor.prompts)
+    memories = build_memories(settings, journal, clock)
     file = settings.llm.recorded
     recorded = RecordedModel(journal if file is None else AnswerFile(file))
     deciders: dict[str, Decider] = {}
@@ -110,12 +114,26 @@ def build_deciders(
             client=recorded if trader.model == RECORDED else model,
             prompts=library.pair(trader.prompt_template, trader.executor_prompt_template),
             rules=rules,
+            memory=memories[trader.memory],
             config=settings.executor,
             journal=journal,
             clock=clock,
         )
         deciders[trader.id] = ModelDecider(trader.model, setup)
     return deciders
+
+
+def build_memories(settings: Settings, journal: Journal, clock: Clock) -> dict[str, Memory]:
+    """Each kind of memory by its name in a trader's configuration."""
+    config = settings.executor.memory
+    letta = LettaMemory(LettaClient(config.letta, clock), journal, config)
+    return {"off": MemoryOff(), "local": LocalMemory(journal, config), "letta": letta}
+
+
+def build_write_back(settings: Settings, journal: Journal, clock: Clock) -> WriteBack:
+    """What tells a memory outside the journal how trades ended."""
+    remembering = [trader.id for trader in settings.manager.traders if trader.memory == "letta"]
+    return WriteBack(remembering, LettaClient(settings.executor.memory.letta, clock), journal, clock)
 
 
 def build_traders(settings: Settings, states: dict[str, bytes]) -> dict[str, Trader]:

@@ -13,6 +13,7 @@ from engine.assembly import (
     build_deciders,
     build_scheduler,
     build_traders,
+    build_write_back,
     trader_records,
     venue_leverage,
 )
@@ -25,6 +26,7 @@ from engine.exchange.ports import MarketFeed, PositionMode, Venue
 from engine.exchange.service import ExchangeRules, ExchangeService
 from engine.executor.asking import ModelClient
 from engine.executor.service import ExecutorService
+from engine.executor.write_back import WriteBack
 from engine.jobs import Jobs
 from engine.journal.ports import Journal, KeepState
 from engine.manager.accounts import TraderAccounts
@@ -57,6 +59,7 @@ class Parts:
     manager: ManagerService
     market: MarketService
     executor: ExecutorService
+    write_back: WriteBack
     accounts: TraderAccounts
     view: MarketView
     scheduler: Scheduler
@@ -105,6 +108,7 @@ async def build_parts(
         manager=ManagerService(context, traders),
         market=MarketService(settings.market, around.feed, bus, journal, clock),
         executor=ExecutorService(deciders, bus, journal, clock, around.jobs),
+        write_back=build_write_back(settings, journal, clock),
         accounts=accounts,
         view=view,
         scheduler=scheduler,

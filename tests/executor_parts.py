@@ -13,9 +13,10 @@ from engine.clock import SystemClock
 from engine.config.llm import LlmConfig, LlmModelConfig, LlmProviderConfig
 from engine.config.loader import Secret
 from engine.config.manager import RiskConfig
-from engine.core.decisions import CycleRecord, Wakeup
+from engine.core.decisions import CycleRecord, Verdict, Wakeup
 from engine.core.errors import StoreUnavailable
 from engine.core.ledger import ClosedTrade
+from engine.core.memory import CoreBlock, Episode, MemoryQuery
 from engine.core.orders import PositionSide
 from engine.core.signals import MarketSnapshot, TimeframeView
 from engine.executor.decision import AnswerRules
@@ -68,6 +69,7 @@ class CycleJournal:
         self.records: dict[str, CycleRecord] = {}
         self.open: set[str] = set()
         self.trades: tuple[ClosedTrade, ...] = ()
+        self.verdicts: list[Verdict] = []
         self.away = False
         self.refused = 0  # calls while it was away
 
@@ -98,6 +100,18 @@ class CycleJournal:
     ) -> tuple[ClosedTrade, ...]:
         self._answer()
         return tuple(trade for trade in self.trades if trade.trader_id == trader_id)[:limit]
+
+    async def core_blocks(self, trader_id: str) -> tuple[CoreBlock, ...]:
+        self._answer()
+        return ()
+
+    async def episodes(self, query: MemoryQuery) -> tuple[Episode, ...]:
+        self._answer()
+        return ()
+
+    async def verdicts_of(self, cycle_ids: Sequence[str]) -> tuple[Verdict, ...]:
+        self._answer()
+        return tuple(each for each in self.verdicts if each.cycle_id in cycle_ids)
 
     def _answer(self) -> None:
         if self.away:

@@ -15,6 +15,7 @@ from engine.config.loader import Duration
 from engine.core.decisions import Act, CycleRecord, CycleStatus
 from engine.executor.decision import read_decision
 from engine.executor.llm import LlmClient
+from engine.executor.memory import MemoryOff
 from engine.executor.model import ModelDecider, ModelSetup
 from engine.executor.prompt import PromptLibrary
 from engine.journal.ports import Journal
@@ -38,6 +39,7 @@ class Desk:
             client=client,
             prompts=PromptLibrary().pair(),
             rules=RULES,
+            memory=MemoryOff(),
             config=msgspec.structs.replace(ExecutorConfig(), **changes),
             journal=cast(Journal, self.journal),
             clock=self.clock,

@@ -16,6 +16,7 @@ from engine.core.decisions import CycleRecord, CycleStatus, ModelCall, Wakeup
 from engine.core.errors import ConfigError
 from engine.executor.asking import Failure, ModelClient
 from engine.executor.llm import LlmClient
+from engine.executor.memory import MemoryOff
 from engine.executor.model import ModelDecider, ModelSetup
 from engine.executor.prompt import PromptLibrary
 from engine.executor.recorded import AnswerFile, CycleAnswers, RecordedModel, write_answers
@@ -48,6 +49,7 @@ def decider_of(client: ModelClient, journal: Journal, name: str = "demo", **chan
         client=client,
         prompts=PromptLibrary().pair(),
         rules=RULES,
+        memory=MemoryOff(),
         config=msgspec.structs.replace(ExecutorConfig(), **changes),
         journal=journal,
         clock=SimClock(wakeup_of().ts),

@@ -24,7 +24,7 @@ from engine.executor.wire import answer_schema
 from tests.executor_parts import BTC, ETH, KEY, RULES, SOL, Served, model_server, wakeup_of
 
 WAKEUP = wakeup_of()
-PROMPT = PromptLibrary().pair().render(build_context(WAKEUP, RULES, (), ()), 100_000)
+PROMPT = PromptLibrary().pair().render(build_context(WAKEUP, RULES), 100_000)
 MESSAGES = (ChatMessage("system", PROMPT.system), ChatMessage("user", PROMPT.user))
 SCHEMA = answer_schema([BTC, ETH, SOL])
 

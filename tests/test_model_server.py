@@ -32,7 +32,7 @@ async def served() -> AsyncIterator[Served]:
 
 
 def prompt_of(wakeup: Any) -> str:
-    return f"<data>\n{data_block(build_context(wakeup, RULES, (), ()))}\n</data>\nDecide."
+    return f"<data>\n{data_block(build_context(wakeup, RULES))}\n</data>\nDecide."
 
 
 async def post(served: Served, **body: Any) -> tuple[int, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import bus, config, db, prompt
+from engine.cli import bus, config, db, memory, prompt
 from engine.cli.demo import demo
 from engine.cli.model_server import model_server
 from engine.cli.replay import replay
@@ -32,6 +32,7 @@ app.command(name="model-server")(model_server)
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
 app.add_typer(bus.app, name="bus")
+app.add_typer(memory.app, name="memory")
 app.add_typer(prompt.app, name="prompt")
 
 Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]

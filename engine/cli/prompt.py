@@ -84,7 +84,7 @@ def _prompt(settings: Settings, trader_id: str, path: Path | None) -> Prompt:
         limits=settings.executor.tighten(config.risk_params),
         major_coins=frozenset(settings.manager.manager.major_coins),
     )
-    context = build_context(_wakeup(path, config.id, settings.symbols(config)), rules, (), ())
+    context = build_context(_wakeup(path, config.id, settings.symbols(config)), rules)
     pair = PromptLibrary(settings.executor.prompts).pair(
         config.prompt_template, config.executor_prompt_template
     )

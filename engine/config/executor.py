@@ -9,11 +9,41 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from engine.config.loader import Duration
+from engine.config.loader import Duration, Secret
 from engine.config.manager import RiskConfig
 
 Percent = Annotated[Decimal, Meta(ge=0, le=100)]
 Positive = Annotated[Decimal, Meta(gt=0)]
+
+
+class LettaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A Letta server that keeps notes for traders with `memory: letta`; `{trader}` is the trader's id.
+
+    `agent` is the model id of the trader's agent, `session` the key of the conversation that is continued.
+    Times are real seconds. It is only asked for notes and told of closed trades, with no tools.
+    """
+
+    base_url: str = "http://127.0.0.1:14500/v1"
+    api_key: Secret = Secret("")
+    agent: Annotated[str, Meta(min_length=1)] = "edgewise-{trader}"
+    session: Annotated[str, Meta(min_length=1)] = "edgewise-{trader}"
+    timeout: Duration = Duration(5)
+    breaker_failures: Annotated[int, Meta(ge=1)] = 3  # in a row; then it is left alone for breaker_pause
+    breaker_pause: Duration = Duration(60)
+
+
+class MemoryConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Memory of model traders that have it switched on.
+
+    The texts are core memory of every such trader, part of its system prompt; `edgewise memory set` gives
+    one trader its own. `episodes` bounds the past trades that are recalled.
+    """
+
+    principles: str = ""
+    red_lines: str = ""
+    output_rules: str = ""
+    episodes: Annotated[int, Meta(ge=0, le=50)] = 6
+    letta: LettaConfig = LettaConfig()
 
 
 class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,6 +65,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     recent_decisions: Annotated[int, Meta(ge=0, le=100)] = 10  # shown to a model, at most
     recent_trades: Annotated[int, Meta(ge=0, le=100)] = 15
     repair: bool = True  # one more request, with the errors named, when an answer cannot be read
+    memory: MemoryConfig = MemoryConfig()
     prompts: Path | None = None  # folder of templates; null: those of edgewise
 
     def tighten(self, risk: RiskConfig) -> RiskConfig:

@@ -63,6 +63,7 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     executor_prompt_template: str = ""
     model: str = ""
     strategy: StrategyConfig | None = None
+    memory: Literal["off", "local", "letta"] = "off"  # of a model: what it is reminded of
     decision_interval: Duration | None = None  # the long cycle; overrides rhythm.long_cycle
     allocation_pct: Percent
     auto_start: bool = True

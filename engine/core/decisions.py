@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from engine.core.market import NewsItem
 from engine.core.orders import PositionSide
 from engine.core.signals import MarketSnapshot, Signal
 
@@ -100,6 +101,7 @@ class Wakeup(msgspec.Struct, frozen=True, kw_only=True):
     market: tuple[MarketSnapshot, ...]
     deadline_ns: int  # engine time after which an answer is stale
     notes: tuple[WakeNote, ...] = ()
+    news: tuple[NewsItem, ...] = ()  # newest first
 
     def snapshot(self, symbol: str) -> MarketSnapshot | None:
         """What is known of `symbol`, None when nothing is."""

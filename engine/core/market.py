@@ -135,3 +135,14 @@ class FeedStatus(msgspec.Struct, frozen=True, gc=False, tag="feed"):
 MarketEvent = (
     Trade | Ticker | Candle | BookTop | MarkPrice | IndexPrice | FundingRate | OpenInterest | FeedStatus
 )
+
+
+class NewsItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A headline about `symbols` (venue ids). `sentiment` is -1..1, None when nobody judged it."""
+
+    source: str
+    title: str
+    url: str
+    ts_published: int
+    symbols: tuple[str, ...] = ()
+    sentiment: float | None = None

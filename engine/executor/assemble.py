@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context as Arithmetic
 from decimal import Decimal
 from typing import Final, overload
 
-from engine.core.decisions import AccountView, CycleRecord, PositionView, WakeReason, Wakeup
+import msgspec
+
+from engine.core.decisions import AccountView, CycleRecord, PositionView, Verdict, WakeReason, Wakeup
 from engine.core.ledger import ClosedTrade
+from engine.core.market import NewsItem
+from engine.core.memory import Episode
 from engine.core.orders import PositionSide
 from engine.core.signals import MarketSnapshot, TimeframeView
 from engine.core.times import NS_PER_S, to_datetime
@@ -19,14 +23,17 @@ from engine.executor.context import (
     Frame,
     Limits,
     Market,
+    News,
     PastAction,
     PastDecision,
     Position,
     Reason,
+    RememberedTrade,
     SideResult,
     Trade,
 )
 from engine.executor.decision import AnswerRules
+from engine.executor.memory import Recalled
 
 FEE_PCT_ROUND_TRIP: Final = Decimal("0.1")  # OKX regular user: taker 0.05 % in and out
 _DIGITS: Final = 6  # significant, of indicators
@@ -35,10 +42,22 @@ _LONGEST_TEXT: Final = 160
 _TWELVE: Final = Arithmetic(prec=12)
 
 
-def build_context(
-    wakeup: Wakeup, rules: AnswerRules, cycles: Sequence[CycleRecord], trades: Sequence[ClosedTrade]
-) -> Context:
-    """The whole context of a wakeup; `cycles` and `trades` newest first. The same input, the same context."""
+class Past(msgspec.Struct, frozen=True, kw_only=True):
+    """What went before a wakeup; `cycles` and `trades` newest first, `verdicts` those of the cycles."""
+
+    cycles: tuple[CycleRecord, ...] = ()
+    trades: tuple[ClosedTrade, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    recalled: Recalled = Recalled()
+
+
+_NO_PAST: Final = Past()
+
+
+def build_context(wakeup: Wakeup, rules: AnswerRules, past: Past = _NO_PAST) -> Context:
+    """The whole context of a wakeup. The same input, the same context."""
+    trades, recalled = past.trades, past.recalled
+    outcomes = _outcomes(past, wakeup)
     return Context(
         trader=wakeup.trader_id,
         now=to_datetime(wakeup.ts).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -52,7 +71,11 @@ def build_context(
         ),
         sides=tuple(_side(side, trades) for side in PositionSide),
         closed_trades=tuple(_trade(trade, wakeup.ts) for trade in trades),
-        recent_decisions=tuple(_past(record, wakeup.ts) for record in cycles),
+        recent_decisions=tuple(_past(record, wakeup.ts, outcomes) for record in past.cycles),
+        news=tuple(_news(item, wakeup.ts) for item in wakeup.news),
+        memory="; ".join(text for text in (recalled.source, recalled.missing) if text),
+        remembered_trades=tuple(_remembered(episode, wakeup.ts) for episode in recalled.episodes),
+        notes=recalled.notes,
     )
 
 
@@ -192,7 +215,43 @@ def _side(side: PositionSide, trades: Sequence[ClosedTrade]) -> SideResult:
     return SideResult(side=side, trades=len(nets), wins=wins, net=_money(sum(nets, Decimal(0))))
 
 
-def _past(record: CycleRecord, now_ns: int) -> PastDecision:
+def _outcomes(past: Past, wakeup: Wakeup) -> dict[tuple[str, str], str]:
+    """By cycle and symbol: what became of the action; the end of a trade says more than its verdict."""
+    found = {}
+    for verdict in past.verdicts:
+        if verdict.ts <= wakeup.ts:
+            found[verdict.cycle_id, verdict.symbol] = "allowed" if verdict.approved else verdict.reason
+    for trade in past.trades:
+        ended = f"closed by {trade.exit_purpose}, net {_money(trade.net)}"
+        found[trade.entry_cycle_id, trade.symbol] = ended
+    return found
+
+
+def _remembered(episode: Episode, now_ns: int) -> RememberedTrade:
+    return RememberedTrade(
+        symbol=episode.symbol,
+        side=episode.side,
+        ended_s_ago=(now_ns - episode.ts_exit) // NS_PER_S,
+        held_s=(episode.ts_exit - episode.ts_entry) // NS_PER_S,
+        net=_money(episode.net),
+        exit=episode.exit,
+        why=episode.thesis[:_LONGEST_TEXT],
+        invalidation_condition=episode.invalidation[:_LONGEST_TEXT],
+        closed_because=episode.close_reason[:_LONGEST_TEXT],
+    )
+
+
+def _news(item: NewsItem, now_ns: int) -> News:
+    return News(
+        source=item.source,
+        title=item.title[:_LONGEST_TEXT],
+        age_s=(now_ns - item.ts_published) // NS_PER_S,
+        symbols=item.symbols,
+        sentiment=_rounded(item.sentiment),
+    )
+
+
+def _past(record: CycleRecord, now_ns: int, outcomes: Mapping[tuple[str, str], str]) -> PastDecision:
     decision = record.decision
     actions = tuple(
         PastAction(
@@ -201,6 +260,7 @@ def _past(record: CycleRecord, now_ns: int) -> PastDecision:
             size_usd=_money(action.notional_usd),
             confidence=_exact(action.confidence),
             why=action.justification[:_LONGEST_TEXT],
+            outcome=outcomes.get((decision.cycle_id, action.symbol)),
         )
         for action in decision.actions
     )

@@ -51,6 +51,18 @@ def fit(context: Context, fits: Callable[[Context], bool]) -> Context:
     return context
 
 
+def _told(news: int, remembered: int, notes: int) -> Callable[[Context], Context]:
+    def cut(context: Context) -> Context:
+        return msgspec.structs.replace(
+            context,
+            news=context.news[:news],
+            remembered_trades=context.remembered_trades[:remembered],
+            notes=context.notes[:notes],
+        )
+
+    return cut
+
+
 def _past(decisions: int, trades: int) -> Callable[[Context], Context]:
     def cut(context: Context) -> Context:
         return msgspec.structs.replace(
@@ -101,11 +113,14 @@ def _prices_only(market: Market) -> Market:
 
 _CUTS: Final[tuple[tuple[str, Callable[[Context], Context]], ...]] = (
     ("closes before the newest 10 of each timeframe", _closes(10)),
+    ("news before the newest 8, remembered trades and notes after the first 4", _told(8, 4, 4)),
     ("decisions before the newest 5 and trades before the newest 8", _past(5, 8)),
     ("closes before the newest 5 of each timeframe", _closes(5)),
     ("decisions before the newest 2 and trades before the newest 3", _past(2, 3)),
     ("longer timeframes of symbols without a position or a signal", _flat(_first_frame)),
+    ("news before the newest 3, remembered trades and notes after the first 2", _told(3, 2, 2)),
     ("all closes", _closes(0)),
+    ("all news, remembered trades and notes", _told(0, 0, 0)),
     ("all earlier decisions and trades", _past(0, 0)),
     ("indicators of symbols without a position or a signal", _flat(_prices_only)),
     ("longer timeframes of all symbols", _each_market(_first_frame)),

@@ -130,11 +130,14 @@ class SideResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PastAction(msgspec.Struct, frozen=True, kw_only=True):
+    """`outcome`: what risk said, or how the trade ended; null where nothing was to be done."""
+
     symbol: str
     signal: str
     size_usd: Decimal | None
     confidence: Decimal
     why: str
+    outcome: str | None
 
 
 class PastDecision(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +147,30 @@ class PastDecision(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     refused: str
     actions: tuple[PastAction, ...]
+
+
+class RememberedTrade(msgspec.Struct, frozen=True, kw_only=True):
+    """A trade of the past that fits the moment, with the reasons of then; net is after fees and funding."""
+
+    symbol: str
+    side: PositionSide
+    ended_s_ago: int
+    held_s: int
+    net: Decimal
+    exit: str
+    why: str
+    invalidation_condition: str
+    closed_because: str
+
+
+class News(msgspec.Struct, frozen=True, kw_only=True):
+    """A headline. `sentiment` is -1 (bad) to 1 (good), null when nobody judged it."""
+
+    source: str
+    title: str
+    age_s: int
+    symbols: tuple[str, ...]
+    sentiment: float | None
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,4 +187,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     sides: tuple[SideResult, ...]
     closed_trades: tuple[Trade, ...]
     recent_decisions: tuple[PastDecision, ...]
+    news: tuple[News, ...]
+    memory: str
+    remembered_trades: tuple[RememberedTrade, ...]
+    notes: tuple[str, ...]
     left_out: tuple[str, ...] = ()

@@ -22,9 +22,10 @@ from engine.executor.asking import (
     ModelRequest,
     call_record,
 )
-from engine.executor.assemble import build_context
+from engine.executor.assemble import Past, build_context
 from engine.executor.deadline import real_seconds_left
 from engine.executor.decision import AnswerRules, held, read_decision
+from engine.executor.memory import Memory, core_text, query_of
 from engine.executor.prompt import Prompt, PromptPair
 from engine.executor.sample import sample_wakeup
 from engine.executor.wire import answer_schema
@@ -43,6 +44,7 @@ class ModelSetup:
     client: ModelClient
     prompts: PromptPair
     rules: AnswerRules
+    memory: Memory
     config: ExecutorConfig
     journal: Journal
     clock: Clock
@@ -96,7 +98,7 @@ class ModelDecider:
         self.name = name
         self._setup = setup
         sample = sample_wakeup("sample", ["BTC-USDT-SWAP", "ETH-USDT-SWAP"])
-        setup.prompts.render(build_context(sample, setup.rules, (), ()), setup.config.prompt_token_budget)
+        setup.prompts.render(build_context(sample, setup.rules), setup.config.prompt_token_budget)
         setup.prompts.repair("sample")
 
     async def decide(self, wakeup: Wakeup) -> CycleRecord:
@@ -116,9 +118,14 @@ class ModelDecider:
         setup = self._setup
         config, journal, trader_id = setup.config, setup.journal, wakeup.trader_id
         cycles = await journal.recent_cycles(trader_id, config.recent_decisions, wakeup.cycle_id)
-        trades = await journal.recent_trades(trader_id, config.recent_trades, wakeup.ts)
-        context = build_context(wakeup, setup.rules, cycles, trades)
-        return setup.prompts.render(context, setup.config.prompt_token_budget)
+        past = Past(
+            cycles=cycles,
+            trades=await journal.recent_trades(trader_id, config.recent_trades, wakeup.ts),
+            verdicts=await journal.verdicts_of([record.decision.cycle_id for record in cycles]),
+            recalled=await setup.memory.recall(query_of(wakeup, config.memory.episodes)),
+        )
+        context = build_context(wakeup, setup.rules, past)
+        return setup.prompts.render(context, config.prompt_token_budget, core_text(past.recalled.core))
 
     async def _converse(self, attempt: _Attempt, prompt: Prompt) -> CycleRecord:
         """One question, and one more when the answer cannot be read."""

@@ -129,14 +129,15 @@ class PromptPair:
         self._user = user
         self._repair = repair
 
-    def render(self, context: Context, budget_tokens: int) -> Prompt:
-        """The prompt for `context`, cut to the budget. Raises ConfigError when a template cannot be rendered.
+    def render(self, context: Context, budget_tokens: int, core: str = "") -> Prompt:
+        """The prompt for `context`, cut to the budget; `core` is what the trader holds to, in Markdown.
 
+        Raises ConfigError when a template cannot be rendered.
         `tokens` may be above the budget when nothing more could be cut: then it is not to be sent.
         """
         symbols = [market.symbol for market in context.market]
         example = _EXAMPLE % (symbols[0] if symbols else "BTC-USDT-SWAP")
-        system = self._system.render(symbols=symbols, limits=context.limits, example=example)
+        system = self._system.render(symbols=symbols, limits=context.limits, example=example, core=core)
 
         def user_of(shown: Context) -> str:
             return self._user.render(context=shown, data=data_block(shown), symbols=symbols)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import dropwhile, islice
+from typing import Final
 
 import msgspec
 
@@ -12,6 +14,7 @@ from engine.core.decisions import AccountView, CycleRecord, ModelCall, Verdict, 
 from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.market import Candle
+from engine.core.memory import EPISODES_KEPT, CoreBlock, CoreLabel, Episode, MemoryQuery, choose
 from engine.core.orders import Fill, Order, OrderIntent, Purpose
 from engine.core.signals import Signal
 from engine.journal.ports import (
@@ -23,6 +26,8 @@ from engine.journal.ports import (
     RiskEvent,
     TraderRecord,
 )
+
+_SHARED: Final = tuple(name for name in Episode.__struct_fields__ if name in ClosedTrade.__struct_fields__)
 
 
 class MemoryJournal:
@@ -39,6 +44,8 @@ class MemoryJournal:
         self._woken: dict[str, list[str]] = {}  # trader id → cycle ids, oldest first
         self.cycles: dict[str, CycleRecord] = {}  # cycle id → its answer
         self._calls: dict[str, ModelCall] = {}  # digest → newest answered call
+        self._episodes: dict[str, deque[Episode]] = {}  # trader id → newest, oldest first
+        self._blocks: dict[tuple[str, CoreLabel], CoreBlock] = {}
         self._intents: dict[str, OrderIntent] = {}  # client order id → intent
         self.orders: dict[str, Order] = {}  # client order id → order, oldest first
         self.fills: dict[tuple[str, str], Fill] = {}  # account, fill id → fill, in booking order
@@ -173,6 +180,24 @@ class MemoryJournal:
             if trade.trade_id not in self.trades:
                 self.trades[trade.trade_id] = trade
                 self._note("trade", trade)
+                self._remember(trade)
+
+    def _remember(self, trade: ClosedTrade) -> None:
+        intent = self._intents.get(trade.exit_client_order_id)
+        episode = Episode(
+            **{name: getattr(trade, name) for name in _SHARED},
+            exit=trade.exit_purpose,
+            thesis=self._reason(trade.entry_cycle_id, trade.symbol),
+            invalidation=trade.exit_plan,
+            close_reason=self._reason(intent.cycle_id, trade.symbol) if intent else "",
+        )
+        self._episodes.setdefault(trade.trader_id, deque(maxlen=EPISODES_KEPT)).append(episode)
+
+    def _reason(self, cycle_id: str, symbol: str) -> str:
+        """Why the cycle acted on the symbol; "" when it did not, or nobody decided."""
+        record = self.cycles.get(cycle_id)
+        actions = record.decision.actions if record else ()
+        return next((action.justification for action in actions if action.symbol == symbol), "")
 
     async def record_performance(self, views: Sequence[AccountView]) -> None:
         for view in views:
@@ -276,6 +301,24 @@ class MemoryJournal:
     async def verdicts_of(self, cycle_ids: Sequence[str]) -> tuple[Verdict, ...]:
         wanted = set(cycle_ids)
         return tuple(verdict for verdict in self.verdicts if verdict.cycle_id in wanted)
+
+    # -- what a trader remembers
+
+    async def episodes(self, query: MemoryQuery) -> tuple[Episode, ...]:
+        past = self._episodes.get(query.trader_id, ())
+        return choose((each for each in past if each.ts_exit <= query.until_ns), query)
+
+    async def episodes_after(self, trader_id: str, trade_id: str, limit: int) -> tuple[Episode, ...]:
+        past = list(self._episodes.get(trader_id, ()))
+        told = next((i + 1 for i, each in enumerate(past) if each.trade_id == trade_id), 0)
+        return tuple(past[told : told + limit])
+
+    async def core_blocks(self, trader_id: str) -> tuple[CoreBlock, ...]:
+        return tuple(block for (of, _), block in sorted(self._blocks.items()) if of == trader_id)
+
+    async def set_core_block(self, trader_id: str, block: CoreBlock, ts: int) -> None:
+        self._blocks[trader_id, block.label] = block
+        self._note("core", trader_id, block, ts)
 
     # -- replay
 

@@ -17,6 +17,7 @@ from engine.core.decisions import AccountView, CycleRecord, ModelCall, Verdict, 
 from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.market import Candle
+from engine.core.memory import CoreBlock, Episode, MemoryQuery
 from engine.core.orders import Fill, Order, OrderIntent
 from engine.core.signals import Signal
 
@@ -88,6 +89,7 @@ class KeepState(StrEnum):
 
     SCHEDULER = "scheduler"
     BREAKER = "breaker"
+    MEMORY = "memory"  # the newest episode that a memory outside the journal was told
 
 
 class Journal(Protocol):
@@ -174,6 +176,20 @@ class Journal(Protocol):
 
     async def verdicts_of(self, cycle_ids: Sequence[str]) -> tuple[Verdict, ...]:
         """What risk said of the actions of these cycles."""
+        ...
+
+    # -- what a trader remembers: episodes are made by record_position, of the trades that it closes
+    async def episodes(self, query: MemoryQuery) -> tuple[Episode, ...]:
+        """The most relevant and the most recent closed trades: see engine.core.memory.choose."""
+        ...
+
+    async def episodes_after(self, trader_id: str, trade_id: str, limit: int) -> tuple[Episode, ...]:
+        """Those recorded after the episode `trade_id` ("": all), oldest first."""
+        ...
+
+    async def core_blocks(self, trader_id: str) -> tuple[CoreBlock, ...]: ...
+    async def set_core_block(self, trader_id: str, block: CoreBlock, ts: int) -> None:
+        """Replace one block of a trader's core memory; an empty text takes the general one away too."""
         ...
 
     # -- replay

@@ -16,6 +16,7 @@ from engine.core.errors import StoreUnavailable
 from engine.journal.postgres_answers import AnswerTables
 from engine.journal.postgres_decisions import DecisionTables
 from engine.journal.postgres_market import MarketTables
+from engine.journal.postgres_memory import MemoryTables
 from engine.journal.postgres_orders import OrderTables
 from engine.journal.postgres_pool import AWAY, TIMEOUT_S, Pool
 
@@ -25,7 +26,7 @@ _RETRY_S: Final = 0.5
 _HEARTBEAT_S: Final = 1.0
 
 
-class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MarketTables):
+class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, MarketTables):
     """Implements engine.journal.ports.Journal. Use as a context."""
 
     def __init__(self, dsn: str, clock: Clock) -> None:

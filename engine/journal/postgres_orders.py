@@ -13,6 +13,7 @@ from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.orders import Fill, Order, OrderIntent
 from engine.journal.ports import MAX_NS, TOLERANCE_USD, AccountCheck, Bookings, RiskEvent
 from engine.journal.postgres_doubt import Doubts
+from engine.journal.postgres_memory import insert_episodes
 from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import LONG_TIMEOUT_S, Pool
 from engine.journal.postgres_rows import (
@@ -227,6 +228,7 @@ class OrderTables:
             ]
             await connection.executemany(insert("trader_positions", _POSITION_COLUMNS), rows)
             await connection.executemany(_TRADE, [_values(trade, TRADE_COLUMNS) for trade in trades])
+            await insert_episodes(connection, view.trader_id, [trade.trade_id for trade in trades])
 
     async def record_performance(self, views: Sequence[AccountView]) -> None:
         columns = (
