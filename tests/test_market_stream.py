@@ -140,6 +140,7 @@ def test_snapshot_shows_the_newest_values_with_their_times() -> None:
     assert (view.last, view.ts_price) == (101.5, at(2) + 5)
     assert (view.bid, view.ask, view.mark, view.index) == (100.0, 100.5, 100.2, 100.0)
     assert (view.ts_mark, view.funding_rate, view.ts_funding) == (at(1) + 9, 0.0001, at(3600))
+    assert (view.reference_px, view.reference_age_s) == (100.0, 2.0)
     assert view.change_24h_pct == pytest.approx((101.5 / 80 - 1) * 100)
     assert view.live["basis_bps"] == pytest.approx(20.0)
     assert view.live["book_imbalance_5"] == 0.5

@@ -20,6 +20,7 @@ from engine.config.market_rules import (
     Rule,
     default_detectors,
 )
+from engine.config.market_sources import NewsConfig, ReferenceConfig
 from engine.core.errors import ConfigError
 from engine.core.instruments import venue_symbol
 from engine.core.times import timeframe_ns
@@ -208,6 +209,8 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     max_age: Duration = Duration(60)  # a live feature whose source is older is unknown
     detectors: tuple[Rule, ...] = msgspec.field(default_factory=default_detectors)
     scorer: ScorerConfig = ScorerConfig()
+    reference: ReferenceConfig = ReferenceConfig()
+    news: NewsConfig = NewsConfig()
     snapshots_per_s: Annotated[float, Meta(gt=0, le=4)] = 4.0  # per symbol, real time
 
     def __post_init__(self) -> None:

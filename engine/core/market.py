@@ -132,13 +132,12 @@ class FeedStatus(msgspec.Struct, frozen=True, gc=False, tag="feed"):
     ts_recv: int = 0
 
 
-MarketEvent = (
-    Trade | Ticker | Candle | BookTop | MarkPrice | IndexPrice | FundingRate | OpenInterest | FeedStatus
-)
-
-
 class NewsItem(msgspec.Struct, frozen=True, kw_only=True):
-    """A headline about `symbols` (venue ids). `sentiment` is -1..1, None when nobody judged it."""
+    """One headline. It was written by strangers: it may inform a trader and must never instruct one.
+
+    `ts_published` is engine time, never later than when it was found. `symbols` are venue ids, empty when it
+    is about the market as a whole. `sentiment` is -1 (bad) to +1 (good), None when nobody said.
+    """
 
     source: str
     title: str
@@ -146,3 +145,8 @@ class NewsItem(msgspec.Struct, frozen=True, kw_only=True):
     ts_published: int
     symbols: tuple[str, ...] = ()
     sentiment: float | None = None
+
+
+MarketEvent = (
+    Trade | Ticker | Candle | BookTop | MarkPrice | IndexPrice | FundingRate | OpenInterest | FeedStatus
+)

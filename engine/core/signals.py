@@ -7,6 +7,7 @@ from enum import StrEnum
 import msgspec
 
 from engine.core.market import ADVISORY_CHANNELS
+from engine.core.times import NS_PER_S
 
 
 class Edge(StrEnum):
@@ -58,7 +59,8 @@ class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     """What may be known about a symbol at `ts`. Unknown is None, never 0.
 
     `ts_price` is when the newest price was received, so `ts - ts_price` is its age. `stale` names the
-    channels that are silent and the timeframes that wait for candles; see `blind`.
+    channels that are silent and the timeframes that wait for candles; see `blind`. `reference_px` is
+    the price of a second source (the index, another venue), to tell when this venue is alone with its price.
     """
 
     symbol: str
@@ -77,6 +79,8 @@ class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     ts_mark: int = 0
     ts_funding_seen: int = 0
     ts_open_interest: int = 0
+    reference_px: float | None = None
+    ts_reference: int = 0
     live: dict[str, float | None] = {}  # features of the live stream: spread_bps, imbalance …
     timeframes: tuple[TimeframeView, ...] = ()
     stale: tuple[str, ...] = ()
@@ -84,6 +88,11 @@ class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     def view(self, timeframe: str) -> TimeframeView | None:
         """The view of one timeframe, None when it is not kept."""
         return next((view for view in self.timeframes if view.timeframe == timeframe), None)
+
+    @property
+    def reference_age_s(self) -> float | None:
+        """Seconds since the reference price was told, None when there is none."""
+        return None if self.reference_px is None else (self.ts - self.ts_reference) / NS_PER_S
 
     @property
     def blind(self) -> tuple[str, ...]:

@@ -86,6 +86,10 @@ class MarketPipeline:
             signals += self._evaluate_live(watch, moved, event.ts_event)
         return signals or _NONE
 
+    def refer(self, symbol: str, price: float, ts_ns: int) -> None:
+        """A price of another source than the feed (engine.market.reference)."""
+        self._watches[symbol].refer(price, ts_ns)
+
     def advance(self, now_ns: int) -> Sequence[Signal]:
         """Close the candles made of trades that ended by `now_ns` less the grace; else nothing to do."""
         ts = now_ns - int(self._config.trade_grace * NS_PER_S)

@@ -37,6 +37,8 @@ def snapshot(watch: Watch, now: int, max_age_ns: int) -> MarketSnapshot:
         ts_mark=watch.ts_mark,
         ts_funding_seen=watch.ts_funding_seen,
         ts_open_interest=watch.ts_open_interest,
+        reference_px=watch.reference_px,
+        ts_reference=watch.ts_reference,
         live={feature.name: _known(feature, now, max_age_ns) for feature in watch.live},
         timeframes=tuple(view for view in views if view is not None),
         stale=(*watch.stale, *gaps),

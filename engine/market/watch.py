@@ -87,6 +87,7 @@ class Watch:
         "newest",
         "open_24h",
         "open_interest",
+        "reference_px",
         "stale",
         "trades",
         "ts_funding",
@@ -95,6 +96,7 @@ class Watch:
         "ts_mark",
         "ts_open_interest",
         "ts_price",
+        "ts_reference",
         "volume_24h",
     )
 
@@ -110,6 +112,9 @@ class Watch:
         self.open_interest: float | None = None
         self.volume_24h: float | None = None
         self.open_24h: float | None = None
+        self.reference_px: float | None = None
+        self.ts_reference = 0  # when received
+        self._index_refers = config.reference.source == "index"
         self.ts_last = 0  # venue time of `last`
         self.ts_price = self.ts_mark = self.ts_funding_seen = self.ts_open_interest = 0  # when received
         self._ts_quotes = 0  # venue time of bid and ask
@@ -185,8 +190,14 @@ class Watch:
 
     def _on_index(self, event: IndexPrice) -> None:
         self.index = event.price
+        if self._index_refers:
+            self.refer(event.price, event.ts_recv or event.ts_event)
         for basis in self._bases:
             basis.set_index(event.ts_event, event.price)
+
+    def refer(self, price: float, ts: int) -> None:
+        """The price of the second source, as of `ts`."""
+        self.reference_px, self.ts_reference = price, ts
 
     def _on_funding(self, event: FundingRate) -> None:
         self.funding_rate, self.ts_funding = event.rate, event.ts_funding
