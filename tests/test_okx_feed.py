@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from engine.clock import SystemClock
 from engine.config.values import Duration
@@ -116,6 +117,24 @@ async def test_lost_connection_is_opened_and_subscribed_again(venue: ScriptedVen
         await until(lambda: reader.feed.connections["public"] == 2 and reader.feed.connected["public"])
         await venue.push("public", PUBLIC[2])
         await until(lambda: bool(reader.of(MarkPrice)))
+
+
+@pytest.mark.parametrize(
+    ("code", "level", "words"),
+    [(4004, "warning", "30 s"), (4008, "error", "watch fewer"), (1006, "warning", "")],
+)
+async def test_close_code_is_counted_and_told_in_words(
+    venue: ScriptedVenue, code: int, level: str, words: str
+) -> None:
+    feed = OkxMarketFeed(venue.config(), [BTC], [], SystemClock())
+    with structlog.testing.capture_logs() as logs:
+        async with running(feed.run()):
+            await until(lambda: feed.connected["public"])
+            await venue.cut("public", code if code != 1006 else 1001)
+            await until(lambda: feed.connections["public"] == 2 and feed.connected["public"])
+    (lost,) = [entry for entry in logs if entry["event"] == "connection lost"]
+    assert lost["log_level"] == level
+    assert words in lost["meaning"]
 
 
 async def test_D7_announced_end_is_replaced_without_a_gap(venue: ScriptedVenue) -> None:

@@ -29,9 +29,10 @@ from engine.core.orders import (
     stop_client_id,
 )
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN, NS_PER_S
+from engine.exchange.okx.dead_man import DeadMansSwitch
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.venue import OkxVenue
-from engine.exchange.ports import ProtectionRequest, StreamStatus, VenueEvent
+from engine.exchange.ports import ProtectionRequest, StreamStatus, Trailing, VenueEvent
 from engine.exchange.simulator.build import Plan, build
 from engine.exchange.simulator.server import Server
 from tests.fixtures.okx.scripted import QUICK, running, until
@@ -292,6 +293,41 @@ async def test_standalone_stop_is_placed_amended_and_cancelled(mode: str) -> Non
         assert await here.venue.cancel_protection(resting)
         assert not await here.venue.cancel_protection(resting)
     assert (resting.venue_id, resting.contracts, resting.stop_loss) == (placed.venue_id, D("0.7"), D(50900))
+
+
+async def test_trailing_stop_follows_and_closes_under_its_own_name() -> None:
+    async with world() as here:
+        entry = here.order()
+        await here.venue.submit(entry)
+        await here.report(entry.client_order_id, filled)
+        name = stop_client_id(entry.client_order_id, 1)
+        request = ProtectionRequest(
+            client_id=name,
+            symbol=BTC,
+            position_side=PositionSide.LONG,
+            contracts=D("1.5"),
+            trailing=Trailing(ratio=D("0.01")),
+        )
+        await here.venue.protect(request)
+        await here.market("52000")
+        (resting,) = await here.venue.protections()
+        assert (resting.trailing, resting.stop_loss) == (True, D(51_480))
+        await here.market("51400")
+        fired = await here.report(name, filled)
+        assert fired.category is Purpose.STOP
+        assert await here.venue.positions() == ()
+
+
+async def test_dead_mans_switch_cancels_what_rests_when_nobody_renews_it() -> None:
+    clock = ScaledClock(60.0, CLOCK.now_ns(), CLOCK.now_ns())  # the venue's minute is our second
+    async with world(clock=clock) as here:
+        given = here.order(order_type=OrderType.LIMIT, price=D(40_000))
+        await here.venue.submit(given)
+        switch = DeadMansSwitch(here.venue.rest, clock, 10, "")
+        await switch.renew()
+        assert switch.armed
+        gone = await here.report(given.client_order_id, lambda report: report.state is OrderState.CANCELED)
+        assert gone.reason == "dead man's switch"
 
 
 @pytest.mark.parametrize("mode", ["long_short", "net"])

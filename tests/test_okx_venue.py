@@ -11,9 +11,11 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 from aiohttp import web
 
 from engine.clock import SystemClock
+from engine.config.values import Duration
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable, VenueMisconfigured
 from engine.core.market import Side
 from engine.core.orders import (
@@ -34,6 +36,7 @@ from engine.exchange.ports import (
     Protection,
     ProtectionRequest,
     StreamStatus,
+    Trailing,
     VenueBalance,
     VenueEvent,
     VenuePosition,
@@ -147,6 +150,65 @@ async def test_tag_is_sent_only_when_configured(server: ScriptedVenue) -> None:
     async with account(server, order_tag="mytag") as venue:
         await venue.submit(order())
     assert server.sent("POST trade/order")[0][1]["tag"] == "mytag"
+
+
+async def test_O8_price_beyond_the_limits_is_refused_or_clamped_as_configured(server: ScriptedVenue) -> None:
+    server.answers["POST trade/order"] = item("51006", "Order price is not within the price limit")
+    given = order(order_type=OrderType.IOC, price=D(60_000), stop_loss=None, take_profit=None)
+    async with account(server) as venue:
+        with pytest.raises(Rejected, match="price limit") as caught:
+            await venue.submit(given)
+        assert caught.value.code == "51006"
+    server.answers["POST trade/order"] = PLACED
+    async with account(server, clamp_price=True) as venue:
+        await venue.submit(given)
+        await venue.submit(order())  # at market: there is no price to move
+    assert [body.get("pxAmendType") for _, body in server.sent("POST trade/order")] == [None, "1", None]
+
+
+async def test_trailing_stop_is_sent_by_its_distance(server: ScriptedVenue) -> None:
+    server.answers["POST trade/order-algo"] = {
+        "code": "0",
+        "msg": "",
+        "data": [{"sCode": "0", "algoId": "5"}],
+    }
+    request = ProtectionRequest(
+        client_id=stop_client_id(ENTRY, 1),
+        symbol=BTC,
+        position_side=PositionSide.LONG,
+        contracts=D(2),
+        trailing=Trailing(ratio=D("0.010"), activation=D(51_000)),
+    )
+    async with account(server) as venue:
+        placed = await venue.protect(request)
+        with pytest.raises(Rejected, match="trailing"):
+            await venue.amend_protection(placed, request)
+    assert server.sent("POST trade/order-algo")[0][1] == {
+        "instId": BTC,
+        "tdMode": "cross",
+        "side": "sell",
+        "posSide": "long",
+        "ordType": "move_order_stop",
+        "sz": "2",
+        "algoClOrdId": stop_client_id(ENTRY, 1),
+        "callbackRatio": "0.01",
+        "activePx": "51000",
+    }
+
+
+@pytest.mark.parametrize(("tag", "body"), [("", {"timeOut": "60"}), ("me", {"timeOut": "60", "tag": "me"})])
+async def test_dead_mans_switch_is_renewed_only_when_asked_for(
+    server: ScriptedVenue, tag: str, body: dict[str, str]
+) -> None:
+    server.answers["POST trade/cancel-all-after"] = ok({"triggerTime": "1700000060000"})
+    venue = OkxVenue(server.config(cancel_all_after=Duration(60), order_tag=tag), SystemClock())
+    async with running(venue.run()):
+        await until(lambda: bool(server.sent("POST trade/cancel-all-after")))
+    assert server.sent("POST trade/cancel-all-after") == [({}, body)]
+    quiet = OkxVenue(server.config(), SystemClock())
+    async with running(quiet.run()):
+        await until(lambda: all(link.up for link in quiet.stream.links.values()))
+    assert len(server.sent("POST trade/cancel-all-after")) == 1
 
 
 async def test_duplicate_client_id_means_that_the_first_request_got_through(server: ScriptedVenue) -> None:
@@ -468,6 +530,26 @@ async def test_S16_start_is_refused_quickly_with_the_remedy(server: ScriptedVenu
             async with asyncio.timeout(5):
                 await venue.check_account()
     assert len(server.sent("GET account/config")) == 1
+
+
+async def test_fee_tier_is_read_and_what_is_dearer_than_reckoned_is_told(server: ScriptedVenue) -> None:
+    group = {"groupId": "1", "maker": "-0.0002", "taker": "-0.0007"}
+    server.answers["GET account/config"] = ok({"acctLv": "2", "posMode": "long_short_mode", "perm": "trade"})
+    server.answers["GET account/trade-fee"] = ok({"level": "Lv1", "feeGroup": [group]})
+    with structlog.testing.capture_logs() as logs:
+        async with account(server) as venue:
+            await venue.check_account()
+    told = {entry["event"]: entry for entry in logs}
+    assert told["venue account checked"]["taker_fee"] == "0.0007"
+    assert told["venue account checked"]["order_tag"] == ""
+    assert "fees are higher than sizing reckons with" in told
+
+
+async def test_account_that_hides_its_fees_may_still_trade(server: ScriptedVenue) -> None:
+    server.answers["GET account/config"] = ok({"acctLv": "2", "posMode": "long_short_mode", "perm": "trade"})
+    server.answers["GET account/trade-fee"] = {"code": "51000", "msg": "no", "data": []}
+    async with account(server) as venue:
+        await venue.check_account()
 
 
 async def test_missing_key_is_named_without_asking_anybody(server: ScriptedVenue) -> None:

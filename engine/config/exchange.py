@@ -93,6 +93,8 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     position_mode: Literal["net", "long_short"] = "long_short"
     margin_mode: Literal["cross"] = "cross"  # isolated margin is not supported
     settle_currency: str = "USDT"
+    cancel_all_after: Duration = Duration(0)  # dead man's switch, 10 s to 2 min; 0: off (see okx/dead_man.py)
+    clamp_price: bool = False  # a price beyond the venue's limits: true moves it there, false: refused
     order_entry: Literal["websocket", "rest"] = "websocket"  # websocket: REST while the socket is not ready
     trigger_price: Literal["last", "mark", "index"] = "mark"  # what fires stops and targets
     book_channel: Literal["books5", "books", "bbo-tbt"] = "books5"
@@ -108,6 +110,9 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             raise ConfigError(f"order_tag {self.order_tag!r} may hold letters and digits only")
         if len(self.order_tag) > 16:  # noqa: PLR2004 - the venue's limit
             raise ConfigError(f"order_tag {self.order_tag!r} is longer than 16 characters")
+
+        if self.cancel_all_after and not 10 <= self.cancel_all_after <= 120:  # noqa: PLR2004 - the venue's bounds
+            raise ConfigError("cancel_all_after must be 0 (off) or from 10s to 2m")
 
     def __repr__(self) -> str:
         return f"OkxConfig({self.account_id!r}, {self.region}, {self.environment}, key={bool(self.api_key)})"

@@ -8,6 +8,8 @@ import msgspec
 
 from engine.core.errors import ConfigError
 
+USUAL_TAKER_FEE = Decimal("0.0005")  # of notional: OKX, regular user
+
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
     """One linear USDT-margined swap as the venue lists it.

@@ -61,7 +61,10 @@ class StreamStatus(msgspec.Struct, frozen=True):
 
 
 class Protection(msgspec.Struct, frozen=True, kw_only=True):
-    """A stop, or stop and target, resting at the venue for one entry. Ids as in stop_client_id."""
+    """A stop, or stop and target, resting at the venue for one entry. Ids as in stop_client_id.
+
+    `stop_loss` of a trailing one is where it stands now, None before its activation.
+    """
 
     client_id: str  # of the stop (or of the pair)
     venue_id: str
@@ -70,17 +73,30 @@ class Protection(msgspec.Struct, frozen=True, kw_only=True):
     contracts: Decimal
     stop_loss: Decimal | None
     take_profit: Decimal | None
+    trailing: bool = False
+
+
+class Trailing(msgspec.Struct, frozen=True, kw_only=True):
+    """A stop that follows the best price since it was placed, or since `activation` was reached.
+
+    It fires at `ratio` (0.01: 1 %) or at `distance` (quote currency) from that price: give one of them.
+    """
+
+    ratio: Decimal | None = None
+    distance: Decimal | None = None
+    activation: Decimal | None = None
 
 
 class ProtectionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """A standalone stop (and target) to place for a position that has none."""
+    """A standalone stop, target, both in one, or a trailing stop alone, for a position that has none."""
 
     client_id: str
     symbol: str
     position_side: PositionSide
     contracts: Decimal
-    stop_loss: Decimal | None
-    take_profit: Decimal | None
+    stop_loss: Decimal | None = None
+    take_profit: Decimal | None = None
+    trailing: Trailing | None = None
 
 
 class Amendment(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,7 +192,7 @@ class Venue(Protocol):
     async def amend_protection(self, protection: Protection, request: ProtectionRequest) -> None:
         """Change size and trigger prices of a resting protection in place: it is never away.
 
-        The request's client_id is ignored. Rejected when it has fired or is gone.
+        The request's client_id is ignored. Rejected when it has fired, is gone, or is a trailing one.
         """
         ...
 

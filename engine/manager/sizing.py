@@ -9,9 +9,9 @@ import msgspec
 
 from engine.config.manager import RiskConfig
 from engine.core.decisions import AccountView, Action
-from engine.core.instruments import Instrument
+from engine.core.instruments import USUAL_TAKER_FEE, Instrument
 
-FEE_RATE: Final = Decimal("0.0005")  # OKX regular user, taker; kept free for both sides of a trade
+FEE_RATE: Final = USUAL_TAKER_FEE  # kept free for both sides of a trade
 _BUFFER: Final = Decimal("0.99")  # the price moves between sizing and fill
 
 

@@ -7,6 +7,7 @@ The same records come from REST and from the private socket, so one decoder serv
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -217,6 +218,38 @@ def decode_settings(body: bytes) -> AccountSettings:
     if not rows:
         raise CodecError("account/config is empty", body)
     return rows[0]
+
+
+class FeeTier(msgspec.Struct, frozen=True):
+    """What trades cost, as fractions of notional; negative is charged (the venue's sign)."""
+
+    level: str
+    maker: Decimal
+    taker: Decimal
+
+
+class _Fees(msgspec.Struct):
+    level: str = ""
+    maker: str | None = None
+    taker: str | None = None
+    makerU: str | None = None
+    takerU: str | None = None
+    feeGroup: list[_Fees] = []
+
+
+_fees: Final = msgspec.json.Decoder(Rows[_Fees])
+
+
+def decode_fees(body: bytes) -> FeeTier:
+    """The dearest group of account/trade-fee for linear swaps. Raises CodecError."""
+    rows = read_rows(_fees, body)
+    if not rows:
+        raise CodecError("account/trade-fee is empty", body)
+    makers, takers = [], []
+    for group in rows[0].feeGroup or rows[:1]:
+        makers.append(required(group.makerU or group.maker, "maker"))
+        takers.append(required(group.takerU or group.taker, "taker"))
+    return FeeTier(rows[0].level, min(makers), min(takers))
 
 
 class _Leverage(msgspec.Struct):

@@ -68,6 +68,19 @@ _REMEDIES: Final[dict[str, str]] = {
     "60024": _PASSPHRASE,
     "60032": _REGION,
 }
+_CLOSES: Final[dict[str, str]] = {
+    "1009": "a request was longer than the venue takes",
+    "4001": "the login was refused",
+    "4002": "the venue did not understand a request",
+    "4003": "the key has more than 100 subscriptions: end other programs that use it",
+    "4004": "the venue heard and said nothing for 30 s",
+    "4005": "this program reads more slowly than the venue sends",
+    "4006": "the venue broke off",
+    "4007": "the key was changed or deleted: the next login tells which",
+    "4008": "too many channels are subscribed: watch fewer symbols or timeframes",
+    "4009": "too many channels on one connection: watch fewer symbols or timeframes",
+}
+_SERIOUS_CLOSES: Final = frozenset({"1009", "4001", "4002", "4003", "4007", "4008", "4009"})
 _DUPLICATES: Final = frozenset({"51011", "51016", "50071"})
 _GONE: Final = frozenset(
     {"51023", "51043", "51063", "51400", "51401", "51405", "51410", "51416", "51503", "51603"}
@@ -118,6 +131,16 @@ def is_duplicate(code: str) -> bool:
 def is_gone(code: str) -> bool:
     """The order, algo or position is not there any more, or never was."""
     return code in _GONE
+
+
+def closed_because(code: str) -> str:
+    """What a close code of a socket means; "" for one of the network's."""
+    return _CLOSES.get(code, "")
+
+
+def is_serious_close(code: str) -> bool:
+    """The next connection is likely to end the same way: someone must act, and haste makes it worse."""
+    return code in _SERIOUS_CLOSES
 
 
 def is_clock(code: str) -> bool:

@@ -16,7 +16,7 @@ import structlog
 
 from engine.clock import Clock
 from engine.core.errors import CodecError, Unavailable, VenueMisconfigured
-from engine.exchange.okx.errors import remedy
+from engine.exchange.okx.errors import closed_because, is_serious_close, remedy
 from engine.exchange.okx.frames import Arg, Event, OperationAck, classify, push_channel
 from engine.exchange.okx.session import (
     Action,
@@ -37,7 +37,9 @@ log = structlog.get_logger()
 _SEND_TIMEOUT_S: Final = 5.0
 _TICK_S: Final = 1.0
 _LOGIN_REFUSALS: Final = 3  # 60009 has also been seen in passing; in a row it is the key
-_LOGIN_FAILED: Final = "60009"
+_LOGIN_FAILED: Final = frozenset({"60009", "4001"})
+_SERIOUS_FAILURES: Final = 5  # as many failures as a serious close counts for, in the back-off
+_STEADY_S: Final = 30.0  # a connection that lived so long ends the series of failures
 
 
 class LinkPlan(msgspec.Struct, frozen=True):
@@ -79,6 +81,7 @@ class _Life:
     def __init__(self, link: Link) -> None:
         self._link = link
         self.ready = False
+        self.ready_s: float | None = None  # since when, once it was
         self.leaving = False
         self.end: Drop | None = None
         self.session: Session | None = None
@@ -147,7 +150,7 @@ class _Life:
                 case Refused():
                     handler.on_refused(name, action)
                 case Became():
-                    self.ready = True
+                    self.ready, self.ready_s = True, self._link.clock.real_s()
                 case Replace():
                     self.leaving = True
                     log.info("venue announced the end of a connection", link=name)
@@ -199,6 +202,7 @@ class Link:
         self._failures = 0
         self._login_refusals = 0
         self._lives: list[_Life] = []
+        self.ends: dict[str, int] = {}  # close code, or "" where there was none → connections that ended so
 
     async def run(self) -> None:
         """Connect and stay connected. Raises VenueMisconfigured when the venue refuses the key."""
@@ -247,10 +251,10 @@ class Link:
         ended = [life for life in self._lives if life.end is not None]
         self._lives = [life for life in self._lives if life.end is None]
         for life in ended:
-            self._judge(life.end or Drop(""))
+            self._judge(life)
         newest = self._lives[-1] if self._lives else None
         if newest is not None and newest.ready:
-            self._failures = self._login_refusals = 0
+            self._login_refusals = 0
             if not self.up:
                 self.up = True
                 self.handler.on_up(self.plan.name)
@@ -268,14 +272,22 @@ class Link:
                 await self.clock.sleep_real(self._backoff_s())
             self._start(tasks)
 
-    def _judge(self, end: Drop) -> None:
+    def _judge(self, life: _Life) -> None:
         """Log an end that nobody asked for; raise when trying again is useless."""
+        end = life.end or Drop("")
+        if life.ready_s is not None and self.clock.real_s() - life.ready_s >= _STEADY_S:
+            self._failures = 0
         if end.reason == "replaced":
             return
         self._failures += 1
-        tell = log.warning if self._failures == 1 else log.debug  # one line for an outage
-        tell("connection lost", link=self.plan.name, reason=end.reason, code=end.code)
-        if end.code == _LOGIN_FAILED:
+        self.ends[end.code] = self.ends.get(end.code, 0) + 1
+        serious = is_serious_close(end.code)
+        if serious:
+            self._failures = max(self._failures, _SERIOUS_FAILURES)
+        once = log.warning if self._failures == 1 else log.debug  # one line for an outage
+        tell, why = log.error if serious else once, closed_because(end.code)
+        tell("connection lost", link=self.plan.name, reason=end.reason, code=end.code, meaning=why)
+        if end.code in _LOGIN_FAILED:
             self._login_refusals += 1
         if end.fatal or self._login_refusals >= _LOGIN_REFUSALS:
             raise VenueMisconfigured(f"{end.reason}; {remedy(end.code)}".rstrip("; "), end.code)

@@ -276,6 +276,9 @@ def decode_verdicts(data: bytes) -> list[Ack]:
         raise CodecError(f"unexpected verdicts: {error}", data) from error
 
 
+TRAILING: Final = "move_order_stop"
+
+
 class AlgoRecord(msgspec.Struct, frozen=True):
     """One algo, from the pending list, trade/order-algo or channels orders-algo and algo-advance."""
 

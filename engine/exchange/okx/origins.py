@@ -14,7 +14,7 @@ import msgspec
 
 from engine.core.orders import Order, Purpose, client_order_id, stop_client_id
 from engine.exchange.okx.numbers import decimal
-from engine.exchange.okx.orders_wire import AlgoRecord, OrderRecord, Origin
+from engine.exchange.okx.orders_wire import TRAILING, AlgoRecord, OrderRecord, Origin
 
 T = TypeVar("T")
 _REMEMBERED: Final = 5_000
@@ -76,6 +76,8 @@ class Origins:
         known.stop_loss = decimal(record.slTriggerPx) or known.stop_loss
         known.take_profit = decimal(record.tpTriggerPx) or known.take_profit
         known.fired = _SIDES.get(record.actualSide or "", known.fired)
+        if record.ordType == TRAILING:  # it has no other side to tell
+            known.fired = Purpose.STOP
         self._algos.put(client_id, known)
 
     def of(self, record: OrderRecord) -> Origin:

@@ -16,7 +16,7 @@ from engine.exchange.okx.account_wire import position_side
 from engine.exchange.okx.errors import is_gone
 from engine.exchange.okx.history import History
 from engine.exchange.okx.numbers import decimal
-from engine.exchange.okx.orders_wire import AlgoRecord
+from engine.exchange.okx.orders_wire import TRAILING, AlgoRecord
 from engine.exchange.okx.origins import Origins
 from engine.exchange.okx.requests_wire import TradeTerms, algo_body, amend_algo_body, cancel_algo_body
 from engine.exchange.okx.rest import RestClient, understood
@@ -50,6 +50,7 @@ class Protections:
             contracts=decimal(record.sz) or ZERO,
             stop_loss=decimal(record.slTriggerPx) or decimal(record.moveTriggerPx),
             take_profit=decimal(record.tpTriggerPx),
+            trailing=record.ordType == TRAILING,
         )
 
     async def place(self, request: ProtectionRequest, *, reduce_only: bool) -> Protection:
@@ -69,6 +70,7 @@ class Protections:
             contracts=request.contracts,
             stop_loss=request.stop_loss,
             take_profit=request.take_profit,
+            trailing=request.trailing is not None,
         )
 
     async def _send(self, request: ProtectionRequest, *, reduce_only: bool) -> str:
@@ -76,6 +78,8 @@ class Protections:
         return (await self._rest.trade("trade/order-algo", body, symbol=request.symbol)).algoId
 
     async def amend(self, protection: Protection, request: ProtectionRequest) -> None:
+        if protection.trailing or request.trailing is not None:
+            raise Rejected("a trailing stop cannot be changed: cancel it and place another")
         body = amend_algo_body(protection, request)
         await self._rest.trade("trade/amend-algos", body, symbol=protection.symbol)
 

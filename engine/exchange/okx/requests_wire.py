@@ -31,6 +31,7 @@ class TradeTerms(msgspec.Struct, frozen=True):
     margin_mode: str
     trigger_price: str  # last, mark or index
     tag: str = ""
+    clamp: bool = False  # a price beyond the limits becomes the limit (pxAmendType 1), else it is refused
 
 
 class AttachedBody(msgspec.Struct, omit_defaults=True):
@@ -52,6 +53,7 @@ class OrderBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     sz: str
     clOrdId: str
     px: str = ""
+    pxAmendType: str = ""
     posSide: str = ""
     reduceOnly: bool = False
     tag: str = ""
@@ -72,6 +74,7 @@ def order_body(order: Order, terms: TradeTerms, *, reduce_only: bool) -> OrderBo
         px=plain(intent.price)
         if intent.price is not None and intent.order_type is not OrderType.MARKET
         else "",
+        pxAmendType="1" if terms.clamp and intent.price is not None else "",
         posSide="" if net else intent.position_side.value,
         reduceOnly=net and reduce_only,
         tag=terms.tag,
@@ -116,9 +119,10 @@ class AmendBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reqId: str = ""
     newSz: str = ""
     newPx: str = ""
+    pxAmendType: str = ""
 
 
-def amend_body(order: Order, change: Amendment) -> AmendBody:
+def amend_body(order: Order, change: Amendment, terms: TradeTerms) -> AmendBody:
     """Body of trade/amend-order. A refused amendment leaves the order as it is (cxlOnFail is not sent)."""
     known = order.venue_order_id
     return AmendBody(
@@ -128,6 +132,7 @@ def amend_body(order: Order, change: Amendment) -> AmendBody:
         reqId=change.request_id,
         newSz="" if change.contracts is None else plain(change.contracts),
         newPx="" if change.price is None else plain(change.price),
+        pxAmendType="1" if terms.clamp and change.price is not None else "",
     )
 
 
@@ -155,20 +160,27 @@ class AlgoBody(msgspec.Struct, omit_defaults=True):
     tpTriggerPx: str = ""
     tpTriggerPxType: str = ""
     tpOrdPx: str = ""
+    callbackRatio: str = ""
+    callbackSpread: str = ""
+    activePx: str = ""
 
 
 def algo_body(request: ProtectionRequest, terms: TradeTerms, *, reduce_only: bool) -> bytes:
-    """Body of trade/order-algo: `oco` for a stop with a target, else `conditional`.
+    """Body of trade/order-algo: `oco` for a stop with a target, `move_order_stop` for a trailing one.
 
     Sized by contracts, never by closeFraction: other traders may hold the rest of the position.
     """
-    both = request.stop_loss is not None and request.take_profit is not None
+    kind = "conditional"
+    if request.trailing is not None:
+        kind = "move_order_stop"
+    elif request.stop_loss is not None and request.take_profit is not None:
+        kind = "oco"
     net = terms.position_mode is PositionMode.NET
     body = AlgoBody(
         instId=request.symbol,
         tdMode=terms.margin_mode,
         side=request.position_side.exit_side.value,
-        ordType="oco" if both else "conditional",
+        ordType=kind,
         sz=plain(request.contracts),
         algoClOrdId=request.client_id,
         posSide="" if net else request.position_side.value,
@@ -181,6 +193,10 @@ def algo_body(request: ProtectionRequest, terms: TradeTerms, *, reduce_only: boo
     if request.take_profit is not None:
         body.tpTriggerPx, body.tpOrdPx = plain(request.take_profit), _AT_MARKET
         body.tpTriggerPxType = terms.trigger_price
+    if (trailing := request.trailing) is not None:
+        body.callbackRatio = "" if trailing.ratio is None else plain(trailing.ratio)
+        body.callbackSpread = "" if trailing.distance is None else plain(trailing.distance)
+        body.activePx = "" if trailing.activation is None else plain(trailing.activation)
     return msgspec.json.encode(body)
 
 

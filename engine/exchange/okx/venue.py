@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from decimal import Decimal
 from typing import Final
@@ -15,6 +16,7 @@ from engine.core.instruments import Instrument
 from engine.core.ledger import VenueFunding
 from engine.core.orders import ZERO, ExecutionReport, Order, OrderState, Purpose
 from engine.exchange.okx import account_check, account_wire, orders_wire, reference_wire
+from engine.exchange.okx.dead_man import DeadMansSwitch
 from engine.exchange.okx.errors import is_duplicate
 from engine.exchange.okx.history import History
 from engine.exchange.okx.links import Network
@@ -58,7 +60,11 @@ class OkxVenue:
         self.position_mode = PositionMode(config.position_mode)
         self._config, self._clock = config, clock
         self._terms = TradeTerms(
-            self.position_mode, config.margin_mode, config.trigger_price, config.order_tag
+            self.position_mode,
+            config.margin_mode,
+            config.trigger_price,
+            config.order_tag,
+            config.clamp_price,
         )
         self._origins = Origins()
         self._codes: dict[str, int] = {}  # symbol → how the socket names it
@@ -68,6 +74,8 @@ class OkxVenue:
         self._history = History(self.rest)
         self._protections = Protections(self.rest, self._history, self._origins, self._terms)
         self.stream = PrivateStream(config, self.rest, clock, self._origins, network or Network.of(config))
+        term_s = config.cancel_all_after
+        self._switch = DeadMansSwitch(self.rest, clock, term_s, config.order_tag) if term_s else None
         self._entry = OrderEntry(
             self.rest, self.stream.operations, self._codes, socket=config.order_entry == "websocket"
         )
@@ -75,7 +83,10 @@ class OkxVenue:
     async def run(self) -> None:
         """Keep the account's sockets open until cancelled. Raises VenueMisconfigured."""
         try:
-            await self.stream.run()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.stream.run(), name="account sockets")
+                if self._switch is not None:
+                    tasks.create_task(self._switch.run(), name="dead man's switch")
         finally:
             await self.close()
 
@@ -196,7 +207,9 @@ class OkxVenue:
 
     async def amend_many(self, changes: Sequence[tuple[Order, Amendment]]) -> tuple[VenueError | None, ...]:
         return _errors(
-            await self._entry.send(AMEND, [amend_body(order, change) for order, change in changes])
+            await self._entry.send(
+                AMEND, [amend_body(order, change, self._terms) for order, change in changes]
+            )
         )
 
     async def query(self, order: Order) -> ExecutionReport | None:
