@@ -56,6 +56,15 @@ async def database(servers: ServerAddresses, template: str) -> AsyncIterator[str
 
 
 @pytest.fixture
+async def second_database(servers: ServerAddresses, template: str) -> AsyncIterator[str]:
+    """Another one like `database`, for a test of two."""
+    name = f"test_{uuid4().hex}"
+    await _create(servers, name, template)
+    yield _in_database(servers.postgres_dsn, name)
+    await _drop(servers, name)
+
+
+@pytest.fixture
 async def empty_database(servers: ServerAddresses) -> AsyncIterator[str]:
     """Address of a database of this test alone, as its owner, with nothing in it."""
     name = f"test_{uuid4().hex}"

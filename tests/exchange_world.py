@@ -11,16 +11,18 @@ from decimal import Decimal
 from typing import Any
 
 import aiohttp
+import asyncpg
 
 from engine.clock import SystemClock
 from engine.config.exchange import OkxConfig
 from engine.core.books import Books
+from engine.core.errors import OutcomeUnknown
 from engine.core.instruments import Instrument
 from engine.core.market import Side
-from engine.core.orders import Order, OrderIntent, OrderType, PositionSide, Purpose
+from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, PositionSide, Purpose
 from engine.exchange.context import ExchangeContext
 from engine.exchange.okx.venue import OkxVenue
-from engine.exchange.ports import PositionMode
+from engine.exchange.ports import PositionMode, Protection, VenueEvent
 from engine.exchange.service import ExchangeRules, ExchangeService
 from engine.exchange.thresholds import Thresholds
 from engine.jobs import Jobs
@@ -253,7 +255,7 @@ async def life(sim: Simulator, dsn: str, **options: Any) -> AsyncIterator[Life]:
             capital=options.get("capital", dict.fromkeys(traders, D(20_000))),
             leverage={BTC: D(10), ETH: D(10)},
             rules=ExchangeRules(
-                limit_timeout_s=60.0,
+                limit_timeout_s=options.get("limit_timeout_s", 60.0),
                 audit_every_s=options.get("audit_every_s", 3600.0),
                 infer_missing_fills=options.get("infer", True),
                 thresholds=options.get("thresholds", HASTY),
@@ -275,3 +277,115 @@ async def until(condition: Callable[[], bool], deadline_s: float = 10.0) -> None
     async with asyncio.timeout(deadline_s):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def by_hand(
+    sim: Simulator,
+    side: Side,
+    contracts: str,
+    position_side: PositionSide = PositionSide.LONG,
+    mode: str = "long_short",
+    **more: Any,
+) -> Order:
+    """Trade on the account as a person does in the venue's app: with no id that edgewise knows."""
+    purpose = Purpose.ENTRY if side is position_side.entry_side else Purpose.EXIT
+    given: dict[str, Any] = {"order_type": OrderType.MARKET, "symbol": BTC}
+    intent = OrderIntent(
+        intent_id="by hand",
+        cycle_id="",
+        trader_id="",
+        account_id="sim",
+        side=side,
+        position_side=position_side,
+        purpose=purpose,
+        contracts=D(contracts),
+        ts_created=CLOCK.now_ns(),
+        **(given | more),
+    )
+    order = Order(client_order_id=f"byhand{CLOCK.now_ns()}", intent=intent)
+    venue = venue_of(sim, mode)
+    async with aclosing_venue(venue):
+        await venue.submit(order)
+    return order
+
+
+class Wrapped:
+    """A venue with some of its methods changed by a subclass."""
+
+    def __init__(self, venue: OkxVenue) -> None:
+        self.venue = venue
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.venue, name)
+
+
+class Forgetful(Wrapped):
+    """Shows no execution and no order that is not ours, by any way, until it `remembers`."""
+
+    remembers = False
+
+    async def events(self) -> AsyncIterator[VenueEvent]:
+        async for event in self.venue.events():
+            if self._shown(event):
+                yield event
+
+    async def executions_since(self, ts_ns: int) -> tuple[ExecutionReport, ...]:
+        return tuple(filter(self._shown, await self.venue.executions_since(ts_ns)))
+
+    async def open_orders(self) -> tuple[ExecutionReport, ...]:
+        return tuple(filter(self._shown, await self.venue.open_orders()))
+
+    def _shown(self, event: VenueEvent) -> bool:
+        return self.remembers or not isinstance(event, ExecutionReport) or bool(event.client_order_id)
+
+
+class Deaf(Wrapped):
+    """Sends orders and never hears the answer."""
+
+    async def submit(self, order: Order) -> ExecutionReport:
+        await self.venue.submit(order)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+class Mute(Wrapped):
+    """Believes to have sent what never left."""
+
+    async def submit(self, order: Order) -> ExecutionReport:
+        raise OutcomeUnknown(f"no answer for {order.client_order_id}")
+
+
+async def rows(dsn: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything that the journal says of orders and money."""
+    tables = (
+        *("order_intents", "trader_orders", "order_events", "trader_fills", "funding_payments"),
+        *("cash_flows", "closed_trades", "risk_events"),
+    )
+    connection = await asyncpg.connect(dsn)
+    try:
+        found = {name: await connection.fetch(f"select * from {name}") for name in tables}  # noqa: S608 - ours
+        return {name: [tuple(row) for row in table] for name, table in found.items()}
+    finally:
+        await connection.close()
+
+
+async def alarms(dsn: str) -> list[str]:
+    """Kinds of the risk events in the journal, oldest first."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return [row["kind"] for row in await connection.fetch("select kind from risk_events order by seq")]
+    finally:
+        await connection.close()
+
+
+async def stops(now: Life) -> list[Protection]:
+    """What rests at the venue to protect positions."""
+    return list(await now.venue.protections())
+
+
+async def until_stops(now: Life, *contracts: str) -> None:
+    """Wait until stops of exactly these sizes rest."""
+    wanted = sorted(map(D, contracts))
+    async with asyncio.timeout(10):
+        while sorted(stop.contracts for stop in await stops(now)) != wanted:
+            await asyncio.sleep(0.05)

@@ -7,7 +7,7 @@ import structlog
 
 from engine.core.books import RESERVE, Comparison, VenueHolding
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
-from engine.core.orders import ZERO, OrderState
+from engine.core.orders import UNATTRIBUTED, ZERO, OrderState
 from engine.exchange.context import ExchangeContext
 from engine.exchange.inference import explaining_fill
 from engine.exchange.orders import OrderDesk
@@ -93,9 +93,11 @@ class Auditor:
         return self._check(comparison, positions, balance), comparison
 
     def _moving(self) -> bool:
-        """A market order is under way; a limit order that rests does not disturb."""
+        """An order of ours is under way; one that rests does not disturb, whoever made it."""
         return any(
-            order.state is OrderState.PENDING_NEW or order.claimed > order.filled or not order.intent.price
+            order.state is OrderState.PENDING_NEW
+            or order.claimed > order.filled
+            or (order.intent.price is None and order.intent.trader_id != UNATTRIBUTED)
             for order in self._desk.open.values()
         )
 

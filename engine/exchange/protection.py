@@ -14,6 +14,7 @@ from engine.core.orders import OrderIntent, OrderType, Purpose, entry_of, stop_c
 from engine.exchange.context import ExchangeContext
 from engine.exchange.orders import OrderDesk
 from engine.exchange.ports import Protection, ProtectionRequest
+from engine.exchange.recovery import Recovery
 
 log = structlog.get_logger()
 
@@ -25,9 +26,10 @@ _ATTEMPTS: Final = 5  # an id may have been used by an earlier life, so a refusa
 class Guard:
     """Compares positions with the stops that rest at the venue, and mends what differs."""
 
-    def __init__(self, context: ExchangeContext, desk: OrderDesk) -> None:
+    def __init__(self, context: ExchangeContext, desk: OrderDesk, recovery: Recovery) -> None:
         self._context = context
         self._desk = desk
+        self._recovery = recovery
         self.unprotected = 0  # positions without a stop at the last look
 
     async def run(self) -> None:
@@ -67,21 +69,28 @@ class Guard:
     async def release(self, intent: OrderIntent) -> bool:
         """Cancel the stops of a position that is about to be closed. False: one has fired, do not close.
 
-        A venue that does not answer blocks no close: what is left behind is an orphan, cancelled later.
+        A stop that should rest and does not may have fired unseen: then its order is looked for first. A
+        venue that does not answer blocks no close: what is left behind is an orphan, cancelled later.
         """
-        account = self._context.books.account(intent.trader_id)
-        held = account.positions.get((intent.symbol, intent.position_side))
+        held = self._held(intent)
         if held is None:
             return False
-        if held.contracts > intent.contracts:
-            return True  # a part stays: its stop is resized after the fill
         try:
             protections = await self._context.venue.protections()
             mine = [p for p in protections if entry_of(p.client_id) == held.entry_client_order_id]
+            if not mine and held.intent is not None and held.intent.stop_loss is not None:
+                await self._recovery.look_back()
+                return self._held(intent) is not None
+            if held.contracts > intent.contracts:
+                return True  # a part stays: its stop is resized after the fill
             return await self._cancel(mine)
         except (Rejected, Unavailable, OutcomeUnknown) as error:
             log.warning("stops not cancelled before a close", trader=intent.trader_id, error=str(error))
             return True
+
+    def _held(self, intent: OrderIntent) -> Held | None:
+        account = self._context.books.account(intent.trader_id)
+        return account.positions.get((intent.symbol, intent.position_side))
 
     def _positions(self) -> list[tuple[str, Held]]:
         """Every position whose entry named a stop."""

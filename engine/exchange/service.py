@@ -59,7 +59,7 @@ class ExchangeService:
         self.desk = OrderDesk(context)
         self.recovery = Recovery(context, self.desk, rules.thresholds)
         self.watch = Watch(context, self.desk, self.recovery, rules.thresholds)
-        self.guard = Guard(context, self.desk)
+        self.guard = Guard(context, self.desk, self.recovery)
         self.auditor = Auditor(
             context, self.desk, self.recovery, rules.thresholds, infer=rules.infer_missing_fills
         )
