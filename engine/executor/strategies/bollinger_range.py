@@ -33,7 +33,7 @@ class BollingerRange(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("adx_most must not be above adx_exit")
 
     def actions(self, wakeup: Wakeup) -> tuple[Action, ...]:
-        return decide_each(wakeup, self._exit_reason, self._idea, self.sizing)
+        return decide_each(wakeup, self.exit_reason, self.idea, self.sizing)
 
     def _place(self, snapshot: MarketSnapshot) -> tuple[float, float, float] | None:
         """Place of the price, ADX and ATR; None while one is unknown."""
@@ -47,7 +47,8 @@ class BollingerRange(msgspec.Struct, frozen=True, kw_only=True):
         lower, upper, adx, atr = values
         return (price - lower) / (upper - lower), adx, atr
 
-    def _exit_reason(self, snapshot: MarketSnapshot, side: PositionSide) -> str:
+    def exit_reason(self, snapshot: MarketSnapshot, side: PositionSide) -> str:
+        """Why a position on `side` should be left now; "" when it should not."""
         found = self._place(snapshot)
         if found is None:
             return ""
@@ -58,7 +59,8 @@ class BollingerRange(msgspec.Struct, frozen=True, kw_only=True):
             return f"the range broke against the {side}: ADX {found[1]:.0f}"
         return ""
 
-    def _idea(self, snapshot: MarketSnapshot) -> Idea | None:
+    def idea(self, snapshot: MarketSnapshot) -> Idea | None:
+        """What to enter in this market now, if anything."""
         found, price = self._place(snapshot), tradable(snapshot)
         if found is None or price is None or found[1] > self.adx_most:
             return None

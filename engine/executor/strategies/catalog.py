@@ -14,13 +14,17 @@ from engine.core.errors import ConfigError
 from engine.executor.strategies.bollinger_range import BollingerRange
 from engine.executor.strategies.buy_and_hold import BuyAndHold
 from engine.executor.strategies.ema_trend import EmaTrend
-from engine.executor.strategies.rule import Sizing, StrategyDecider
+from engine.executor.strategies.funding_rate_arbitrage import FundingRateArbitrage
+from engine.executor.strategies.portfolio import Portfolio
+from engine.executor.strategies.rule import StrategyDecider
 
 Param = Decimal | str | bool
-_RULES: Final[dict[str, type[EmaTrend | BollingerRange | BuyAndHold]]] = {
+_RULES: Final[dict[str, type[EmaTrend | BollingerRange | FundingRateArbitrage | BuyAndHold | Portfolio]]] = {
     "ema_trend": EmaTrend,
     "bollinger_range": BollingerRange,
+    "funding_rate_arbitrage": FundingRateArbitrage,
     "buy_and_hold": BuyAndHold,
+    "portfolio": Portfolio,
 }
 NAMES: Final = tuple(_RULES)
 
@@ -28,26 +32,30 @@ NAMES: Final = tuple(_RULES)
 def make_strategy(name: str, params: Mapping[str, Param], clock: Clock) -> StrategyDecider:
     """The decider `name`. Raises ConfigError for an unknown name or parameter, or a value that cannot be.
 
-    Parameters are the fields of the strategy and, beside them, those of its Sizing.
+    Parameters are the fields of the strategy and, beside them, those of its parts (Sizing, RegimeDetector).
     """
     rule_type = _RULES.get(name)
     if rule_type is None:
         raise ConfigError(f"no strategy {name!r}{nearest(name, _RULES)}")
-    own = {field.name: field.default for field in msgspec.structs.fields(rule_type)}
-    inner = own.pop("sizing", None)
-    sizing_names = Sizing.__struct_fields__ if isinstance(inner, Sizing) else ()
-    if unknown := [key for key in params if key not in own and key not in sizing_names]:
-        hint = nearest(unknown[0], (*own, *sizing_names))
-        raise ConfigError(f"strategy {name}: no parameter {unknown[0]!r}{hint}")
+    defaults = {field.name: field.default for field in msgspec.structs.fields(rule_type)}
+    parts = {key: part for key, part in defaults.items() if isinstance(part, msgspec.Struct)}
+    own = [key for key in defaults if key not in parts]
+    known = (*own, *(key for part in parts.values() for key in part.__struct_fields__))
+    if unknown := [key for key in params if key not in known]:
+        raise ConfigError(f"strategy {name}: no parameter {unknown[0]!r}{nearest(unknown[0], known)}")
     values: dict[str, object] = {key: value for key, value in params.items() if key in own}
     try:
-        if isinstance(inner, Sizing):
-            sized = {key: value for key, value in params.items() if key in sizing_names}
-            values["sizing"] = msgspec.convert(msgspec.structs.asdict(inner) | sized, Sizing)
+        values |= {key: _part(part, params) for key, part in parts.items()}
         rule = msgspec.convert(_plain(values), rule_type, from_attributes=True)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"strategy {name}: {error}") from error
     return StrategyDecider(name, rule, clock)
+
+
+def _part(default: msgspec.Struct, params: Mapping[str, Param]) -> msgspec.Struct:
+    """A part of a strategy with the parameters that are its own."""
+    given = {key: value for key, value in params.items() if key in default.__struct_fields__}
+    return msgspec.convert(_plain(msgspec.structs.asdict(default) | given), type(default))
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, object]:

@@ -33,7 +33,7 @@ class EmaTrend(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("expected fast below slow and enter_gap below most_gap, all above 0")
 
     def actions(self, wakeup: Wakeup) -> tuple[Action, ...]:
-        return decide_each(wakeup, self._exit_reason, self._idea, self.sizing)
+        return decide_each(wakeup, self.exit_reason, self.idea, self.sizing)
 
     def _gap(self, snapshot: MarketSnapshot) -> tuple[float, float, float] | None:
         """Gap, ATR and RSI; None while one is unknown."""
@@ -47,13 +47,15 @@ class EmaTrend(msgspec.Struct, frozen=True, kw_only=True):
         fast, slow, atr, rsi = values
         return (fast - slow) / atr, atr, rsi
 
-    def _exit_reason(self, snapshot: MarketSnapshot, side: PositionSide) -> str:
+    def exit_reason(self, snapshot: MarketSnapshot, side: PositionSide) -> str:
+        """Why a position on `side` should be left now; "" when it should not."""
         found = self._gap(snapshot)
         if found is None or found[0] * side.sign > -self.exit_gap:
             return ""
         return f"the averages turned against the {side}: gap {found[0]:.2f} ATR on {self.timeframe}"
 
-    def _idea(self, snapshot: MarketSnapshot) -> Idea | None:
+    def idea(self, snapshot: MarketSnapshot) -> Idea | None:
+        """What to enter in this market now, if anything."""
         found, price = self._gap(snapshot), tradable(snapshot)
         if found is None or price is None:
             return None
