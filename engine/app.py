@@ -32,7 +32,9 @@ from engine.jobs import Jobs
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import migrate
 from engine.log import configure
+from engine.market.news import NewsBoard
 from engine.market.service import MarketService
+from engine.market.sources import Sources
 from engine.meters import Reported
 from engine.metrics import Health, Metrics, serve_metrics, watch_loop
 from engine.parts import Surroundings, build_parts
@@ -117,13 +119,21 @@ async def serve(settings: Settings, clock: Clock) -> None:
         stack.push_async_callback(llm.aclose)
         jobs = await stack.enter_async_context(Jobs())
         around = Surroundings(
-            venue=venue, feed=feed, journal=journal, bus=bus, clock=clock, jobs=jobs, model=llm
+            venue=venue,
+            feed=feed,
+            journal=journal,
+            bus=bus,
+            clock=clock,
+            jobs=jobs,
+            model=llm,
+            news=NewsBoard(settings.market.news, settings.market.symbols),
         )
         mode = PositionMode(okx.position_mode)
         book = InstrumentBook(listed)
         parts = await build_parts(settings, book, mode, around)
         feed.on_listed = _Listing(book, venue, parts.market, journal, clock, jobs).take
-        await Engine(Reported(settings, clock, bus, feed, venue, parts), journal, bus).run()
+        sources = Sources(settings.market, around.news, parts.market.pipeline.refer, clock)
+        await Engine(Reported(settings, clock, bus, feed, venue, parts), journal, bus, sources).run()
 
 
 async def _listed(venue: OkxVenue, clock: Clock) -> tuple[Instrument, ...]:
@@ -164,9 +174,9 @@ class _Listing:
 class Engine:
     """The parts of one account beside each other, with the faces that an operator sees."""
 
-    def __init__(self, of: Reported, journal: PostgresJournal, bus: RedisBus) -> None:
+    def __init__(self, of: Reported, journal: PostgresJournal, bus: RedisBus, sources: Sources) -> None:
         self._settings, self._clock, self._parts = of.settings, of.clock, of.parts
-        self._journal, self._bus = journal, bus
+        self._journal, self._bus, self._sources = journal, bus, sources
         self.metrics = Metrics()
         self._reporter = Reporter(of, self.metrics)
         bus.on_dead = self._on_dead
@@ -188,6 +198,7 @@ class Engine:
                 ("manager", self._parts.manager.run()),
                 ("executor", self._parts.executor.run()),
                 ("memory", self._parts.write_back.run()),
+                ("sources", self._sources.run()),
                 ("report", self._reporter.run()),
                 ("account lock", self._hold_lock()),
             ):

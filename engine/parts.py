@@ -5,7 +5,7 @@ What differs between them is only what is given here: venue, feed, journal, bus 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from engine.assembly import (
@@ -32,6 +32,7 @@ from engine.journal.ports import Journal, KeepState
 from engine.manager.accounts import TraderAccounts
 from engine.manager.scheduler import Scheduler
 from engine.manager.service import ManagerContext, ManagerService, MarketView
+from engine.market.news import NewsBoard
 from engine.market.service import MarketService
 from engine.retry import patiently
 
@@ -40,7 +41,10 @@ _AUDIT_EVERY_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the parts of one account work with. `model` answers prompts, `jobs` carries slow work."""
+    """What the parts of one account work with. `model` answers prompts, `jobs` carries slow work.
+
+    `news` are headlines for the traders; empty unless somebody fills it.
+    """
 
     venue: Venue
     feed: MarketFeed
@@ -49,6 +53,7 @@ class Surroundings:
     clock: Clock
     jobs: Jobs
     model: ModelClient
+    news: NewsBoard = field(default_factory=NewsBoard)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +102,7 @@ async def build_parts(
             infer_missing_fills=settings.provider.infer_missing_fills,
         ),
     )
-    view = MarketView({}, instruments.by_symbol)
+    view = MarketView({}, instruments.by_symbol, around.news)
     scheduler = build_scheduler(settings, traders, now)
     context = ManagerContext(
         settings.manager, books, accounts, view, exchange, scheduler, bus, journal, clock

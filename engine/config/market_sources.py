@@ -16,14 +16,13 @@ class ReferenceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """Where a second opinion on the price comes from.
 
     `index`: the venue's index, made of other venues' prices. `http`: `url` with {base}, {quote} and {symbol}
-    filled in, asked for each symbol every `every`; `field` is the path to the price in its JSON, as in
-    `data.0.last`.
+    filled in, asked for each symbol; `field` is the path to the price in its JSON, as in `data.0.last`.
     """
 
     source: Literal["index", "http"] = "index"
     url: str = ""
     field: str = "price"
-    every: Duration = Duration(5)
+    every: Duration = Duration(5)  # real time
     timeout: Duration = Duration(5)  # real time
 
     def __post_init__(self) -> None:
@@ -55,12 +54,12 @@ def _keywords() -> dict[str, tuple[str, ...]]:
 
 
 class NewsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Headlines for the traders; off while there is no source. Times are engine time unless marked."""
+    """Headlines for the traders; off while there is no source."""
 
     sources: tuple[NewsSource, ...] = ()
-    every: Duration = Duration(300)
+    every: Duration = Duration(300)  # real time
     timeout: Duration = Duration(10)  # real time
-    max_age: Duration = Duration(86_400)  # older headlines are forgotten
+    max_age: Duration = Duration(86_400)  # engine time; older headlines are forgotten
     max_items: Annotated[int, Meta(ge=1, le=5000)] = 500  # of all sources; the oldest go
     per_wakeup: Annotated[int, Meta(ge=1, le=50)] = 10
     keywords: dict[str, tuple[str, ...]] = msgspec.field(default_factory=_keywords)

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -39,6 +39,7 @@ from engine.manager.scheduler import Due, Scheduler
 from engine.manager.sizing import Room
 from engine.manager.traders import Trader
 from engine.manager.translate import ExchangeView, Translator
+from engine.market.news import NewsBoard
 from engine.retry import patiently
 
 log = structlog.get_logger()
@@ -49,10 +50,11 @@ _LONGEST_WAIT_S: Final = 60.0
 
 @dataclass(slots=True)
 class MarketView:
-    """Newest snapshot by symbol, and the venue's instruments."""
+    """Newest snapshot by symbol, the venue's instruments, and headlines."""
 
     snapshots: dict[str, MarketSnapshot]
     instruments: Mapping[str, Instrument]
+    news: NewsBoard = field(default_factory=NewsBoard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,16 +173,18 @@ class ManagerService:
         """Journal a wakeup with all that its trader may see."""
         context, trader = self._context, self.traders[due.trader_id]
         snapshots = context.market.snapshots
+        now = context.clock.now_ns()
         wakeup = Wakeup(
             cycle_id=due.cycle_id,
             trader_id=due.trader_id,
-            ts=context.clock.now_ns(),
+            ts=now,
             mode=due.mode,
             reasons=due.reasons,
             account=context.accounts.view(due.trader_id),
             market=tuple(snapshots[symbol] for symbol in trader.symbols if symbol in snapshots),
             deadline_ns=due.deadline_ns,
             notes=due.notes,
+            news=context.market.news.newest(trader.symbols, now),
         )
         await patiently(lambda: context.journal.record_wakeup(wakeup))
         kinds = {reason.kind for reason in due.reasons}

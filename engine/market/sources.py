@@ -1,0 +1,199 @@
+"""Sources beside the venue's feed: headlines, and reference prices of another venue.
+
+Each source has a task of its own and real time limits; one that is down, slow or talks nonsense is noted
+once, asked less often, and holds up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import calendar
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from io import BytesIO
+from math import isfinite
+from typing import Any, Final
+
+import aiohttp
+import msgspec
+import structlog
+
+from engine.clock import Clock
+from engine.config.market import MarketConfig
+from engine.config.market_sources import NewsConfig, NewsSource, ReferenceConfig
+from engine.core.errors import CodecError, ConfigError
+from engine.core.instruments import coin
+from engine.core.times import NS_PER_S
+from engine.market.news import Found, NewsBoard
+
+log = structlog.get_logger()
+
+_MOST_BYTES: Final = 2_000_000
+_MOST_ENTRIES: Final = 200
+_SLOWEST: Final = 8  # a source that fails is asked this many times less often at most
+_HEADERS: Final = {"User-Agent": "edgewise (+feed reader)"}
+_UNCHANGED: Final = 304
+_OK: Final = 200
+
+
+class Sources:
+    """All that a configuration names. Raises ConfigError when the parser of feeds is not installed."""
+
+    name = "sources"
+
+    def __init__(
+        self,
+        config: MarketConfig,
+        board: NewsBoard,
+        refer: Callable[[str, float, int], None],
+        clock: Clock,
+    ) -> None:
+        parse = feed_parser() if config.news.sources else None
+        self._clock = clock
+        self._readers: list[NewsReader | ReferenceReader] = []
+        if parse is not None:
+            self._readers += [
+                NewsReader(source, config.news, board, parse, clock) for source in config.news.sources
+            ]
+        if config.reference.source == "http":
+            self._readers += [
+                ReferenceReader(symbol, config.reference, refer, clock) for symbol in config.symbols
+            ]
+
+    async def run(self) -> None:
+        """Ask every source again and again until cancelled; returns at once when there is none."""
+        if not self._readers:
+            return
+        async with aiohttp.ClientSession(headers=_HEADERS) as session, asyncio.TaskGroup() as tasks:
+            for reader in self._readers:
+                tasks.create_task(_follow(reader, session, self._clock), name=reader.name)
+
+
+class NewsReader:
+    """Reads one feed into the board."""
+
+    def __init__(
+        self, source: NewsSource, config: NewsConfig, board: NewsBoard, parse: Parse, clock: Clock
+    ) -> None:
+        self.name = f"news {source.name}"
+        self.every_s: float = config.every
+        self.timeout_s: float = config.timeout
+        self._source, self._board, self._parse, self._clock = source, board, parse, clock
+        self._validators: dict[str, str] = {}  # what the server needs to say that nothing changed
+
+    async def read(self, session: aiohttp.ClientSession) -> None:
+        """One visit. Raises aiohttp.ClientError, TimeoutError or CodecError."""
+        async with session.get(self._source.url, headers=self._validators) as response:
+            if response.status == _UNCHANGED:
+                return
+            body = await _body(response)
+            etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
+        found = await asyncio.to_thread(self._parse, body)
+        self._validators = {"If-None-Match": etag} if etag else {}
+        if modified:
+            self._validators["If-Modified-Since"] = modified
+        new = self._board.add(self._source, found, self._clock.now_ns())
+        log.debug("news read", source=self._source.name, entries=len(found), new=new)
+
+
+class ReferenceReader:
+    """Asks another venue for the price of one symbol."""
+
+    def __init__(
+        self, symbol: str, config: ReferenceConfig, refer: Callable[[str, float, int], None], clock: Clock
+    ) -> None:
+        self.name = f"reference {symbol}"
+        self.every_s: float = config.every
+        self.timeout_s: float = config.timeout
+        quote = symbol.split("-")[1] if "-" in symbol else ""
+        filled = config.url.replace("{base}", coin(symbol)).replace("{quote}", quote)
+        self._url = filled.replace("{symbol}", symbol)
+        self._path = config.field.split(".")
+        self._symbol, self._refer, self._clock = symbol, refer, clock
+
+    async def read(self, session: aiohttp.ClientSession) -> None:
+        """One visit. Raises aiohttp.ClientError, TimeoutError or CodecError."""
+        async with session.get(self._url) as response:
+            body = await _body(response)
+        self._refer(self._symbol, price_in(body, self._path), self._clock.now_ns())
+
+
+async def _follow(reader: NewsReader | ReferenceReader, session: aiohttp.ClientSession, clock: Clock) -> None:
+    failures = 0
+    while True:
+        try:
+            async with asyncio.timeout(reader.timeout_s):
+                await reader.read(session)
+        except (aiohttp.ClientError, TimeoutError, CodecError) as error:
+            if not failures:
+                log.warning("source is away", source=reader.name, error=str(error) or type(error).__name__)
+            failures += 1
+        else:
+            if failures:
+                log.info("source is back", source=reader.name, failures=failures)
+            failures = 0
+        await clock.sleep_real(reader.every_s * min(_SLOWEST, 2**failures))
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes:
+    """What the server says, if it is well and not endless. Raises CodecError."""
+    if response.status != _OK:
+        raise CodecError(f"status {response.status}", b"")
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(65_536):
+        body += chunk
+        if len(body) > _MOST_BYTES:
+            raise CodecError(f"more than {_MOST_BYTES} bytes", b"")
+    return bytes(body)
+
+
+def price_in(body: bytes, path: Sequence[str]) -> float:
+    """The price at a path such as data, 0, last. Raises CodecError when none is there."""
+    try:
+        value: Any = msgspec.json.decode(body)
+        for key in path:
+            value = value[int(key)] if isinstance(value, list) else value[key]
+        price = float(value)
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise CodecError(f"no price at {'.'.join(path)}", body) from error
+    if not (isfinite(price) and price > 0):
+        raise CodecError(f"{price} is no price", body)
+    return price
+
+
+Parse = Callable[[bytes], list[Found]]
+
+
+def feed_parser() -> Parse:
+    """From the bytes of an RSS or Atom feed to its entries. Raises ConfigError that names the extra."""
+    try:
+        feedparser = import_module("feedparser")
+    except ImportError as error:
+        raise ConfigError("news.sources need feedparser: pip install 'edgewise[news]'") from error
+
+    def parse(body: bytes) -> list[Found]:
+        feed = feedparser.parse(BytesIO(body))  # a stream: bytes alone could name a file
+        if feed.bozo and not feed.entries:
+            raise CodecError(f"no feed: {feed.bozo_exception}", body[:200])
+        return [_found(entry) for entry in feed.entries[:_MOST_ENTRIES]]
+
+    return parse
+
+
+def _found(entry: Any) -> Found:
+    moment = entry.get("published_parsed") or entry.get("updated_parsed")
+    return Found(
+        title=str(entry.get("title", "")),
+        url=str(entry.get("link", "")),
+        entry_id=str(entry.get("id", "")),
+        ts_published=None if moment is None else calendar.timegm(moment) * NS_PER_S,
+        sentiment=_number(entry.get("sentiment")),
+    )
+
+
+def _number(text: object) -> float | None:
+    """Some feeds carry a `sentiment` of -1 to 1 with each entry."""
+    try:
+        return float(str(text))
+    except ValueError:
+        return None
