@@ -15,7 +15,7 @@ from engine.core.orders import (
 )
 from engine.exchange.matching import records
 from engine.exchange.matching.records import Bill, OrdState, VenueAlgo, VenueOrder
-from engine.exchange.matching.types import PosSide
+from engine.exchange.matching.types import AlgoType, PosSide
 from engine.exchange.ports import Protection, VenueBalance, VenuePosition
 
 _STATES: Final = {
@@ -118,4 +118,5 @@ def protection(algo: VenueAlgo) -> Protection:
         contracts=request.size or ZERO,
         stop_loss=request.sl_trigger or algo.move_trigger,
         take_profit=request.tp_trigger,
+        trailing=request.algo_type is AlgoType.MOVE_ORDER_STOP,
     )

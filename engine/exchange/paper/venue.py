@@ -39,6 +39,7 @@ from engine.exchange.ports import (
     Protection,
     ProtectionRequest,
     StreamStatus,
+    Trailing,
     VenueBalance,
     VenueEvent,
     VenuePosition,
@@ -190,6 +191,8 @@ class PaperVenue:
         return reports.protection(algo)
 
     async def amend_protection(self, protection: Protection, request: ProtectionRequest) -> None:
+        if protection.trailing or request.trailing is not None:
+            raise Rejected("a trailing stop cannot be changed: cancel it and place another")
         change = AlgoAmend(
             symbol=protection.symbol,
             algo_id=protection.venue_id,
@@ -240,11 +243,15 @@ class PaperVenue:
         return held * -intent.side.sign >= intent.contracts
 
     def _algo_request(self, request: ProtectionRequest) -> AlgoRequest:
-        both = request.stop_loss is not None and request.take_profit is not None
+        kind, trailing = AlgoType.CONDITIONAL, request.trailing or Trailing()
+        if request.trailing is not None:
+            kind = AlgoType.MOVE_ORDER_STOP
+        elif request.stop_loss is not None and request.take_profit is not None:
+            kind = AlgoType.OCO
         return AlgoRequest(
             symbol=request.symbol,
             side=request.position_side.exit_side,
-            algo_type=AlgoType.OCO if both else AlgoType.CONDITIONAL,
+            algo_type=kind,
             size=request.contracts,
             pos_side=self._pos_side(request.position_side.value),
             client_id=request.client_id,
@@ -252,6 +259,9 @@ class PaperVenue:
             tp_trigger_type=self._trigger,
             sl_trigger=request.stop_loss,
             sl_trigger_type=self._trigger,
+            callback_ratio=trailing.ratio,
+            callback_spread=trailing.distance,
+            active_price=trailing.activation,
         )
 
     def _pos_side(self, side: str) -> PosSide:
