@@ -34,7 +34,6 @@ from engine.exchange.okx import account_wire, frames, market_wire, numbers, orde
 FIXTURES = Path(__file__).parent / "fixtures" / "okx"
 PUBLIC = (FIXTURES / "public.jsonl").read_bytes().splitlines()
 PRIVATE = (FIXTURES / "private.jsonl").read_bytes().splitlines()
-SHARED = Path(__file__).parents[2] / "shared" / "okx_payloads"
 MS = 1_000_000
 RECV = 1_700_000_090_000 * MS
 BTC = "BTC-USDT-SWAP"
@@ -287,6 +286,9 @@ def decoders() -> list[Callable[[bytes], object]]:
         account_wire.decode_funding_signs,
         account_wire.decode_settings,
         account_wire.decode_leverage,
+        account_wire.decode_fees,
+        lambda raw: market_wire.decode_top(raw, BTC),
+        orders_wire.decode_verdicts,
     ]
 
 
@@ -324,73 +326,3 @@ def test_mutated_frames_raise_nothing_else(frame: bytes, data: st.DataObject) ->
 def test_deep_nesting_is_a_codec_error() -> None:
     harmless(b'{"data":' + b"[" * 100_000)
     harmless(b'{"x":' * 50_000)
-
-
-# -- everything that was ever seen
-
-_PUSHES: dict[str, Callable[[bytes], object]] = {
-    "push-orders": lambda raw: [
-        orders_wire.report(r, OURS, RECV, pushed=True) for r in orders_wire.decode_orders(raw)
-    ],
-    "push-orders-algo": orders_wire.decode_algos,
-    "push-algo-advance": orders_wire.decode_algos,
-    "push-positions": account_wire.decode_positions,
-    "push-account": lambda raw: account_wire.decode_balance(raw, "USDT"),
-    "push-instruments": reference_wire.decode_instruments,
-    "push-books-snapshot": market_wire.decode_books,
-    "push-books-update": market_wire.decode_books,
-    "get-public-instruments": reference_wire.decode_instruments,
-    "get-account-instruments": reference_wire.decode_instruments,
-    "get-public-time": reference_wire.decode_time,
-    "get-market-candles": lambda raw: market_wire.decode_candles(raw, BTC, "1m"),
-    "get-market-history-candles": lambda raw: market_wire.decode_candles(raw, BTC, "1m"),
-    "get-account-balance": lambda raw: account_wire.decode_balance(raw, "USDT"),
-    "get-account-config": account_wire.decode_settings,
-    "get-account-leverage-info": account_wire.decode_leverage,
-    "get-account-positions": account_wire.decode_positions,
-    "get-account-bills": account_wire.decode_funding_bills,
-    "get-account-bills-archive": account_wire.decode_funding_bills,
-    "get-public-funding-rate-history": account_wire.decode_funding_signs,
-    "get-trade-fills": orders_wire.decode_fills,
-    "get-trade-fills-history": orders_wire.decode_fills,
-    "get-trade-order": orders_wire.decode_orders,
-    "get-trade-orders-pending": orders_wire.decode_orders,
-    "get-trade-orders-history": orders_wire.decode_orders,
-    "get-trade-order-algo": orders_wire.decode_algos,
-    "get-trade-orders-algo-pending": orders_wire.decode_algos,
-    "get-trade-orders-algo-history": orders_wire.decode_algos,
-    "post-trade-order": orders_wire.decode_acks,
-    "post-trade-batch-orders": orders_wire.decode_acks,
-    "post-trade-cancel-order": orders_wire.decode_acks,
-    "post-trade-amend-order": orders_wire.decode_acks,
-    "post-trade-order-algo": orders_wire.decode_acks,
-    "post-trade-cancel-algos": orders_wire.decode_acks,
-    "post-trade-amend-algos": orders_wire.decode_acks,
-}
-_MARKET = ("trades", "tickers", "mark-price", "index-tickers", "funding-rate", "open-interest", "books5")
-
-
-def _payloads() -> list[Path]:
-    return sorted(SHARED.glob("*/*.json")) if SHARED.is_dir() else []
-
-
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the collected payloads are not in the repository")
-def test_every_collected_payload_decodes() -> None:
-    decoded = 0
-    for path in _payloads():
-        raw, kind = path.read_bytes(), path.name.split("__")[0]
-        if kind.startswith(("push", "event", "ack")):
-            frames.classify(raw)
-            decoded += 1
-        decode = _PUSHES.get(kind)
-        whole = isinstance(message := json.loads(raw), dict) and "data" in message  # some are single rows
-        if decode is not None and whole:
-            decode(raw)
-            decoded += 1
-        channel = kind.removeprefix("push-")
-        if channel in {*_MARKET, "bbo-tbt"}:
-            assert market_wire.decode(channel, raw, RECV), path
-        elif channel == "candle":
-            name = json.loads(raw)["arg"]["channel"]
-            assert market_wire.decode(name, raw, RECV), path
-    assert decoded > 100

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import structlog
 
@@ -24,7 +25,7 @@ from engine.core.market import (
 from engine.exchange.okx.buffer import EventBuffer
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.freshness import Freshness
-from tests.fixtures.okx.scripted import ScriptedVenue, ok, running, scripted, until
+from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, ok, running, scripted, until
 
 PUBLIC = (Path(__file__).parent / "fixtures" / "okx" / "public.jsonl").read_text().splitlines()
 BTC = "BTC-USDT-SWAP"
@@ -87,7 +88,7 @@ async def test_every_channel_becomes_events_and_says_that_it_lives(venue: Script
     assert reader.states("candle1H") == [LIVE]
 
 
-async def test_silent_channel_is_stale_and_lives_again(venue: ScriptedVenue) -> None:  # D5
+async def test_D5_silent_channel_is_stale_and_lives_again(venue: ScriptedVenue) -> None:
     config = venue.config(stale_after={"mark-price": Duration(0.5)})
     reader = Reader(OkxMarketFeed(config, [BTC], [], SystemClock()))
     async with running(reader.run()):
@@ -117,6 +118,20 @@ async def test_lost_connection_is_opened_and_subscribed_again(venue: ScriptedVen
         await until(lambda: reader.feed.connections["public"] == 2 and reader.feed.connected["public"])
         await venue.push("public", PUBLIC[2])
         await until(lambda: bool(reader.of(MarkPrice)))
+
+
+async def test_D4_open_but_silent_socket_is_left_for_another(venue: ScriptedVenue) -> None:
+    deaf = msgspec.structs.replace(QUICK, silence=Duration(0.2), pong=Duration(0.2))
+    venue.answers_pings = False
+    config = venue.config(timeouts=deaf, stale_after={"mark-price": Duration(1)})
+    reader = Reader(OkxMarketFeed(config, [BTC], [], SystemClock()))
+    async with running(reader.run()):
+        await until(lambda: reader.feed.connected["public"])
+        await venue.push("public", PUBLIC[2])
+        await until(lambda: reader.feed.connections["public"] >= 2, 10)
+        await until(lambda: STALE in reader.states("mark-price"), 10)  # entries are refused from here on
+        assert reader.feed.ages_s()[BTC, "mark-price"] >= 1
+    assert ("public", "ping") in venue.heard
 
 
 @pytest.mark.parametrize(

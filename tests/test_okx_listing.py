@@ -74,9 +74,16 @@ def follow(feed: OkxMarketFeed, book: InstrumentBook) -> None:
 
 
 @pytest.mark.parametrize(
+    ("lot", "size"), [("1", "1061"), ("0.1", "1061.9"), ("0.01", "1061.98"), ("100", "1000"), ("2000", "0")]
+)
+def test_O2_size_is_rounded_toward_less_risk(lot: str, size: str) -> None:
+    assert instrument(BTC, lot_size=D(lot)).floor_size(D("1061.98")) == D(size)
+
+
+@pytest.mark.parametrize(
     ("changes", "size"),
     [
-        ({"lotSz": "1", "minSz": "1"}, "1061"),  # O2: rounded toward less risk
+        ({"lotSz": "1", "minSz": "1"}, "1061"),
         ({"lotSz": "0.1"}, "1061.9"),
         ({"ctVal": "0.1"}, "106.19"),
     ],

@@ -313,7 +313,7 @@ async def test_F8_batches_place_amend_and_cancel_each_by_its_own_code() -> None:
         assert await here.venue.open_orders() == ()
 
 
-async def test_socket_cut_after_the_order_arrived_is_found_by_asking() -> None:  # F1 over the socket
+async def test_F1_socket_cut_after_the_order_arrived_is_found_by_asking() -> None:
     async with world() as here:
         await here.venue.instruments()
         given = here.order(order_type=OrderType.LIMIT, price=D(40_000))

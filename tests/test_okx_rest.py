@@ -105,7 +105,7 @@ def test_S16_configuration_errors_name_the_setting(code: str, words: str) -> Non
     assert words in str(venue_error(code, "no", Kind.READ))
 
 
-async def test_signature_uses_the_venues_clock(venue: ScriptedVenue, rest: RestClient) -> None:  # S17
+async def test_S17_signature_uses_the_venues_clock(venue: ScriptedVenue, rest: RestClient) -> None:
     venue.answers["GET account/config"] = ok({})
     await rest.get("account/config")
     stamp = venue.headers[-1]["OK-ACCESS-TIMESTAMP"]
@@ -125,14 +125,14 @@ async def test_refused_time_is_measured_anew_and_sent_once_more(
     assert len(venue.sent("GET public/time")) == 2
 
 
-async def test_persisting_time_refusal_does_not_loop(venue: ScriptedVenue, rest: RestClient) -> None:  # S17
+async def test_S17_persisting_time_refusal_does_not_loop(venue: ScriptedVenue, rest: RestClient) -> None:
     venue.answers["POST trade/order"] = {"code": "50102", "msg": "expired", "data": []}
     with pytest.raises(VenueMisconfigured, match="clock"):
         await rest.trade("trade/order", ORDER, symbol="BTC-USDT-SWAP")
     assert len(venue.sent("POST trade/order")) == 2
 
 
-async def test_item_code_is_the_verdict(venue: ScriptedVenue, rest: RestClient) -> None:  # F8
+async def test_F8_item_code_is_the_verdict(venue: ScriptedVenue, rest: RestClient) -> None:
     venue.answers["POST trade/order"] = item("51008", "Insufficient margin")
     with pytest.raises(Rejected) as refused:
         await rest.trade("trade/order", ORDER, symbol="BTC-USDT-SWAP")
@@ -170,7 +170,7 @@ async def test_gateway_page_instead_of_an_answer(
         await rest.trade("trade/order", ORDER, symbol="BTC-USDT-SWAP")
 
 
-async def test_timeout_after_sending_is_unknown_and_not_repeated(venue: ScriptedVenue) -> None:  # F1
+async def test_F1_timeout_after_sending_is_unknown_and_not_repeated(venue: ScriptedVenue) -> None:
     async def late(*_: object) -> web.Response:
         await asyncio.sleep(2)
         return web.json_response(item("0", ordId="1"))

@@ -52,7 +52,7 @@ def ready(*args: Arg) -> Session:
     return session
 
 
-def test_nothing_is_subscribed_before_the_login_is_acknowledged() -> None:  # D8
+def test_D8_nothing_is_subscribed_before_the_login_is_acknowledged() -> None:
     session = Session((ORDERS,), RULES, login=b'{"op":"login"}')
     assert session.opened(0.0) == [Send(b'{"op":"login"}')]
     actions = session.received(event(event="login", code="0", msg="", connId="c"), 0.1)
@@ -107,7 +107,7 @@ def test_refused_login_ends_the_connection(code: str, fatal: bool) -> None:
         ({"code": "64003", "msg": "channel:books fee tier too low"}, BOOKS),
     ],
 )
-def test_refused_channel_is_told_and_the_others_go_on(error: dict[str, str], refused: Arg) -> None:  # D6
+def test_D6_refused_channel_is_told_and_the_others_go_on(error: dict[str, str], refused: Arg) -> None:
     session = Session((TRADES, BOOKS), RULES)
     session.opened(0.0)
     session.received(ack(TRADES), 0.1)
@@ -115,7 +115,7 @@ def test_refused_channel_is_told_and_the_others_go_on(error: dict[str, str], ref
     assert actions == [Refused(refused, error["code"], error["msg"]), Became(Phase.READY)]
 
 
-def test_error_that_names_no_channel_is_found_by_asking_one_by_one() -> None:  # D6
+def test_D6_error_that_names_no_channel_is_found_by_asking_one_by_one() -> None:
     session = Session((TRADES, BOOKS), RULES)
     session.opened(0.0)
     actions = session.received(event(event="error", id="s1", code="60012", msg="Invalid request"), 0.1)
@@ -150,7 +150,7 @@ def test_connection_count_is_no_error() -> None:
     assert ready(ORDERS).received(frame, 1.0) == []
 
 
-def test_silence_is_pinged_and_a_missing_answer_ends_it() -> None:  # D4
+def test_D4_silence_is_pinged_and_a_missing_answer_ends_it() -> None:
     session = ready(TRADES)
     assert session.tick(19.9) == []
     assert session.tick(20.0) == [Send(b"ping")]
@@ -158,7 +158,7 @@ def test_silence_is_pinged_and_a_missing_answer_ends_it() -> None:  # D4
     assert session.tick(30.1) == [Drop("no answer to a ping")]
 
 
-def test_quiet_market_with_pongs_lives_for_ever() -> None:  # D12
+def test_D12_quiet_market_with_pongs_lives_for_ever() -> None:
     session, now = ready(TRADES), 0.0
     for _ in range(200):
         now += 20.2
@@ -167,7 +167,7 @@ def test_quiet_market_with_pongs_lives_for_ever() -> None:  # D12
         assert session.tick(now + 11.0) == []
 
 
-def test_upgrade_notice_asks_for_a_replacement_not_for_an_end() -> None:  # D7
+def test_D7_upgrade_notice_asks_for_a_replacement_not_for_an_end() -> None:
     session = ready(TRADES)
     assert session.received(event(event="notice", code="64008", msg="upgrade", connId="c"), 1.0) == [
         Replace()

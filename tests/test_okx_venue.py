@@ -13,6 +13,8 @@ import msgspec
 import pytest
 import structlog
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.clock import SystemClock
 from engine.config.values import Duration
@@ -27,6 +29,7 @@ from engine.core.orders import (
     PositionSide,
     Purpose,
     client_order_id,
+    entry_of,
     stop_client_id,
 )
 from engine.exchange.okx.account_check import problems_of
@@ -145,6 +148,19 @@ async def test_order_is_sent_as_the_position_mode_wants_it(
     assert report.ts_event == 1_700_000_000_900 * MS
 
 
+@given(st.text(max_size=80))
+def test_O3_client_id_is_the_venues_alphabet_and_the_same_for_the_same_intent(intent_id: str) -> None:
+    """The prefix is part of it, and its stops fit as well: at most 32 letters and digits."""
+    entry = client_order_id(intent_id)
+    for name in (entry, stop_client_id(entry), stop_client_id(entry, 99)):
+        assert len(name) <= 32
+        assert name.isascii()
+        assert name.isalnum()
+    assert entry == client_order_id(intent_id)
+    assert entry != client_order_id(f"{intent_id}.")
+    assert entry_of(stop_client_id(entry, 3)) == entry
+
+
 async def test_tag_is_sent_only_when_configured(server: ScriptedVenue) -> None:
     server.answers["POST trade/order"] = PLACED
     async with account(server, order_tag="mytag") as venue:
@@ -242,7 +258,7 @@ RECORD = {
 GONE = {"code": "51603", "msg": "Order does not exist", "data": []}
 
 
-async def test_query_finds_an_order_by_client_id(server: ScriptedVenue) -> None:  # F1
+async def test_F1_query_finds_an_order_by_client_id(server: ScriptedVenue) -> None:
     server.answers["GET trade/order"] = ok(RECORD)
     async with account(server) as venue:
         report = await venue.query(order())
@@ -251,7 +267,7 @@ async def test_query_finds_an_order_by_client_id(server: ScriptedVenue) -> None:
     assert server.sent("GET trade/order")[0][0] == {"instId": BTC, "clOrdId": ENTRY}
 
 
-async def test_query_searches_the_history_before_it_says_never(server: ScriptedVenue) -> None:  # F2
+async def test_F2_query_searches_the_history_before_it_says_never(server: ScriptedVenue) -> None:
     server.answers |= {"GET trade/order": GONE, "GET trade/orders-history": [ok(RECORD), ok()]}
     async with account(server) as venue:
         found = await venue.query(order())
@@ -610,7 +626,7 @@ async def test_D8_lost_stream_is_told_and_comes_back_logged_in(server: ScriptedV
     assert sum('"login"' in text for _, text in server.heard) == 4
 
 
-async def test_refused_account_channel_leaves_the_stream_broken(server: ScriptedVenue) -> None:  # D6
+async def test_D6_refused_account_channel_leaves_the_stream_broken(server: ScriptedVenue) -> None:
     server.refuse["positions"] = "60018"
     venue = OkxVenue(server.config(), SystemClock())
     reader = Reader(venue)
