@@ -3,6 +3,7 @@
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(shell command -v $(p) 2>/dev/null)))
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := .venv-bench
 ARGS ?=
 WORKERS ?= 2
 
@@ -35,11 +36,11 @@ format: $(VENV)/.installed-dev ## rewrite the source in the house style
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format
 
-bench: $(VENV)/.installed-dev ## measure the hot paths
-	@$(BIN)/python -m bench $(ARGS)
+bench: $(BENCH)/.installed ## the hot paths beside their limits and peers: make bench ARGS="--json decode feeds"
+	@$(BENCH)/bin/python -m bench $(ARGS)
 
 clean: ## remove what was built; accounts and history in .edgewise stay
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --no-annotate: the origins of a constraint would be paths of this machine.
@@ -53,6 +54,8 @@ lock: $(VENV)/.installed-dev ## resolve the dependencies anew (the only target t
 	$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) $(DEV_EXTRAS) --group build -o requirements-dev.lock
 	$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) $(RUN_EXTRAS) --group build \
 		-c requirements-dev.lock -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml $(LOCK_OPTIONS) $(DEV_EXTRAS) --extra bench --group build \
+		-c requirements-dev.lock -o requirements-bench.lock
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "edgewise needs Python 3.11 or newer on the PATH" >&2; exit 1; }
@@ -70,4 +73,14 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing the tools for tests and lint"
 	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The peers of the bench pull in much that edgewise has no use for, so they have an environment of their own.
+$(BENCH)/.installed: requirements-bench.lock pyproject.toml | $(BIN)/python
+	@echo "Installing edgewise and the libraries it is measured against into $(BENCH)"
+	@$(BIN)/python -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile \
+		--require-hashes -r requirements-bench.lock
+	@$(BENCH)/bin/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile \
+		--no-deps --no-build-isolation --editable .
 	@touch $@

@@ -14,14 +14,15 @@ import msgspec
 import structlog
 from rich.console import Console
 
-from bench import indicators, machines, market, storage
-from bench.measure import Row, Unequal
+from bench import indicators, machines, market, storage, wire
+from bench.measure import Row, Run, Unequal
 from bench.table import report, show
 
-Section = Callable[[list[str]], list[Row]]  # is given the list of notes, to add to
+Section = Callable[[Run], list[Row]]
 SECTIONS: Final[dict[str, Section]] = {
-    "decode": market.decoding,
-    "book": market.books,
+    "decode": wire.decoding,
+    "book": wire.books,
+    "feeds": wire.feeds,
     "pipeline": market.pipeline,
     "indicators": indicators.closed_candles,
     "scheduler": machines.scheduler,
@@ -36,6 +37,7 @@ def main() -> int:
         "sections", nargs="*", metavar="SECTION", help=f"all, or some of {', '.join(SECTIONS)}"
     )
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
+    parser.add_argument("--quick", action="store_true", help="small sizes: does every path work?")
     options = parser.parse_args()
     if unknown := [name for name in options.sections if name not in SECTIONS]:
         parser.error(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
@@ -46,15 +48,15 @@ def main() -> int:
     load, began = os.getloadavg()[0], monotonic()
     progress = Console(stderr=True)
     rows: list[Row] = []
-    notes: list[str] = []
+    run = Run(quick=options.quick)
     for name in options.sections or SECTIONS:
         with progress.status(f"measuring {name}"):
             try:
-                rows += SECTIONS[name](notes)
+                rows += SECTIONS[name](run)
             except Unequal as error:
                 progress.print(f"{name}: not equal, so not measured: {error}")
                 return 1
-    made = report(rows, notes, load, monotonic() - began)
+    made = report(rows, run.notes, load, monotonic() - began)
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(made), indent=2).decode())
     else:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from time import perf_counter_ns
 from typing import Final
 
-from bench.measure import Row, Title, of_items, of_rounds, same, timed
+from bench.measure import Row, Run, Title, of_items, of_rounds, same, timed
 from engine.config.scheduler import RhythmConfig
 from engine.config.values import Duration
 from engine.core.instruments import Instrument
@@ -20,9 +20,7 @@ from engine.exchange.matching.records import FillMade
 from engine.exchange.matching.types import AccountSpec, OrderRequest, OrdType
 from engine.manager.scheduler import Scheduler
 
-_TRADERS: Final = 100_000
 _CYCLE_S: Final = 500
-_APART_NS: Final = _CYCLE_S * NS_PER_S // _TRADERS  # so the traders are spread over the whole cycle
 _START: Final = 1_790_000_000 * NS_PER_S
 _ORDERS: Final = 2000
 _SYMBOL: Final = "BTC-USDT-SWAP"
@@ -31,28 +29,38 @@ _ACCOUNT: Final = "bench"
 Fires = list[tuple[int, int]]  # (second, trader)
 
 
-def scheduler(notes: list[str]) -> list[Row]:
+def scheduler(run: Run) -> list[Row]:
     """Whole cycles of 100,000 traders, polled once a second of engine time: each fires and answers."""
-    names = {f"trader{number}": number for number in range(_TRADERS)}
+    traders = run.of(100_000, 1000)
+    names = {f"trader{number}": number for number in range(traders)}
     made = _scheduler(names)
-    heap = [(_START + number * _APART_NS, number) for number in range(_TRADERS)]
+    heap = [(_START + number * _apart_ns(traders), number) for number in range(traders)]
     pairs = []
     for cycle in range(3):  # the first is the start of all, and warms up
         fires, wanted = Fires(), Fires()
         path = timed(lambda: _fire(made, names, cycle, fires))  # noqa: B023 - called at once
         reference = timed(lambda: _pop(heap, cycle, wanted))  # noqa: B023
         same("who fired when", fires, wanted)
-        same("how many fired", len(fires), _TRADERS)
+        same("how many fired", len(fires), traders)
         if cycle:
             pairs.append((path, reference))
     title = Title(
-        "Scheduler, 100,000 traders", "poll and answer, a fire", "bare heapq loop", "who fires when"
+        f"Scheduler, {traders:,} traders",
+        "poll and answer, a fire",
+        "bare heapq loop",
+        "who fires when",
+        aim=0.5,
     )
-    row = of_rounds(title, pairs, _TRADERS)
-    notes.append(
+    row = of_rounds(title, pairs, traders)
+    run.notes.append(
         f"scheduler: {1e6 / row.path_us:,.0f} fires a second, {1e6 / row.reference_us:,.0f} of a heap"
     )
     return [row]
+
+
+def _apart_ns(traders: int) -> int:
+    """So that the traders are spread over the whole cycle."""
+    return _CYCLE_S * NS_PER_S // traders
 
 
 def _scheduler(names: dict[str, int]) -> Scheduler:
@@ -60,7 +68,7 @@ def _scheduler(names: dict[str, int]) -> Scheduler:
     rhythm = RhythmConfig(long_cycle=cycle, short_cycle=cycle, cooldown=Duration(1), jitter=Duration(0))
     made = Scheduler()
     for name, number in names.items():
-        made.add(name, rhythm, (f"SYMBOL{number % 20}",), _START + number * _APART_NS)
+        made.add(name, rhythm, (f"SYMBOL{number % 20}",), _START + number * _apart_ns(len(names)))
     return made
 
 
@@ -87,14 +95,15 @@ def _pop(heap: list[tuple[int, int]], cycle: int, fires: Fires) -> None:
             heapq.heapreplace(heap, (now + _CYCLE_S * NS_PER_S, number))
 
 
-def matching(notes: list[str]) -> list[Row]:
+def matching(run: Run) -> list[Row]:
     """A market order over three levels, buy and sell in turns, each on a fresh book."""
     core = _venue()
     bids, asks = _levels()
     size, steps = Decimal(25), list[int]()
     bare_steps, bare = list[int](), Book()
     gc.collect()
-    for number in range(_ORDERS):
+    orders = run.of(_ORDERS, 100)
+    for number in range(orders):
         ts = _START + number * NS_PER_MS
         side = Side.SELL if number % 2 else Side.BUY
         core.on_book(_SYMBOL, bids, asks, ts)
@@ -108,7 +117,7 @@ def matching(notes: list[str]) -> list[Row]:
         bare_steps.append(perf_counter_ns() - began)
         fills = [(event.fill.price, event.fill.size) for event in events if isinstance(event, FillMade)]
         same("fills of a market order", fills, taken)
-    _check_money(core)
+    _check_money(core, orders)
     title = Title(
         "Venue core", "market order, 3 fills", "walk of the book alone", "every fill, cash after all"
     )
@@ -138,12 +147,12 @@ def _venue() -> MatchingCore:
     return core
 
 
-def _check_money(core: MatchingCore) -> None:
+def _check_money(core: MatchingCore, orders: int) -> None:
     """Bought at the asks, sold at the bids, less 0.05 % of each notional: the cash, to the digit."""
     sizes = (Decimal(10), Decimal(10), Decimal(5))
     ticks = (Decimal("0.1"), Decimal("0.2"), Decimal("0.3"))
     spread = sum((2 * tick * size for tick, size in zip(ticks, sizes, strict=True)), Decimal(0))
     notional = 2 * 60_000 * sum(sizes)
-    lost = (spread + notional * Decimal("0.0005")) * Decimal("0.01") * (_ORDERS // 2)
+    lost = (spread + notional * Decimal("0.0005")) * Decimal("0.01") * (orders // 2)
     same("cash after all orders", core.balance(_ACCOUNT).cash, Decimal(10_000_000) - lost)
     same("open positions", core.positions(_ACCOUNT), ())

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from statistics import median
-from time import perf_counter_ns
+from time import process_time_ns
 from typing import Final
 
 import msgspec
@@ -18,31 +19,57 @@ class Unequal(Exception):
     """The measured path does not give what its reference gives: its speed means nothing."""
 
 
+class Kind(StrEnum):
+    """What a path is held against: the least that the work can cost, or another library that does it."""
+
+    LIMIT = "limit"
+    PEER = "peer"
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the table. `speed` is reference time / time of the path: 1 is as fast, 0.5 half as fast.
 
     `*_us` are microseconds an item: the median of the rounds, or of the items where `p99_us` is given.
-    `equal` says what was compared; a row exists only if it was equal.
+    `equal` says what was compared; a row exists only if it was equal. `aim` is for `speed`, or for the same
+    ratio of the p99 where `aim_at_p99`; `met` is None without an aim.
     """
 
     section: str
     path: str
     reference: str
+    kind: Kind
     path_us: float
     reference_us: float
     speed: float
     equal: str
+    aim: float | None = None
+    aim_at_p99: bool = False
+    met: bool | None = None
     p99_us: float | None = None
     reference_p99_us: float | None = None
 
 
+class Run(msgspec.Struct):
+    """One run of the bench: `quick` only shows that every path works, its numbers mean little."""
+
+    quick: bool = False
+    notes: list[str] = []
+
+    def of(self, full: int, quick: int) -> int:
+        """A size, by the kind of run."""
+        return quick if self.quick else full
+
+
 class Title(msgspec.Struct, frozen=True):
-    """The words of a row."""
+    """The words of a row, and what is aimed at."""
 
     section: str
     path: str
     reference: str
     equal: str
+    kind: Kind = Kind.LIMIT
+    aim: float | None = None
+    aim_at_p99: bool = False
 
 
 def same(what: str, found: object, wanted: object) -> None:
@@ -52,11 +79,14 @@ def same(what: str, found: object, wanted: object) -> None:
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Microseconds of one call. The collector of garbage stays on, as in the engine."""
+    """Microseconds of this process in one call that waits for nothing; what others do does not count.
+
+    The collector of garbage stays on, as in the engine.
+    """
     gc.collect()
-    began = perf_counter_ns()
+    began = process_time_ns()
     work()
-    return (perf_counter_ns() - began) / _NS_PER_US
+    return (process_time_ns() - began) / _NS_PER_US
 
 
 def paired(
@@ -81,30 +111,34 @@ def paired(
 
 def of_rounds(title: Title, pairs: Sequence[tuple[float, float]], items: int) -> Row:
     """A row of (path, reference) times in microseconds, each of `items` items."""
-    return Row(
-        section=title.section,
-        path=title.path,
-        reference=title.reference,
-        equal=title.equal,
-        path_us=median(pair[0] for pair in pairs) / items,
-        reference_us=median(pair[1] for pair in pairs) / items,
-        speed=median(pair[1] / pair[0] for pair in pairs),
-    )
+    path_us = median(pair[0] for pair in pairs) / items
+    reference_us = median(pair[1] for pair in pairs) / items
+    return _row(title, path_us, reference_us, median(pair[1] / pair[0] for pair in pairs))
 
 
 def of_items(title: Title, path_ns: Sequence[int], reference_ns: Sequence[int]) -> Row:
     """A row of the times of single items, nanoseconds; the ratio is that of the medians."""
     path, reference = sorted(path_ns), sorted(reference_ns)
+    speed = _at(reference, 0.5) / _at(path, 0.5)
+    row = _row(title, _at(path, 0.5), _at(reference, 0.5), speed)
+    p99_us, reference_p99_us = _at(path, 0.99), _at(reference, 0.99)
+    met = reference_p99_us / p99_us >= title.aim if title.aim and title.aim_at_p99 else row.met
+    return msgspec.structs.replace(row, p99_us=p99_us, reference_p99_us=reference_p99_us, met=met)
+
+
+def _row(title: Title, path_us: float, reference_us: float, speed: float) -> Row:
     return Row(
         section=title.section,
         path=title.path,
         reference=title.reference,
+        kind=title.kind,
+        path_us=path_us,
+        reference_us=reference_us,
+        speed=speed,
         equal=title.equal,
-        path_us=_at(path, 0.5),
-        reference_us=_at(reference, 0.5),
-        speed=_at(reference, 0.5) / _at(path, 0.5),
-        p99_us=_at(path, 0.99),
-        reference_p99_us=_at(reference, 0.99),
+        aim=title.aim,
+        aim_at_p99=title.aim_at_p99,
+        met=None if title.aim is None else speed >= title.aim,
     )
 
 

@@ -18,7 +18,7 @@ import asyncpg
 import msgspec
 import redis.asyncio as redis
 
-from bench.measure import Row, Title, of_items, of_rounds, same
+from bench.measure import Kind, Row, Run, Title, of_items, of_rounds, same
 from engine.bus import SIGNALS, Message
 from engine.clock import SystemClock, cancelled
 from engine.core.market import Side
@@ -44,16 +44,16 @@ _PATIENCE_S: Final = 20.0
 _CHUNK: Final = 500  # of publish_many
 
 
-def storage(notes: list[str]) -> list[Row]:
+def storage(run: Run) -> list[Row]:
     """Both, on servers that are made for it and gone afterwards."""
-    return asyncio.run(_storage(notes))
+    return asyncio.run(_storage(run))
 
 
-async def _storage(notes: list[str]) -> list[Row]:
+async def _storage(run: Run) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="edgewise-bench-") as folder:
         async with EmbeddedServers(Path(folder) / "servers") as servers:
-            rows = await _bus(servers.addresses)
-            return rows + await _journal(servers.addresses, notes)
+            rows = await _bus(run, servers.addresses)
+            return rows + await _journal(run, servers.addresses)
 
 
 # -- bus
@@ -79,21 +79,21 @@ def _signals(count: int) -> list[Signal]:
     ]
 
 
-async def _bus(addresses: ServerAddresses) -> list[Row]:
+async def _bus(run: Run, addresses: ServerAddresses) -> list[Row]:
     bus = RedisBus(addresses.redis_url, "bench", SystemClock())
     bare: redis.Redis = redis.Redis.from_url(addresses.redis_url, protocol=3)
     # Its reads block for as long as there is nothing to read.
     reading: redis.Redis = redis.Redis.from_url(addresses.redis_url, protocol=3, socket_timeout=None)
     try:
-        return [await _publishing(bus, bare), await _hops(bus, bare, reading)]
+        return [await _publishing(run, bus, bare), await _hops(run, bus, bare, reading)]
     finally:
         await reading.aclose()
         await bare.aclose()
         await bus.aclose()
 
 
-async def _publishing(bus: RedisBus, bare: redis.Redis) -> Row:
-    signals = _signals(_MESSAGES)
+async def _publishing(run: Run, bus: RedisBus, bare: redis.Redis) -> Row:
+    signals = _signals(run.of(_MESSAGES, 100))
     codec = EnvelopeCodec(SIGNALS)
     payloads = [codec.encode(signal, "", _START) for signal in signals]
     pairs = []
@@ -111,8 +111,10 @@ async def _publishing(bus: RedisBus, bare: redis.Redis) -> Row:
         "publish_many, a message (encoded, all or none)",
         "redis-py pipeline, ready bytes",
         "every message, in order",
+        Kind.PEER,
+        aim=5.0,
     )
-    return of_rounds(title, pairs, _MESSAGES)
+    return of_rounds(title, pairs, len(signals))
 
 
 async def _pipelined(bare: redis.Redis, payloads: list[bytes]) -> None:
@@ -129,7 +131,7 @@ async def _bodies(bare: redis.Redis, stream: str) -> list[Signal]:
     return [codec.decode(fields[b"m"], "0-0").body for _, fields in entries]
 
 
-async def _hops(bus: RedisBus, bare: redis.Redis, reading: redis.Redis) -> Row:
+async def _hops(run: Run, bus: RedisBus, bare: redis.Redis, reading: redis.Redis) -> Row:
     """From before the publication to inside the handler, one message at a time, the two in turns."""
     ours, theirs = asyncio.Queue[Signal](1), asyncio.Queue[Signal](1)
 
@@ -143,7 +145,7 @@ async def _hops(bus: RedisBus, bare: redis.Redis, reading: redis.Redis) -> Row:
         asyncio.create_task(_read_bare(reading, theirs), name="bare consumer"),
     ]
     times, bare_times = list[int](), list[int]()
-    signals, got, bare_got = _signals(_HOPS + _UNTIMED), list[Signal](), list[Signal]()
+    signals, got, bare_got = _signals(run.of(_HOPS, 10) + _UNTIMED), list[Signal](), list[Signal]()
     async with asyncio.timeout(_PATIENCE_S):
         for signal in signals:
             began = perf_counter_ns()
@@ -163,6 +165,7 @@ async def _hops(bus: RedisBus, bare: redis.Redis, reading: redis.Redis) -> Row:
         "one hop, publish to handler",
         "redis-py XADD to XREADGROUP, XACK",
         "every message once",
+        Kind.PEER,
     )
     return of_items(title, times[_UNTIMED:], bare_times[_UNTIMED:])
 
@@ -186,7 +189,7 @@ async def _took_us(work: Callable[[], Awaitable[None]]) -> float:
 # -- journal
 
 
-async def _journal(addresses: ServerAddresses, notes: list[str]) -> list[Row]:
+async def _journal(run: Run, addresses: ServerAddresses) -> list[Row]:
     dsn = addresses.postgres_dsn
     await migrate(dsn)
     bare = await asyncpg.connect(dsn)
@@ -196,17 +199,17 @@ async def _journal(addresses: ServerAddresses, notes: list[str]) -> list[Row]:
         await bare.execute("create table bench_floor (id bigint primary key, body bytea)")
         async with PostgresJournal(dsn, SystemClock()) as journal:
             await journal.record_traders([_TRADER])
-            return await _durable(journal, bare)
+            return await _durable(run, journal, bare)
     finally:
         await bare.close()
 
 
-async def _durable(journal: PostgresJournal, bare: asyncpg.Connection[asyncpg.Record]) -> list[Row]:
+async def _durable(run: Run, journal: PostgresJournal, bare: asyncpg.Connection[asyncpg.Record]) -> list[Row]:
     """An order before it is sent, its fill, and a bare row, in turns."""
     inserts, executions, floors = list[int](), list[int](), list[int]()
     wanted = []
     gc.collect()
-    for number in range(_ORDERS + _UNTIMED):
+    for number in range(run.of(_ORDERS, 10) + _UNTIMED):
         order = _order(number)
         after, fill = _filled(order, number)
         began = perf_counter_ns()

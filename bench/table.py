@@ -10,7 +10,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from bench.measure import Row
+from bench.measure import Kind, Row
 
 _DECIMALS_BELOW = 10.0
 
@@ -43,10 +43,11 @@ def show(made: Report, console: Console) -> None:
     table.add_column("path", overflow="fold")
     table.add_column("µs", justify="right", no_wrap=True)
     table.add_column("p99", justify="right", no_wrap=True)
-    table.add_column("reference", overflow="fold")
+    table.add_column("limit or peer", overflow="fold")
     table.add_column("µs", justify="right", no_wrap=True)
     table.add_column("p99", justify="right", no_wrap=True)
     table.add_column("speed", justify="right", no_wrap=True)
+    table.add_column("aim", justify="right", no_wrap=True)
     table.add_column("equal", overflow="fold")
     section = ""
     for row in made.rows:
@@ -58,19 +59,21 @@ def show(made: Report, console: Console) -> None:
             row.path,
             _us(row.path_us),
             _us(row.p99_us),
-            row.reference,
+            row.reference if row.kind is Kind.LIMIT else f"[cyan]{row.reference}[/cyan]",
             _us(row.reference_us),
             _us(row.reference_p99_us),
-            f"[bold]{row.speed:.2f}[/bold]"
-            if row.speed < _DECIMALS_BELOW
-            else f"[bold]{row.speed:.1f}[/bold]",
+            f"[bold]{_ratio(row.speed)}[/bold]",
+            _aim(row),
             row.equal,
         )
     console.print(table)
     console.print(
-        "speed = time of the reference / time of the path: 1 is as fast, 0.5 takes twice as long. "
+        "speed = time of the limit or peer / time of the path: 1 is as fast, 0.5 takes twice as long. "
         "µs an item: median of the rounds, or of the items where there is a p99."
     )
+    aims = [row.met for row in made.rows if row.met is not None]
+    if aims:
+        console.print(f"aims met: {sum(aims)} of {len(aims)}")
     for note in made.notes:
         console.print(f"note: {note}")
     console.print(
@@ -83,3 +86,14 @@ def _us(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.2f}" if value < _DECIMALS_BELOW else f"{value:.1f}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:.2f}" if value < _DECIMALS_BELOW else f"{value:.1f}"
+
+
+def _aim(row: Row) -> str:
+    if row.aim is None:
+        return ""
+    of = " p99" if row.aim_at_p99 else ""
+    return f"{_ratio(row.aim)}{of} " + ("[green]met[/green]" if row.met else "[red]not met[/red]")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
 from typing import Final
 
 from engine.core.errors import InvariantBroken
@@ -22,7 +23,7 @@ class EventBuffer:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._events: deque[MarketEvent] = deque()
-        self._filled = asyncio.Event()
+        self._waiting: asyncio.Event | None = None  # set for the reader that waits
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -30,17 +31,22 @@ class EventBuffer:
 
     def put(self, event: MarketEvent) -> None:
         """Add an event; never waits."""
-        if len(self._events) >= self._limit:
+        events = self._events
+        if len(events) >= self._limit:
             self._make_room()
-        self._events.append(event)
-        self._filled.set()
+        events.append(event)
+        if self._waiting is not None:
+            self._waiting.set()
 
-    async def get(self) -> MarketEvent:
-        """The oldest event; waits for one."""
-        while not self._events:
-            self._filled.clear()
-            await self._filled.wait()
-        return self._events.popleft()
+    async def read(self) -> AsyncIterator[MarketEvent]:
+        """Events in order, for one reader; waits for more without end."""
+        events = self._events
+        while True:
+            while events:
+                yield events.popleft()
+            self._waiting = asyncio.Event()
+            await self._waiting.wait()
+            self._waiting = None
 
     def _make_room(self) -> None:
         for index, event in enumerate(self._events):

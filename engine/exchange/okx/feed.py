@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Final
 
@@ -57,7 +58,7 @@ class OkxMarketFeed:
         self._books = {symbol: OrderBook(symbol) for symbol in symbols}
         self._resync = Resync()
         self.book_check = BookCheck(self._rest, clock, config.timeouts.book_check, self._distrust)
-        self._seen_trades: dict[str, dict[str, None]] = {symbol: {} for symbol in symbols}
+        self._seen_trades = {symbol: OrderedDict[str, None]() for symbol in symbols}
         self._public_args = tuple(_public_args(symbols, config.book_channel))
         self._business_args = tuple(
             Arg(market_wire.candle_channel(timeframe), symbol)
@@ -90,10 +91,9 @@ class OkxMarketFeed:
         """End the REST connections; `run` does so by itself."""
         await self._rest.close()
 
-    async def events(self) -> AsyncIterator[MarketEvent]:
+    def events(self) -> AsyncIterator[MarketEvent]:
         """Everything in order of arrival. Full: see EventBuffer."""
-        while True:
-            yield await self._buffer.get()
+        return self._buffer.read()
 
     async def instruments(self) -> tuple[Instrument, ...]:
         """Every linear swap of the settlement currency. Raises Unavailable, Rejected."""
@@ -189,12 +189,9 @@ class OkxMarketFeed:
     def _put(self, channel: str, event: MarketEvent, ts_recv: int) -> None:
         if isinstance(event, Trade) and self._repeated(event):
             return
-        self._alive((event.symbol, channel), ts_recv)
+        if self._freshness.heard((event.symbol, channel), self._clock.real_s()):
+            self._status((event.symbol, channel), ChannelState.LIVE, ts_recv)
         self._buffer.put(event)
-
-    def _alive(self, key: tuple[str, str], ts_recv: int) -> None:
-        if self._freshness.heard(key, self._clock.real_s()):
-            self._status(key, ChannelState.LIVE, ts_recv)
 
     def _repeated(self, trade: Trade) -> bool:
         """OKX sends the newest trade again after each subscription."""
@@ -203,7 +200,7 @@ class OkxMarketFeed:
             return True
         seen[trade.trade_id] = None
         if len(seen) > _REMEMBERED_TRADES:
-            del seen[next(iter(seen))]
+            seen.popitem(last=False)
         return False
 
     def _on_book(self, frame: bytes, ts_recv: int) -> None:
@@ -217,7 +214,9 @@ class OkxMarketFeed:
                 log.warning("order book has a gap", symbol=message.symbol)
                 self._distrust(message.symbol)
             elif book.valid:
-                self._alive((message.symbol, "books"), ts_recv)
+                key = (message.symbol, "books")
+                if self._freshness.heard(key, self._clock.real_s()):
+                    self._status(key, ChannelState.LIVE, ts_recv)
                 top = book.top(ts_recv) if outcome is Outcome.CHANGED else None
                 if top is not None:
                     self.book_check.saw(top)

@@ -89,31 +89,27 @@ class _Envelope(msgspec.Struct):
 _envelope: Final = msgspec.json.Decoder(_Envelope)
 
 
-class _Channels(dict[bytes, str]):
-    """Channel by the first `HEAD` bytes of a data frame, learnt as they come: a hit costs no Python call."""
-
-    def __missing__(self, head: bytes) -> str | None:
-        """The name when the head is as OKX writes it and holds all of it; None: look closer."""
-        start, end = len(_PUSH_START), head.find(b'"', len(_PUSH_START))
-        if end < 0 or not head.startswith(_PUSH_START):
-            return None
-        try:
-            channel = head[start:end].decode("ascii")
-        except UnicodeDecodeError:
-            return None
-        if len(self) < _MOST_HEADS:
-            self[head] = channel
-        return channel
-
-
-HEAD: Final = 44
-_MOST_HEADS: Final = 4096  # channels times symbols
-CHANNELS: Final = _Channels()
+HEAD: Final = 44  # bytes of a data frame that hold the whole name of its channel, and none of its data
+CHANNELS: Final[dict[bytes, str]] = {}  # channel by head, learnt as they come: some for each symbol
+_MOST_HEADS: Final = 4096
 
 
 def push_channel(frame: bytes) -> str | None:
-    """Channel of a data frame that starts as OKX writes them; None: look closer with `classify`."""
-    return CHANNELS[frame[:HEAD]]
+    """Channel of a data frame that starts as OKX writes them; None: look closer with `classify`.
+
+    Where every frame counts, look into CHANNELS first.
+    """
+    head, start = frame[:HEAD], len(_PUSH_START)
+    end = head.find(b'"', start)
+    if end < 0 or not head.startswith(_PUSH_START):
+        return None
+    try:
+        channel = head[start:end].decode("ascii")
+    except UnicodeDecodeError:
+        return None
+    if len(CHANNELS) < _MOST_HEADS:
+        CHANNELS[head] = channel
+    return channel
 
 
 def classify(frame: bytes) -> Frame:

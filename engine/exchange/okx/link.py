@@ -17,7 +17,7 @@ import structlog
 from engine.clock import Clock
 from engine.core.errors import CodecError, Unavailable, VenueMisconfigured
 from engine.exchange.okx.errors import closed_because, is_serious_close, remedy
-from engine.exchange.okx.frames import Arg, Event, OperationAck, classify, push_channel
+from engine.exchange.okx.frames import CHANNELS, HEAD, Arg, Event, OperationAck, classify, push_channel
 from engine.exchange.okx.session import (
     Action,
     Answer,
@@ -117,7 +117,7 @@ class _Life:
                 ticker.cancel()
 
     async def _take(self, frame: bytes, session: Session) -> None:
-        channel = push_channel(frame)
+        channel = CHANNELS.get(frame[:HEAD]) or push_channel(frame)
         now_s = self._link.clock.real_s()
         self._link.frames += 1
         try:

@@ -24,15 +24,22 @@ Real = Annotated[float, msgspec.Meta(gt=-_MOST, lt=_MOST)]
 Millis = Annotated[int, msgspec.Meta(ge=0, le=LAST_MS)]
 
 
-class _Arg(msgspec.Struct, frozen=True):
+class Push(msgspec.Struct, Generic[T], gc=False):
+    """A data frame whose rows say what they are about, or an answer of REST: both have `data`."""
+
+    data: list[T]
+
+
+class Arg(msgspec.Struct, frozen=True, gc=False):
+    """What a frame is about."""
+
     instId: str = ""
 
 
-class Push(msgspec.Struct, Generic[T]):
-    """A data frame, or an answer of REST: both have `data`."""
+class PushOf(Push[T], Generic[T], gc=False):
+    """A data frame whose rows do not name their symbol. `action` tells snapshot from update in `books`."""
 
-    data: list[T]
-    arg: _Arg = _Arg()
+    arg: Arg = Arg()
     action: str = ""
 
 

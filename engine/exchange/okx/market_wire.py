@@ -38,6 +38,7 @@ from engine.exchange.okx.market_rows import (
     Level,
     MarkRow,
     Push,
+    PushOf,
     TickerRow,
     TopRow,
     TradeRow,
@@ -78,9 +79,9 @@ class Codec(NamedTuple):
     events: Callable[[Any, int], Events]
 
 
-_books: Final = msgspec.json.Decoder(Push[BookRow], strict=False).decode
-_tops: Final = msgspec.json.Decoder(Push[TopRow], strict=False).decode
-_bars: Final = msgspec.json.Decoder(Push[Bar], strict=False).decode
+_books: Final = msgspec.json.Decoder(PushOf[BookRow], strict=False).decode
+_tops: Final = msgspec.json.Decoder(PushOf[TopRow], strict=False).decode
+_bars: Final = msgspec.json.Decoder(PushOf[Bar], strict=False).decode
 
 
 def _trade_events(push: Push[TradeRow], ts_recv: int) -> Events:
@@ -126,7 +127,7 @@ def _interest_events(push: Push[InterestRow], ts_recv: int) -> Events:
     return [OpenInterest(row.instId, row.oi, row.oiCcy, row.ts * NS_PER_MS, ts_recv) for row in push.data]
 
 
-def _top_events(push: Push[TopRow], ts_recv: int) -> Events:
+def _top_events(push: PushOf[TopRow], ts_recv: int) -> Events:
     """books5 and bbo-tbt: every push is a whole book, valid by itself."""
     events: Events = []
     for row in push.data:
@@ -145,10 +146,10 @@ def best(rows: list[Level], depth: int = 5) -> tuple[tuple[float, float], ...]:
     return tuple(levels)
 
 
-def _bar_events(timeframe: str) -> Callable[[Push[Bar], int], Events]:
+def _bar_events(timeframe: str) -> Callable[[PushOf[Bar], int], Events]:
     step_ns = timeframe_ns(timeframe)
 
-    def events(push: Push[Bar], ts_recv: int) -> Events:
+    def events(push: PushOf[Bar], ts_recv: int) -> Events:
         symbol = push.arg.instId
         bars: Events = []
         for row in push.data:
@@ -169,8 +170,8 @@ CODECS: Final[dict[str, Codec]] = {
     "index-tickers": Codec(_typed(Push[IndexRow]), _index_events),
     "funding-rate": Codec(_typed(Push[FundingRow]), _funding_events),
     "open-interest": Codec(_typed(Push[InterestRow]), _interest_events),
-    "books5": Codec(_typed(Push[TopRow]), _top_events),
-    "bbo-tbt": Codec(_typed(Push[TopRow]), _top_events),
+    "books5": Codec(_typed(PushOf[TopRow]), _top_events),
+    "bbo-tbt": Codec(_typed(PushOf[TopRow]), _top_events),
     **{f"candle{bar}": Codec(_bars, _bar_events(timeframe)) for timeframe, bar in BARS.items()},
 }
 
