@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.exchange.simulator.build import Plan, build
 from engine.exchange.simulator.server import Server
+from engine.exchange.simulator.venue import Venue
 
 pro: Any = pytest.importorskip("ccxt.pro")  # not everybody who develops needs other people's clients
 ccxt: Any = pytest.importorskip("ccxt")
@@ -33,6 +36,12 @@ class Session:
 
     okx: Any
     url: str
+    venue: Venue
+
+    def channels(self) -> set[str]:
+        """What the client's sockets follow, as the venue knows it."""
+        sockets = self.venue.hub.sockets
+        return {arg["channel"] for socket in sockets for arg in socket.subscriptions.values()}
 
     async def market(self, price: str) -> None:
         async with (
@@ -52,9 +61,11 @@ def client(url: str, **changes: Any) -> Any:
 async def session(clock: Clock = CLOCK, **plan: Any) -> AsyncIterator[Session]:
     """One account with 100,000 USDT in net mode, markets loaded, BTC at 50,000."""
     given = {"accounts": ("key:secret:pass:100000",), "market": "manual", "symbols": (ID, "ETH")}
-    server = Server(build(Plan(**(given | {"position_mode": "net"} | plan)), clock), 0)
+    venue = build(Plan(**(given | {"position_mode": "net"} | plan)), clock)
+    server = Server(venue, 0)
     async with server.running():
-        here = Session(client(f"http://127.0.0.1:{server.port}"), f"http://127.0.0.1:{server.port}")
+        url = f"http://127.0.0.1:{server.port}"
+        here = Session(client(url), url, venue)
         try:
             if (given | plan)["market"] == "manual":
                 await here.market("50000")
@@ -112,6 +123,71 @@ async def test_public_reads_agree_with_each_other() -> None:
         assert await okx.fetch_time() >= ticker["timestamp"]
         assert (await okx.fetch_status())["status"] == "ok"
         assert set(await okx.fetch_tickers([BTC, ETH])) == {BTC, ETH}
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "least"), [("5m", 300), ("1h", 300), ("4h", 300), ("1d", 300), ("1w", 50), ("1M", 11)]
+)
+async def test_candles_of_every_length_reach_far_back_without_holes(timeframe: str, least: int) -> None:
+    async with session(market="generated") as here:
+        bars = await here.okx.fetch_ohlcv(BTC, timeframe, limit=300)
+        assert len(bars) >= least
+        opened = [datetime.fromtimestamp(each[0] / 1000, UTC) for each in bars]
+        if timeframe == "1M":
+            assert {each.day for each in opened} == {1}
+            assert [(b.month - a.month) % 12 for a, b in pairwise(opened)] == [1] * (len(bars) - 1)
+        else:
+            step = here.okx.parse_timeframe(timeframe)
+            assert {(b - a).total_seconds() for a, b in pairwise(opened)} == {step}
+        if timeframe == "1w":
+            assert {each.weekday() for each in opened} == {0}
+        assert all(
+            low <= min(first, last) <= max(first, last) <= high for _, first, high, low, last, _ in bars
+        )
+        assert all(abs(math.log(b[1] / a[4])) < 0.03 for a, b in pairwise(bars))  # one path
+
+
+async def test_statistics_of_the_market_move_slowly() -> None:
+    async with session(market="generated") as here:
+        okx = here.okx
+        interest = await okx.fetch_open_interest_history(BTC, "5m", limit=50)
+        amounts = [each["openInterestAmount"] for each in interest]
+        assert len(amounts) == 50
+        assert all(abs(b / a - 1) < 0.005 for a, b in pairwise(amounts))
+        now = (await okx.fetch_open_interest(BTC))["openInterestAmount"]
+        assert now == pytest.approx(amounts[-1], rel=0.02)
+        assert len(await okx.fetch_long_short_ratio_history(BTC, "5m", limit=20)) == 20
+        rates = await okx.fetch_funding_rate_history(BTC)
+        assert {b["timestamp"] - a["timestamp"] for a, b in pairwise(rates)} == {8 * 3_600_000}
+        bars = await okx.fetch_mark_ohlcv(BTC, "1h", limit=10)
+        assert len(bars) == len(await okx.fetch_index_ohlcv(BTC, "1h", limit=10)) == 10
+
+
+async def test_what_the_account_never_has_is_empty_and_not_an_error() -> None:
+    async with session() as here:
+        okx = here.okx
+        for call in (
+            *(okx.fetch_deposits, okx.fetch_withdrawals, okx.fetch_transfers, okx.fetch_borrow_interest),
+            *(okx.fetch_convert_trade_history, okx.fetch_funding_history, okx.fetch_ledger),
+        ):
+            assert await call() == []
+        with pytest.raises(ccxt.InsufficientFunds, match="58350"):
+            await okx.transfer("USDT", 1, "funding", "trading")
+        with pytest.raises(ccxt.ExchangeError, match="50120"):
+            await okx.withdraw("USDT", 1, "an-address", params={"fee": 0, "network": "TRC20"})
+        asked = {"instId": ID, "tdMode": "cross", "side": "buy", "ordType": "market", "sz": "2"}
+        (checked,) = (await okx.private_post_trade_order_precheck(asked))["data"]
+        assert float(checked["imrChg"]) == pytest.approx(1000 / 3, rel=0.01)
+        assert await okx.fetch_open_orders() == await okx.fetch_closed_orders(BTC) == []
+
+
+async def test_key_that_may_only_read_places_nothing() -> None:
+    async with session(accounts=("key:secret:pass:100000:read_only",)) as here:
+        assert (await here.okx.fetch_balance())["USDT"]["free"] == 100_000
+        with pytest.raises(ccxt.ExchangeError, match="50120"):
+            await here.okx.create_order(BTC, "limit", "buy", 1, 48_000, CROSS)
+        with pytest.raises(ccxt.ExchangeError, match="50120"):
+            await here.okx.create_order_ws(BTC, "limit", "buy", 1, 48_000, CROSS)
 
 
 async def test_candles_come_in_pages_without_holes() -> None:
@@ -349,6 +425,48 @@ async def test_market_channels_are_watched() -> None:
         assert best.result()[ETH]["bid"] < best.result()[ETH]["ask"]
         assert len(five.result()["bids"]) == 5
         assert abs(rate.result()["fundingRate"]) < 0.01
+
+
+async def test_channels_of_many_markets_and_of_high_fee_tiers_are_watched() -> None:
+    async with session(clock=quick(), market="generated", vip=True) as here:
+        okx, both = here.okx, [BTC, ETH]
+        async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+            told = {
+                name: tasks.create_task(call)
+                for name, call in {
+                    "trades": okx.watch_trades_for_symbols(both),
+                    "tickers": okx.watch_tickers(both),
+                    "marks": okx.watch_mark_prices(both),
+                    "rates": okx.watch_funding_rates(both),
+                    "bars": okx.watch_ohlcv_for_symbols([[BTC, "1m"], [ETH, "1w"]]),
+                    "month": okx.watch_ohlcv(BTC, "1M"),
+                    "best": okx.watch_order_book(BTC, 1),
+                    "books": okx.watch_order_book_for_symbols(both),
+                    "fifty": okx.watch_order_book(BTC, 50),
+                    "all": okx.watch_order_book(ETH, params={"depth": "books-l2-tbt"}),
+                }.items()
+            }
+        for name in ("best", "books", "fifty", "all"):
+            book = told[name].result()
+            assert book["bids"][0][0] < book["asks"][0][0]
+        asked = await okx.public_get_market_candles({"instId": ID, "bar": "1M", "limit": "1"})
+        assert told["month"].result()[-1][0] == int(asked["data"][0][0])
+        assert set(told["tickers"].result()) <= set(both)
+
+
+async def test_liquidations_are_watched_by_everybody_and_by_their_owner() -> None:
+    async with session(accounts=("key:secret:pass:1000",)) as here:
+        okx = here.okx
+        await okx.create_order(BTC, "market", "buy", 5, None, CROSS)
+        async with asyncio.timeout(DEADLINE_S), asyncio.TaskGroup() as tasks:
+            public = tasks.create_task(okx.watch_liquidations_for_symbols([BTC]))
+            own = tasks.create_task(okx.watch_my_liquidations_for_symbols([BTC]))
+            while not here.channels() >= {"liquidation-orders", "balance_and_position"}:
+                await asyncio.sleep(0.01)
+            await here.market("30000")
+        assert public.result()[0]["contracts"] == 5.0
+        assert own.result()[0]["symbol"] == BTC
+        assert await okx.fetch_positions([BTC]) == []
 
 
 async def test_order_book_stays_whole_by_the_clients_own_sequence_check() -> None:

@@ -14,9 +14,10 @@ from engine.core.times import NS_PER_HOUR, NS_PER_MIN, NS_PER_S
 from engine.exchange.simulator.candles import PERIODS, BarStore
 from engine.exchange.simulator.generator import GeneratedMarket
 from engine.exchange.simulator.joint import JointMarket
+from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.recording import read_recording
 from engine.exchange.simulator.replay import RecordedMarket
-from engine.exchange.simulator.source import Bar, MarketSource
+from engine.exchange.simulator.source import MarketSource
 from engine.exchange.simulator.tape import Tape, fold
 from engine.exchange.simulator.universe import DEFAULT_SYMBOLS, listings
 from tests.fixtures.simulator.client import BTC, write_candles

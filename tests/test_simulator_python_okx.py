@@ -108,6 +108,62 @@ async def test_public_reads() -> None:
         assert abs(int(now["ts"]) - SystemClock().now_ns() // 1_000_000) < 5_000
 
 
+async def test_every_list_that_the_client_knows_is_answered() -> None:
+    async with session() as here:
+        account, market, public, trade = here.account, here.market, here.public, here.trade
+        calls: list[tuple[Callable[..., Any], dict[str, str]]] = [
+            (account.get_position_risk, {}),
+            (account.get_account_bills, {"instType": "SWAP"}),
+            (account.get_account_bills_archive, {}),
+            (account.get_max_order_size, {"instId": BTC, "tdMode": "cross"}),
+            (account.get_max_avail_size, {"instId": BTC, "tdMode": "cross"}),
+            (account.get_instruments, {"instType": "SWAP"}),
+            (account.get_max_loan, {"instId": BTC, "mgnMode": "cross"}),
+            (account.get_fee_rates, {"instType": "SWAP", "instFamily": "BTC-USDT"}),
+            (account.get_interest_accrued, {}),
+            (account.get_interest_rate, {}),
+            (account.get_interest_limits, {}),
+            (account.get_max_withdrawal, {}),
+            (account.get_greeks, {}),
+            (account.get_account_position_tiers, {"instType": "SWAP", "uly": "BTC-USDT"}),
+            (account.get_bill_type, {}),
+            (account.set_greeks, {"greeksType": "PA"}),
+            (account.set_isolated_mode, {"isoMode": "automatic", "type": "CONTRACTS"}),
+            (market.get_index_tickers, {"instId": "BTC-USDT"}),
+            (market.get_rpi_orderbook, {"instId": BTC, "sz": "5"}),
+            (market.get_index_candlesticks, {"instId": "BTC-USDT", "bar": "1W"}),
+            (market.get_mark_price_candlesticks, {"instId": BTC, "bar": "1Dutc"}),
+            (market.get_trades, {"instId": BTC}),
+            (market.get_history_trades, {"instId": BTC}),
+            (market.get_volume, {}),
+            (market.get_exchange_rate, {}),
+            (market.get_order_lite_book, {"instId": BTC}),
+            (market.get_block_tickers, {"instType": "SWAP"}),
+            (public.funding_rate_history, {"instId": BTC}),
+            (public.get_price_limit, {"instId": BTC}),
+            (public.get_underlying, {"instType": "SWAP"}),
+            (public.get_insurance_fund, {"instType": "SWAP", "uly": "BTC-USDT"}),
+            (public.get_convert_contract_coin, {"type": "1", "instId": BTC, "sz": "1"}),
+            (public.get_interest_rate_loan_quota, {}),
+            (public.discount_interest_free_quota, {}),
+            (trade.get_orders_history_archive, {"instType": "SWAP"}),
+            (trade.get_fills_history, {"instType": "SWAP"}),
+            (trade.order_algos_history, {"ordType": "oco", "state": "effective"}),
+            (trade.get_easy_convert_history, {}),
+        ]
+        empty = {
+            *("get_max_loan", "get_interest_accrued", "get_greeks", "get_account_position_tiers"),
+            *("get_block_tickers", "get_interest_rate_loan_quota", "discount_interest_free_quota"),
+            *("get_account_bills", "get_account_bills_archive", "get_orders_history_archive"),
+            *("get_fills_history", "order_algos_history", "get_easy_convert_history"),
+        }
+        for call, given in calls:
+            rows = await here.ask(call, **given)
+            assert bool(rows) == (call.__name__ not in empty), call.__name__
+        components = await here.answer(market.get_index_components, index="BTC-USDT")
+        assert components["data"]["index"] == "BTC-USDT"
+
+
 async def test_account_settings() -> None:
     async with session(position_mode="long_short") as here:
         (config,) = await here.ask(here.account.get_account_config)
@@ -133,10 +189,11 @@ async def test_limit_order_rests_is_amended_and_cancelled() -> None:
         (resting,) = await here.ask(trade.get_order_list, instType="SWAP")
         assert (resting["ordId"], resting["state"], resting["sz"]) == (placed["ordId"], "live", "2")
         (amended,) = await here.ask(trade.amend_order, BTC, ordId=placed["ordId"], newSz="3", newPx="95500")
-        assert amended["sCode"] == "0"
+        assert (amended["sCode"], amended["clOrdId"]) == ("0", "mine1")  # either id is told for the other
         (known,) = await here.ask(trade.get_order, BTC, clOrdId="mine1")
         assert (known["sz"], known["px"]) == ("3", "95500")
-        await here.ask(trade.cancel_order, BTC, ordId=placed["ordId"])
+        (cancelled,) = await here.ask(trade.cancel_order, BTC, clOrdId="mine1")
+        assert (cancelled["sCode"], cancelled["ordId"]) == ("0", placed["ordId"])
         assert await here.ask(trade.get_order_list) == []
         (past,) = await here.ask(trade.get_orders_history, "SWAP", state="canceled")
         assert (past["ordId"], past["cancelSource"]) == (placed["ordId"], "1")

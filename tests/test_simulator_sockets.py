@@ -82,6 +82,53 @@ async def test_a_trade_is_told_on_every_private_channel() -> None:
         assert float(cash) == pytest.approx(100_000 + booked)
 
 
+async def test_channels_of_high_fee_tiers_are_for_those_who_have_one() -> None:
+    book = {"channel": "books-l2-tbt", "instId": BTC}
+    async with simulator() as venue, venue.socket("public") as socket:
+        await socket.login()
+        assert (await socket.subscribe(book))[0]["code"] == "64003"
+    async with simulator(vip=True) as venue, venue.socket("public") as socket:
+        await socket.login()
+        await socket.subscribe(book)
+        first = (await socket.push("books-l2-tbt"))["data"][0]
+        await socket.subscribe(book | {"channel": "books"})
+        await venue.market("60000")
+        updates = [
+            await socket.push(each["channel"], lambda row: row["prevSeqId"] > 0)
+            for each in (book | {"channel": "books"}, book)
+        ]
+        assert updates[0]["data"] == updates[1]["data"]
+        assert updates[0]["data"][0]["prevSeqId"] == first["seqId"]
+        async with venue.socket("private") as private:
+            await private.login()
+            await private.subscribe({"channel": "fills"})
+            await venue.order(clOrdId="77")
+            (fill,) = (await private.push("fills"))["data"]
+            assert (fill["clOrdId"], fill["fillSz"], fill["execType"]) == ("77", "1", "T")
+
+
+async def test_bars_of_mark_and_index_are_pushed_as_rest_has_them() -> None:
+    async with simulator() as venue, venue.socket("business") as socket:
+        mark, index = arg("mark-price-candle1m"), {"channel": "index-candle1W", "instId": "BTC-USDT"}
+        await socket.subscribe(mark, index)
+        await venue.market("60000")
+        for each, path in ((mark, "market/mark-price-candles"), (index, "market/index-candles")):
+            (row,) = (await socket.push(each["channel"], lambda row: "60000" in row))["data"]
+            bar = each["channel"].partition("candle")[2]
+            assert row == (await venue.get(path, instId=each["instId"], bar=bar, limit=1))[0]
+            assert len(row) == 6
+
+
+async def test_liquidation_is_told_to_the_public() -> None:
+    async with simulator(accounts=("key:secret:pass:1000",)) as venue, venue.socket("public") as socket:
+        await venue.market("50000")
+        await socket.subscribe({"channel": "liquidation-orders", "instType": "SWAP"})
+        await venue.order(sz="5")
+        await venue.market("30000")
+        (row,) = (await socket.push("liquidation-orders"))["data"]
+        assert (row["instId"], row["details"][0]["side"], row["details"][0]["sz"]) == (BTC, "sell", "5")
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
@@ -117,9 +164,9 @@ async def test_wrong_login_is_refused(changes: dict[str, str], code: str) -> Non
         (
             "public",
             '{"op":"subscribe","args":[{"channel":"books-l2-tbt","instId":"BTC-USDT-SWAP"}]}',
-            "64003",
+            "60011",
         ),
-        ("public", '{"op":"login","args":[{"apiKey":"key"}]}', "60008"),
+        ("public", '{"op":"login","args":[{"apiKey":"key"}]}', "60004"),
         ("private", '{"op":"order","id":"1","args":[{}]}', "60011"),
         ("business", '{"op":"order","id":"1","args":[{}]}', "60028"),
     ],
@@ -416,11 +463,12 @@ async def test_funding_is_charged_at_the_boundary_and_stands_in_the_history() ->
         await _advance(clock, 11)
         told = await private.push("balance_and_position", lambda row: row["eventType"] == "funding_fee")
         (bill,) = await venue.get("account/bills", type="8")
-        (rate,) = await venue.get("public/funding-rate-history", instId=BTC)
+        rate, before, *_ = await venue.get("public/funding-rate-history", instId=BTC)
         (due,) = await venue.get("public/funding-rate", instId=BTC)
     assert (bill["balChg"], bill["subType"]) == ("-0.15", "173")
     assert told["data"][0]["posData"][0]["instId"] == BTC
     assert (rate["realizedRate"], int(rate["fundingTime"])) == ("0.0003", boundary // 1_000_000)
+    assert int(before["fundingTime"]) == (boundary - 8 * NS_PER_HOUR) // 1_000_000
     assert int(due["fundingTime"]) == (boundary + 8 * NS_PER_HOUR) // 1_000_000
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 def simulator(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8640,
     account: Annotated[
-        list[str] | None, typer.Option(help="KEY:SECRET:PASSPHRASE:USDT, one account each; repeatable.")
+        list[str] | None,
+        typer.Option(help="KEY:SECRET:PASSPHRASE:USDT[:read_only+trade+withdraw], one each; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the generated market.")] = 1,
     replay: Annotated[Path | None, typer.Option(help="Play this recording instead.", exists=True)] = None,
@@ -41,6 +42,7 @@ def simulator(
     wall_epoch: Annotated[int, typer.Option(help="Wall time (ns) at which engine time is --epoch.")] = 0,
     state: Annotated[Path | None, typer.Option(help="Folder that keeps the accounts.")] = None,
     position_mode: Annotated[str, typer.Option(help="long_short or net.")] = "long_short",
+    vip: Annotated[bool, typer.Option("--vip", help="Accounts have the channels of high fee tiers.")] = False,
     latency_ms: Annotated[
         int, typer.Option(help="How long orders travel to the book, ms of engine time.", min=0, max=60_000)
     ] = 0,
@@ -83,6 +85,7 @@ def simulator(
                 position_mode=position_mode,
                 rate_limits=not no_rate_limit,
                 latency_ms=latency_ms,
+                vip=vip,
             ),
             clock,
         )

@@ -17,7 +17,7 @@ from engine.exchange.matching.records import (
     VenuePosition,
 )
 from engine.exchange.matching.state import Record, Step, VenueState
-from engine.exchange.matching.types import VenueRefusal
+from engine.exchange.matching.types import OrderRequest, VenueRefusal
 from engine.exchange.ports import PositionMode
 
 ZERO = Decimal(0)
@@ -119,6 +119,15 @@ class Queries:
             held = sum((h.contracts for h in owner.open_holdings() if h.symbol == symbol), ZERO)
             buy, sell = opens + max(-held, ZERO), opens + max(held, ZERO)
         return market.instrument.floor_size(buy), market.instrument.floor_size(sell)
+
+    def margin_of(self, account: str, request: OrderRequest) -> tuple[Decimal, Decimal]:
+        """Initial and maintenance margin that an order would add. Raises VenueRefusal as placing it would."""
+        step, owner, market = self._step(), self._state.account(account), self._state.market(request.symbol)
+        checked = checks.check_order(step, owner, request)
+        price = max(checked.price or ZERO, market.mark_price or ZERO)
+        value = market.instrument.notional(checked.size, price)
+        initial = margin.opening_margin(step, owner, request.symbol, checked.size, price)
+        return initial, value * margin.tier_of(step, value).maintenance_rate
 
     def available_margin(self, account: str) -> Decimal:
         """USDT that can open new margin."""

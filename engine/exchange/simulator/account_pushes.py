@@ -43,6 +43,8 @@ class AccountPushes:
                     value = self._world.core.instrument(order.symbol).contract_value
                     row = wire_orders.order_push(order, fill, last, value)
                     self._tell("orders", order.account, order.symbol, row)
+                case FillMade(fill) if not fill.trade_id.startswith("-"):
+                    self._tell("fills", fill.account, fill.symbol, wire_orders.fill_push(fill))
                 case AlgoChanged(algo):
                     channel = _algo_channel(algo.request.algo_type)
                     self._tell(channel, algo.account, algo.request.symbol, wire_orders.algo(algo))

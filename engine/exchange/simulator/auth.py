@@ -21,6 +21,7 @@ class Credentials(msgspec.Struct, frozen=True):
     key: str
     secret: str
     passphrase: str
+    permissions: tuple[str, ...] = ("read_only", "trade")
 
 
 class Gatekeeper:
@@ -55,6 +56,15 @@ class Gatekeeper:
         if not hmac.compare_digest(signature(known.secret, timestamp + prehash), sign):
             raise VenueRefusal("50113", "Invalid Sign")
         return key
+
+    def permissions(self, key: str) -> tuple[str, ...]:
+        """What a key may do, in OKX's words."""
+        return self._known[key].permissions
+
+    def check_permission(self, key: str, needed: str) -> None:
+        """Raises VenueRefusal 50120."""
+        if needed not in self._known[key].permissions:
+            raise VenueRefusal("50120", "API key doesn't have permission to use this function")
 
     def check_login(self, arg: Mapping[str, object], now_ns: int) -> str:
         """The key of a WebSocket login. Raises VenueRefusal 60004 to 60032."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -28,6 +28,9 @@ from engine.exchange.simulator.universe import DEFAULT_SYMBOLS, listings
 from engine.exchange.simulator.venue import Hub, Venue
 from engine.exchange.simulator.world import World
 
+_PERMISSIONS: Final = ("read_only", "trade", "withdraw")
+_EXPECTED: Final = "--account: expected KEY:SECRET:PASSPHRASE:USDT, and perhaps :read_only+trade+withdraw"
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to simulate. `accounts` as KEY:SECRET:PASSPHRASE:USDT; `folder` None forgets at the end.
@@ -45,6 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path | None = None
     position_mode: str = "long_short"
     rate_limits: bool = True
+    vip: bool = False  # accounts may follow books-l2-tbt, books50-l2-tbt and fills
     latency_ms: int = 0  # of engine time, that an order, a change or a cancellation travels to the book
 
 
@@ -66,6 +70,7 @@ def build(plan: Plan, clock: Clock) -> Venue:
         faults=Faults(),
         limiter=Limiter(on=plan.rate_limits),
         hub=Hub(world),
+        vip=plan.vip,
     )
 
 
@@ -82,12 +87,15 @@ def _source(plan: Plan, now_ns: int) -> MarketSource:
 
 
 def _account(text: str, mode: PositionMode) -> tuple[Credentials, AccountSpec]:
-    parts = text.split(":")
+    """KEY:SECRET:PASSPHRASE:USDT, and perhaps what the key may do: …:read_only+trade."""
     try:
-        key, secret, passphrase, usdt = parts
+        key, secret, passphrase, usdt, *rest = text.split(":")
         balance = Decimal(usdt)
     except (ValueError, InvalidOperation) as error:
-        raise ConfigError("--account: expected KEY:SECRET:PASSPHRASE:USDT") from error
-    if not key or not secret or not passphrase or not balance.is_finite() or balance < 0:
-        raise ConfigError("--account: expected KEY:SECRET:PASSPHRASE:USDT")
-    return Credentials(key, secret, passphrase), AccountSpec(account=key, balance=balance, position_mode=mode)
+        raise ConfigError(_EXPECTED) from error
+    allowed = tuple(rest[0].split("+")) if rest else _PERMISSIONS[:2]
+    whole = all((key, secret, passphrase)) and balance.is_finite() and balance >= 0
+    if not whole or len(rest) > 1 or not set(allowed) <= set(_PERMISSIONS):
+        raise ConfigError(_EXPECTED)
+    spec = AccountSpec(account=key, balance=balance, position_mode=mode)
+    return Credentials(key, secret, passphrase, allowed), spec

@@ -18,9 +18,10 @@ from typing import Final
 import msgspec
 
 from engine.core.market import Side
-from engine.core.times import NS_PER_MIN, NS_PER_S
-from engine.exchange.simulator.source import Bar, Levels, Quote
-from engine.exchange.simulator.universe import Listing
+from engine.core.times import NS_PER_HOUR, NS_PER_MIN, NS_PER_S
+from engine.exchange.simulator.past import Bar, Past, past_of
+from engine.exchange.simulator.source import Levels, Quote
+from engine.exchange.simulator.universe import LISTINGS, Listing
 
 STEP_NS: Final = NS_PER_S
 HISTORY_MINUTES: Final = 1_600
@@ -56,13 +57,17 @@ class GeneratedMarket:
         self.listings = listings
         self.name = f"generated {' '.join(each.instrument.symbol for each in listings)}"
         walks = [_Walk(math.log(listing.character.start)) for listing in listings]
-        first = (start_ns // NS_PER_MIN - HISTORY_MINUTES) * NS_PER_MIN
+        first = start_ns - HISTORY_MINUTES * NS_PER_MIN
+        first -= first % NS_PER_HOUR
         self._state = _State(seed, first, _Walk(0.0), walks)
         self._past = self._make_bars(start_ns - start_ns % STEP_NS)
 
     def take_bars(self) -> dict[str, list[Bar]]:
         past, self._past = self._past, {}
         return past
+
+    def older(self, symbol: str, first: Bar) -> Past:
+        return past_of(LISTINGS[symbol], first, self._state.seed)
 
     def status(self) -> str:
         return f"generated, seed {self._state.seed}"

@@ -6,7 +6,8 @@ from operator import attrgetter
 
 import msgspec
 
-from engine.exchange.simulator.source import Bar, MarketSource, Quote
+from engine.exchange.simulator.past import NO_PAST, Bar, Past
+from engine.exchange.simulator.source import MarketSource, Quote
 from engine.exchange.simulator.universe import Listing
 
 
@@ -20,6 +21,12 @@ class JointMarket:
 
     def take_bars(self) -> dict[str, list[Bar]]:
         return {symbol: bars for source in self._sources for symbol, bars in source.take_bars().items()}
+
+    def older(self, symbol: str, first: Bar) -> Past:
+        for source in self._sources:
+            if any(each.instrument.symbol == symbol for each in source.listings):
+                return source.older(symbol, first)
+        return NO_PAST
 
     def advance(self, ts_ns: int) -> list[Quote]:
         quotes = [quote for source in self._sources for quote in source.advance(ts_ns)]

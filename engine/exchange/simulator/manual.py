@@ -7,9 +7,10 @@ from decimal import Decimal
 import msgspec
 
 from engine.core.market import Side
-from engine.core.times import NS_PER_MIN
-from engine.exchange.simulator.source import Bar, Levels, Quote
-from engine.exchange.simulator.universe import Listing
+from engine.core.times import NS_PER_HOUR, NS_PER_MIN
+from engine.exchange.simulator.past import Bar, Past, past_of
+from engine.exchange.simulator.source import Levels, Quote
+from engine.exchange.simulator.universe import LISTINGS, Listing
 
 _DEPTH = 5
 _CONTRACTS = Decimal(100_000)
@@ -55,14 +56,19 @@ class ManualMarket:
         if not self._untold:
             return {}
         self._untold = False
-        first = (self._start_ns // NS_PER_MIN - _HISTORY) * NS_PER_MIN
+        first = self._start_ns - _HISTORY * NS_PER_MIN
+        first -= first % NS_PER_HOUR
+        minutes = range(first, self._start_ns - self._start_ns % NS_PER_MIN, NS_PER_MIN)
         flat: dict[str, list[Bar]] = {}
         for each in self.listings:
             price = _on_tick(each, Decimal(str(each.character.start)))
             flat[each.instrument.symbol] = [
-                Bar(first + i * NS_PER_MIN, price, price, price, price, Decimal(10)) for i in range(_HISTORY)
+                Bar(ts_open, price, price, price, price, Decimal(10)) for ts_open in minutes
             ]
         return flat
+
+    def older(self, symbol: str, first: Bar) -> Past:
+        return past_of(LISTINGS[symbol], first, None)
 
     def advance(self, ts_ns: int) -> list[Quote]:
         queued, self._queued = self._queued, []

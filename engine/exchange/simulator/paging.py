@@ -29,6 +29,8 @@ class Paged(NamedTuple):
 def page(rows: list[Row], query: Query, how: Paged) -> Rows:
     """Raises VenueRefusal 51000 for a cursor or limit that is no number."""
     rows = [row for row in rows if all(_wanted(query.get(key), row[key]) for key in how.filters)]
+    if family := query.get("instFamily") or query.get("uly"):
+        rows = [row for row in rows if row["instId"] == f"{family}-SWAP"]
     if how.time:
         begin, end = whole(query, "begin"), whole(query, "end")
         rows = [row for row in rows if begin is None or int(row[how.time]) >= begin]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from engine.core.instruments import Instrument
+from engine.exchange.matching.records import VenueOrder
 from engine.exchange.simulator import wire_market as wire
+from engine.exchange.simulator import wire_orders
 from engine.exchange.simulator.books import BookFeed
-from engine.exchange.simulator.candles import Period
-from engine.exchange.simulator.source import Bar, Print, Quote
-from engine.exchange.simulator.subscriptions import CANDLES, Arg, Subscriber, frame
+from engine.exchange.simulator.past import Bar
+from engine.exchange.simulator.source import Print, Quote
+from engine.exchange.simulator.subscriptions import BOOKS, CANDLES, Arg, Subscriber, frame, swap_of
 from engine.exchange.simulator.tape import fold
 from engine.exchange.simulator.text import Row, ms
 from engine.exchange.simulator.world import FUNDING_NS, World
@@ -61,20 +64,22 @@ class MarketPushes:
         """Every period that ended with this minute, confirmed."""
         listed = self._world.core.instrument(symbol)
         for channel, arg in self._subscribed():
-            if channel not in CANDLES or arg["instId"] != symbol:
+            if channel not in CANDLES or swap_of(arg) != symbol:
                 continue
             bar = self._world.bars.just_closed(symbol, minute, CANDLES[channel])
             if bar is not None:
-                self._push(arg, [wire.candle(bar, listed, closed=True)])
+                self._push(arg, [_candle(channel, bar, listed, closed=True)])
 
     def flush(self, now_s: float, now_ns: int) -> None:
         """Send what is due."""
         self._flushed_s = now_s
         for channel, arg in self._subscribed():
-            symbol = _swap(arg)
+            symbol = swap_of(arg)
             quote = self._world.quotes.get(symbol)
             if quote is None:
                 continue
+            if channel in BOOKS:
+                channel = BOOKS[0]  # noqa: PLW2901 - they are told together
             sent, at_s = self._sent.get(f"{channel}:{symbol}", (0, -_REPEAT_S["books"]))
             version = self._versions.get(symbol, 0)
             moved = version != sent and now_s - at_s >= _PERIOD_S.get(channel, 0.0)
@@ -86,7 +91,7 @@ class MarketPushes:
             self.books.pop(symbol, None)  # nobody follows it: the next snapshot begins with the newest
 
     def _with_book(self) -> set[str]:
-        return {_swap(arg) for channel, arg in self._subscribed() if channel == "books"}
+        return {swap_of(arg) for channel, arg in self._subscribed() if channel in BOOKS}
 
     def _send(self, channel: str, arg: Arg, quote: Quote, now_ns: int, *, moved: bool) -> None:
         if channel in {"trades", "trades-all"}:
@@ -95,7 +100,7 @@ class MarketPushes:
             book = self.book(quote)
             row = book.update(quote) if moved else book.heartbeat(now_ns)
             if row is not None:
-                self._push(arg, [self._summed(book, row)], action="update")
+                self._push_book(quote.symbol, self._summed(book, row))
         else:
             self._push(arg, [self._row(channel, quote, now_ns)])
 
@@ -118,14 +123,15 @@ class MarketPushes:
 
     def _row(self, channel: str, quote: Quote, now_ns: int) -> Any:
         if channel in CANDLES:
-            return self._forming(quote.symbol, CANDLES[channel])
+            return self._forming(quote.symbol, channel)
         return _ROWS[channel](self, quote, now_ns)
 
-    def _forming(self, symbol: str, period: Period) -> list[str]:
+    def _forming(self, symbol: str, channel: str) -> list[str]:
+        period = CANDLES[channel]
         bar = self._world.bars.newest(symbol, period)
         quote, listed = self._world.quotes[symbol], self._world.core.instrument(symbol)
         flat = Bar(period.start(quote.ts), quote.price, quote.price, quote.price, quote.price, quote.size)
-        return wire.candle(bar or flat, listed, closed=False)
+        return _candle(channel, bar or flat, listed, closed=False)
 
     def _ticker(self, quote: Quote, now_ns: int) -> Row:
         listed = self._world.core.instrument(quote.symbol)
@@ -158,19 +164,22 @@ class MarketPushes:
 
     def restart_chains(self) -> None:
         """The numbers of each followed book begin again below, chained."""
+        restarted: dict[BookFeed, str] = {}
         for _, arg in self._subscribed():
-            if arg["channel"] == "books" and (book := self.books.get(_swap(arg))):
-                self._push(arg, [book.restart()], action="update")
+            if arg["channel"] in BOOKS and (book := self.books.get(swap_of(arg))):
+                restarted[book] = swap_of(arg)
+        for book, symbol in restarted.items():
+            self._push_book(symbol, book.restart())
 
     # -- one socket
 
     def greet(self, socket: Subscriber, arg: Arg, now_ns: int) -> None:
         """What a new subscription gets at once: the newest there is."""
-        quote = self._world.quotes.get(_swap(arg))
+        quote = self._world.quotes.get(swap_of(arg))
         channel = arg["channel"]
         if quote is None or channel == "trades-all":
             return
-        if channel == "books":
+        if channel in BOOKS:
             book = self.book(quote)
             socket.send(frame(arg, [self._summed(book, book.snapshot(quote))], action="snapshot"))
         elif channel == "trades":
@@ -191,6 +200,18 @@ class MarketPushes:
                     wanted.setdefault(name, arg)
         return [(arg["channel"], arg) for arg in wanted.values()]
 
+    def _push_book(self, symbol: str, row: Row) -> None:
+        for channel in BOOKS:
+            self._push({"channel": channel, "instId": symbol}, [row], action="update")
+
+    def tell_liquidations(self, orders: Iterable[VenueOrder]) -> None:
+        """Push forced orders that have ended to those who follow liquidation-orders."""
+        rows = [wire_orders.liquidation(order) for order in orders]
+        for socket in tuple(self._sockets):
+            for arg in tuple(socket.subscriptions.values()):
+                if rows and arg["channel"] == "liquidation-orders":
+                    socket.send(frame(arg, rows))
+
     def _push(self, arg: Arg, rows: list[Any], **more: Any) -> None:
         text = frame(arg, rows, **more)
         name = f"{arg['channel']}:{arg['instId']}"
@@ -199,13 +220,13 @@ class MarketPushes:
                 socket.send(text)
 
 
-def _swap(arg: Arg) -> str:
-    """Symbol of the market that a subscription is about; an index is named without -SWAP."""
-    name = str(arg.get("instId", ""))
-    return f"{name}-SWAP" if arg["channel"] == "index-tickers" and not name.endswith("-SWAP") else name
+def _candle(channel: str, bar: Bar, listed: Instrument, *, closed: bool) -> list[str]:
+    if channel.startswith("candle"):
+        return wire.candle(bar, listed, closed=closed)
+    return wire.price_candle(bar, closed=closed)
 
 
-_OTHERS: Final = frozenset(["trades", "trades-all", "books", *CANDLES])
+_OTHERS: Final = frozenset(["trades", "trades-all", *BOOKS, *CANDLES])
 _ROWS: Final[dict[str, Callable[[MarketPushes, Quote, int], Row]]] = {
     "tickers": MarketPushes._ticker,
     "mark-price": lambda _, quote, now_ns: wire.mark_price(quote, now_ns),

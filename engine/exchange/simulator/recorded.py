@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from engine.core.errors import ConfigError
 from engine.core.instruments import venue_symbol
 from engine.core.market import Side
-from engine.exchange.simulator.source import Bar
+from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.universe import Listing, listings
 
 HISTORY_CANDLES: Final = 400

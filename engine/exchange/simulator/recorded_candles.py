@@ -17,8 +17,8 @@ from typing import Final, overload
 from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument
 from engine.core.times import NS_PER_MIN, NS_PER_MS, NS_PER_S
+from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.recorded import HISTORY_CANDLES, Point, Recording, Row, finite, read_rows
-from engine.exchange.simulator.source import Bar
 from engine.exchange.simulator.universe import Listing
 
 _MOST_STEPS: Final = 10

@@ -14,6 +14,7 @@ from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, venue_symbol
 from engine.core.market import Side
 from engine.core.times import NS_PER_MIN
+from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.recorded import (
     HISTORY_CANDLES,
     Point,
@@ -25,7 +26,6 @@ from engine.exchange.simulator.recorded import (
     read_rows,
     time_column,
 )
-from engine.exchange.simulator.source import Bar
 from engine.exchange.simulator.universe import LISTINGS, Listing
 
 _SIZES: Final = ("size", "qty", "quantity", "amount")

@@ -16,8 +16,9 @@ import msgspec
 
 from engine.core.market import Side
 from engine.core.times import NS_PER_MIN
+from engine.exchange.simulator.past import NO_PAST, Bar, Past
 from engine.exchange.simulator.recorded import Point, Recording
-from engine.exchange.simulator.source import Bar, Levels, Quote
+from engine.exchange.simulator.source import Levels, Quote
 from engine.exchange.simulator.universe import Listing
 
 _LEVELS: Final = 5
@@ -52,6 +53,9 @@ class RecordedMarket:
         start = self._state.start_ns
         bars = [bar._replace(ts_open=bar.ts_open + start) for bar in self._recording.history]
         return {self._recording.listing.instrument.symbol: bars}
+
+    def older(self, symbol: str, first: Bar) -> Past:
+        return NO_PAST
 
     def status(self) -> str:
         points, index = len(self._recording.points), self._state.index

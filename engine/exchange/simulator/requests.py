@@ -93,17 +93,20 @@ def perform(core: MatchingCore, account: str, body: object, ts: int) -> Outcome:
             order, events = core.place(account, body, ts)
             return Outcome(events, order)
         case AmendRequest():
-            return Outcome(core.amend(account, body, ts))
+            ids = {"order_id": body.order_id, "client_order_id": body.client_order_id}
+            return Outcome(core.amend(account, body, ts), core.order(account, **ids))
         case Cancel(symbol, order_id, client_order_id):
             ids = {"order_id": order_id, "client_order_id": client_order_id}
-            return Outcome(core.cancel(account, symbol, ts, **ids))
+            return Outcome(core.cancel(account, symbol, ts, **ids), core.order(account, **ids))
         case AlgoRequest():
             algo, events = core.place_algo(account, body, ts)
             return Outcome(events, algo)
         case AlgoAmend():
-            return Outcome(core.amend_algo(account, body, ts))
+            events = core.amend_algo(account, body, ts)
+            return Outcome(events, core.algo(account, algo_id=body.algo_id, client_id=body.client_id))
         case CancelAlgo(symbol, algo_id, client_id):
-            return Outcome(core.cancel_algo(account, symbol, ts, algo_id=algo_id, client_id=client_id))
+            ids = {"algo_id": algo_id, "client_id": client_id}
+            return Outcome(core.cancel_algo(account, symbol, ts, **ids), core.algo(account, **ids))
         case SetLeverage(symbol, leverage):
             return Outcome(core.set_leverage(account, symbol, leverage, ts))
         case SetPositionMode(mode):

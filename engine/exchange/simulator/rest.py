@@ -10,8 +10,17 @@ from aiohttp import web
 
 from engine.core.times import NS_PER_MS
 from engine.exchange.matching.types import VenueRefusal
-from engine.exchange.simulator import rest_account, rest_market, rest_orders, rest_trade
+from engine.exchange.simulator import (
+    rest_absent,
+    rest_account,
+    rest_margin,
+    rest_market,
+    rest_orders,
+    rest_statistics,
+    rest_trade,
+)
 from engine.exchange.simulator.faults import Fault, FaultKind
+from engine.exchange.simulator.paging import Query, Rows
 from engine.exchange.simulator.venue import Venue
 
 _UNAUTHORISED: Final = frozenset(str(code) for code in range(50101, 50115))
@@ -22,11 +31,36 @@ _STATUSES: Final = {
 }
 _NOT_CARRIED_OUT: Final = (FaultKind.DROP_BEFORE, FaultKind.HTTP, FaultKind.CODE)
 _CARRIED_OUT: Final = (FaultKind.DROP_AFTER, FaultKind.CODE_AFTER, FaultKind.GARBAGE)
-_READS: Final = {**rest_account.READS, **rest_orders.READS}
+
+
+def _none(venue: Venue, query: Query) -> Rows:
+    return []
+
+
+def _none_of_account(venue: Venue, account: str, query: Query) -> Rows:
+    return []
+
+
+def _refusing(code: str, message: str) -> Callable[[Venue, str, dict[str, Any]], Rows]:
+    def refuse(venue: Venue, account: str, body: dict[str, Any]) -> Rows:
+        raise VenueRefusal(code, message)
+
+    return refuse
+
+
+_PUBLIC: Final = {**rest_market.ROUTES, **rest_statistics.ROUTES, **dict.fromkeys(rest_absent.PUBLIC, _none)}
+_READS: Final = {
+    **dict.fromkeys(rest_absent.PRIVATE, _none_of_account),
+    **rest_account.READS,
+    **rest_margin.READS,
+    **rest_orders.READS,
+}
 _POSTS: Final[dict[str, Callable[[Venue, str, dict[str, Any]], list[Any]]]] = {
     "trade/close-position": rest_trade.close_position,
     "trade/cancel-all-after": rest_trade.cancel_all_after,
     **rest_account.WRITES,
+    **rest_margin.WRITES,
+    **{path: _refusing(*refusal) for path, refusal in rest_absent.REFUSED.items()},
 }
 _ITEMS: Final = frozenset(f"trade/{endpoint}" for endpoint in rest_trade.ITEM_ENDPOINTS)
 
@@ -66,7 +100,7 @@ class Rest:
 
     def _account(self, request: web.Request, path: str, raw: bytes) -> str:
         """Key of a signed request; "" for public paths, which need none."""
-        if path in rest_market.ROUTES:
+        if path in _PUBLIC:
             return ""
         prehash = request.method + request.raw_path + raw.decode(errors="replace")
         return self._venue.gatekeeper.check_request(request.headers, prehash, self._venue.told_ns())
@@ -80,12 +114,14 @@ class Rest:
     def _get(self, request: web.Request, path: str, account: str) -> dict[str, Any]:
         self._venue.step()
         query = {str(key): str(value) for key, value in request.query.items()}
-        if path in rest_market.ROUTES:
-            return _envelope(rest_market.ROUTES[path](self._venue, query))
+        if path in _PUBLIC:
+            return _envelope(_PUBLIC[path](self._venue, query))
         return _envelope(_READS[path](self._venue, account, query))
 
     def _post(self, request: web.Request, account: str, raw: bytes) -> dict[str, Any]:
         path = request.match_info["path"]
+        needed = "withdraw" if path.startswith("asset/withdrawal") else "trade"
+        self._venue.gatekeeper.check_permission(account, needed)
         body = _body(request, raw)
         self._check_life(request)
         if path in _POSTS:
@@ -118,7 +154,7 @@ class Rest:
 
 def _method(path: str, method: str) -> str:
     """The method of a path. Raises VenueRefusal 404 for none, 50115 for another one than was used."""
-    if path in rest_market.ROUTES or path in _READS:
+    if path in _PUBLIC or path in _READS:
         methods = {"GET", "POST"} if path in _ITEMS else {"GET"}
     elif path in _POSTS or path in _ITEMS:
         methods = {"POST"}
@@ -129,7 +165,7 @@ def _method(path: str, method: str) -> str:
     return method
 
 
-def _envelope(rows: list[Any]) -> dict[str, Any]:
+def _envelope(rows: object) -> dict[str, Any]:
     return {"code": "0", "msg": "", "data": rows}
 
 

@@ -33,13 +33,13 @@ def config(venue: Venue, account: str, query: Query) -> Rows:
             "ip": "",
             "kycLv": "3",
             "label": "simulator",
-            "level": "Lv1",
+            "level": "VIP5" if venue.vip else "Lv1",
             "levelTmp": "",
             "liquidationGear": "-1",
             "mainUid": UID,
             "mgnIsoMode": "automatic",
             "opAuth": "1",
-            "perm": "read_only,trade",
+            "perm": ",".join(venue.gatekeeper.permissions(account)),
             "posMode": mode,
             "roleType": "0",
             "spotBorrowAutoRepay": False,
@@ -132,7 +132,7 @@ def trade_fee(venue: Venue, account: str, query: Query) -> Rows:
             "feeGroup": [{"groupId": "1", "maker": "-0.0002", "taker": "-0.0005"}],
             "fiat": [],
             "instType": query.get("instType", "SWAP"),
-            "level": "Lv1",
+            "level": "VIP5" if venue.vip else "Lv1",
             "makerUSDC": "",
             "takerUSDC": "",
             "ruleType": "normal",
@@ -171,11 +171,6 @@ def order_rate(venue: Venue, account: str, query: Query) -> Rows:
     return [row | {"ts": ms(venue.now())}]
 
 
-def nothing(venue: Venue, account: str, query: Query) -> Rows:
-    """What this account never has."""
-    return []
-
-
 READS: Final[dict[str, Callable[[Venue, str, Query], Rows]]] = {
     "account/config": config,
     "account/balance": balance,
@@ -189,9 +184,7 @@ READS: Final[dict[str, Callable[[Venue, str, Query], Rows]]] = {
     "account/bills": bills,
     "account/bills-archive": bills,
     "account/instruments": instruments,
-    "account/interest-accrued": nothing,
     "asset/currencies": currencies,
-    "asset/balances": nothing,
     "trade/account-rate-limit": order_rate,
 }
 WRITES: Final[dict[str, Callable[[Venue, str, Mapping[str, Any]], Rows]]] = {

@@ -7,20 +7,22 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import Final
 
 from engine.core.instruments import coin
-from engine.core.times import NS_PER_MS
+from engine.core.times import NS_PER_DAY, NS_PER_MS
 from engine.exchange.matching.options import TIERS
 from engine.exchange.matching.types import VenueRefusal
-from engine.exchange.simulator import parse
+from engine.exchange.simulator import parse, slow_figures
 from engine.exchange.simulator import wire_market as wire
 from engine.exchange.simulator.candles import PERIODS
 from engine.exchange.simulator.paging import Paged, Query, Rows, limit_of, needed, page, whole
-from engine.exchange.simulator.source import Bar
+from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.text import ms, num
+from engine.exchange.simulator.universe import LISTINGS
 from engine.exchange.simulator.venue import Venue
-from engine.exchange.simulator.world import FUNDING_NS
+from engine.exchange.simulator.world import FUNDING_NS, FundingCharge
 
 _TRADES: Final = Paged((), "tradeId", before_is_near=False)
 _FUNDING: Final = Paged((), "fundingTime", before_is_near=False)
+_FUNDING_PAST_NS: Final = 90 * NS_PER_DAY
 _KINDS: Final = frozenset(["SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS"])
 
 
@@ -79,6 +81,13 @@ def books_full(venue: Venue, query: Query) -> Rows:
     return [sides | {"ts": row["ts"]}]
 
 
+def books_rpi(venue: Venue, query: Query) -> Rows:
+    """As books, with how much of a level is not of retail price improvement: all of it."""
+    (row,) = books(venue, query)
+    sides = {side: [[px, size, size, count] for px, size, _, count in row[side]] for side in ("asks", "bids")}
+    return [row | sides]
+
+
 # -- bars
 
 
@@ -100,10 +109,7 @@ def price_candles(venue: Venue, query: Query) -> Rows:
     name = needed(query, "instId")
     symbol = name if name.endswith("-SWAP") else f"{name}-SWAP"
     venue.world.core.instrument(symbol)
-    return [
-        [ms(bar.ts_open), *map(num, bar[1:5]), "1" if closed else "0"]
-        for bar, closed in _bars(venue, symbol, query, most=100)
-    ]
+    return [wire.price_candle(bar, closed=closed) for bar, closed in _bars(venue, symbol, query, most=100)]
 
 
 def price_history(venue: Venue, query: Query) -> Rows:
@@ -164,9 +170,13 @@ def funding_rate(venue: Venue, query: Query) -> Rows:
 
 
 def funding_rate_history(venue: Venue, query: Query) -> Rows:
-    """What was charged since the simulator began, newest first."""
+    """What was charged, newest first; before the simulator began, what may have been."""
     symbol = needed(query, "instId")
     venue.quote(symbol)
+    charged = venue.world.funding.get(symbol, [])
+    first = charged[0].ts if charged else venue.world.next_funding
+    earlier = range(first - FUNDING_NS, first - _FUNDING_PAST_NS, -FUNDING_NS)
+    made_up = [FundingCharge(ts, slow_figures.funding_rate(LISTINGS[symbol], ts)) for ts in earlier]
     rows = [
         {
             "instId": symbol,
@@ -177,7 +187,7 @@ def funding_rate_history(venue: Venue, query: Query) -> Rows:
             "method": "current_period",
             "formulaType": "noRate",
         }
-        for charge in reversed(venue.world.funding.get(symbol, ()))
+        for charge in (*reversed(charged), *made_up)
     ]
     return page(rows, query, _FUNDING)
 
@@ -245,11 +255,6 @@ def convert(venue: Venue, query: Query) -> Rows:
     return [row]
 
 
-def nothing(venue: Venue, query: Query) -> Rows:
-    """No maintenance is ever announced."""
-    return []
-
-
 def currencies(venue: Venue, query: Query) -> Rows:
     coins = ["USDT", *(coin(each.instrument.symbol) for each in venue.world.source.listings)]
     return [{"ccy": each, "name": each, "chain": each, "canDep": False, "canWd": False} for each in coins]
@@ -269,6 +274,8 @@ ROUTES: Final[dict[str, Callable[[Venue, Query], Rows]]] = {
     "market/tickers": tickers,
     "market/books": books,
     "market/books-full": books_full,
+    "market/books-lite": books,
+    "market/books-rpi": books_rpi,
     "market/candles": candles,
     "market/history-candles": history_candles,
     "market/mark-price-candles": price_candles,
@@ -278,5 +285,4 @@ ROUTES: Final[dict[str, Callable[[Venue, Query], Rows]]] = {
     "market/trades": trades,
     "market/history-trades": history_trades,
     "market/index-tickers": index_tickers,
-    "system/status": nothing,
 }

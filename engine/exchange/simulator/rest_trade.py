@@ -27,6 +27,7 @@ _PARSERS: Final[dict[str, Callable[[Body], msgspec.Struct]]] = {
     "amend-algos": parse.amend_algo,
 }
 ITEM_ENDPOINTS: Final = frozenset(_PARSERS)
+_PLACING: Final = frozenset(["order", "batch-orders"])
 _MOST_ITEMS: Final = 20
 _TOO_MANY: Final = {"cancel-batch-orders": "51406", "amend-batch-orders": "51501"}
 
@@ -63,10 +64,13 @@ def _item(venue: Venue, account: str, endpoint: str, body: Body) -> text.Row:
         result = _carry_out(venue, account, _PARSERS[endpoint](body))
     except VenueRefusal as refusal:
         return row | {"sCode": refusal.code, "sMsg": refusal.message}
-    if isinstance(result, VenueOrder):
-        row |= {"ordId": result.order_id, "sMsg": "Order placed"}
-    elif isinstance(result, VenueAlgo):
-        row["algoId"] = result.algo_id
+    match result:
+        case VenueOrder(order_id=order_id, client_order_id=client_id):
+            row |= {"ordId": order_id, "clOrdId": client_id}
+        case VenueAlgo(algo_id=algo_id):
+            row |= {"algoId": algo_id, "algoClOrdId": result.request.client_id}
+    if endpoint in _PLACING:
+        row["sMsg"] = "Order placed"
     return row
 
 

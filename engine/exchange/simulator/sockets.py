@@ -27,6 +27,7 @@ from engine.exchange.simulator.subscriptions import (
     cleaned,
     frame,
     key,
+    swap_of,
 )
 from engine.exchange.simulator.venue import Venue
 
@@ -180,8 +181,6 @@ class Socket:
 
     def _key_of(self, arg: Arg) -> str:
         """The account that a login proves. Raises VenueRefusal."""
-        if self.path == "public":
-            raise VenueRefusal("60008", "The current WebSocket endpoint does not support login")
         if self.account:
             raise VenueRefusal("60031", "The WebSocket endpoint does not allow repeated logins")
         if self._venue.faults.take("login", FaultKind.LOGIN):
@@ -189,9 +188,9 @@ class Socket:
         return self._venue.gatekeeper.check_login(arg, self._venue.told_ns())
 
     def _subscribe(self, arg: Arg, request_id: str) -> None:
-        channel, symbol = str(arg.get("channel", "")), str(arg.get("instId", ""))
+        channel = str(arg.get("channel", ""))
         try:
-            self._check_channel(channel, symbol)
+            self._check_channel(arg)
         except VenueRefusal as refusal:
             self._error(refusal.code, refusal.message, request_id)
             return
@@ -207,24 +206,21 @@ class Socket:
         elif channel in PRIVATE or channel in OF_SYMBOL:
             self._venue.hub.greet(self, arg, self._venue.now())
 
-    def _check_channel(self, channel: str, symbol: str) -> None:
-        """Raises VenueRefusal 60018 for what is not here, 64003 for VIP channels, 60011 before login."""
-        if channel in OF_VIP:
-            raise VenueRefusal("64003", "Your trading fee tier doesn't meet the requirement of the channel")
+    def _check_channel(self, arg: Arg) -> None:
+        """Raises VenueRefusal 60018 for what is not here, 60011 before login, 64003 for VIP channels."""
+        channel, symbol = str(arg.get("channel", "")), str(arg.get("instId", ""))
         known = {each.instrument.symbol for each in self._venue.world.source.listings}
-        exists = (
-            channel not in OF_SYMBOL
-            or symbol in known
-            or (channel == "index-tickers" and f"{symbol}-SWAP" in known)
-        )
+        exists = channel not in OF_SYMBOL or swap_of(arg) in known
         if channel not in CHANNELS[self.path] or not exists:
             raise VenueRefusal(
                 "60018",
                 f"Wrong URL or channel:{channel}, instId:{symbol} doesn't exist. Please use the correct URL, "
                 "channel and parameters referring to API document.",
             )
-        if channel in PRIVATE and not self.account:
+        if channel in (PRIVATE | OF_VIP) and not self.account:
             raise VenueRefusal("60011", "Please log in")
+        if channel in OF_VIP and not self._venue.vip:
+            raise VenueRefusal("64003", "Your trading fee tier doesn't meet the requirement of the channel")
 
     def _unsubscribe(self, arg: Arg, request_id: str) -> None:
         self.subscriptions.pop(key(arg), None)
@@ -257,6 +253,7 @@ class Socket:
     def _carry_out(self, endpoint: str, args: list[Arg]) -> tuple[str, str, list[Any]]:
         """Code, text and verdicts of an operation on orders, which name their symbol by its number."""
         try:
+            self._venue.gatekeeper.check_permission(self.account, "trade")
             bodies = [self._named(arg) for arg in args]
             rows = rest_trade.items(self._venue, self.account, endpoint, bodies)
         except VenueRefusal as refusal:

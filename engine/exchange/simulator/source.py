@@ -10,6 +10,7 @@ import msgspec
 
 from engine.core.instruments import Instrument
 from engine.core.market import Side
+from engine.exchange.simulator.past import Bar, Past
 from engine.exchange.simulator.universe import Listing
 
 Levels = tuple[tuple[Decimal, Decimal], ...]  # (price, contracts), best first
@@ -61,17 +62,6 @@ class Print(NamedTuple):
     side: Side
 
 
-class Bar(NamedTuple):
-    """One minute, or any multiple of it; `volume` in contracts."""
-
-    ts_open: int
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    volume: Decimal
-
-
 class MarketSource(Protocol):
     """Deterministic: a source that is told the same times gives the same quotes."""
 
@@ -80,6 +70,10 @@ class MarketSource(Protocol):
 
     def take_bars(self) -> dict[str, list[Bar]]:
         """One-minute bars of time that has no quotes, oldest first: of the past at first; given once."""
+        ...
+
+    def older(self, symbol: str, first: Bar) -> Past:
+        """Bars from before the first minute that it ever gave of a symbol."""
         ...
 
     def advance(self, ts_ns: int) -> list[Quote]:

@@ -10,22 +10,29 @@ from engine.exchange.simulator.candles import PERIODS
 
 Arg = dict[str, Any]
 ENCODER: Final = msgspec.json.Encoder()
-CANDLES: Final = {f"candle{name}": period for name, period in PERIODS.items()}
+CANDLES: Final = {  # of trades, of the mark and of the index
+    f"{of}candle{name}": period for of in ("", "mark-price-", "index-") for name, period in PERIODS.items()
+}
+BOOKS: Final = ("books", "books-l2-tbt", "books50-l2-tbt")  # one chain, however they are called
 PRIVATE: Final = frozenset(
-    ["orders", "positions", "account", "balance_and_position", "orders-algo", "algo-advance"]
+    [
+        *("orders", "positions", "account", "balance_and_position", "orders-algo", "algo-advance", "fills"),
+        *("liquidation-warning", "account-greeks"),
+    ]
 )
 OF_SYMBOL: Final = frozenset(
     [
-        *("tickers", "trades", "trades-all", "books", "books5", "bbo-tbt", "mark-price", "index-tickers"),
+        *("tickers", "trades", "trades-all", *BOOKS, "books5", "bbo-tbt", "mark-price", "index-tickers"),
         *("funding-rate", "open-interest", "price-limit"),
         *CANDLES,
     ]
 )
-OF_VIP: Final = frozenset(["books-l2-tbt", "books50-l2-tbt", "fills"])  # refused with 64003
+OF_VIP: Final = frozenset(["books-l2-tbt", "books50-l2-tbt", "fills"])  # for others refused with 64003
 COUNTED: Final = frozenset(["orders", "account", "positions", "balance_and_position"])
 _ON_BUSINESS: Final = frozenset(["trades-all", "orders-algo", "algo-advance", *CANDLES])
 CHANNELS: Final = {
-    "public": (OF_SYMBOL - _ON_BUSINESS) | {"instruments", "status", "liquidation-orders", "adl-warning"},
+    "public": (OF_SYMBOL - _ON_BUSINESS)
+    | {"instruments", "status", "liquidation-orders", "adl-warning", "estimated-price", "opt-summary"},
     "private": PRIVATE - _ON_BUSINESS,
     "business": _ON_BUSINESS,
 }
@@ -38,6 +45,12 @@ class Subscriber(Protocol):
     subscriptions: dict[str, Arg]
 
     def send(self, text: str) -> None: ...
+
+
+def swap_of(arg: Arg) -> str:
+    """Symbol of the market that a subscription is about; an index is named without -SWAP."""
+    name = str(arg.get("instId", ""))
+    return f"{name}-SWAP" if str(arg.get("channel")).startswith("index-") else name
 
 
 def cleaned(arg: dict[str, Any]) -> Arg:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,6 +11,7 @@ import msgspec
 
 from engine.clock import Clock
 from engine.core.instruments import Instrument
+from engine.exchange.matching.records import Event, OrderChanged
 from engine.exchange.matching.types import VenueRefusal
 from engine.exchange.simulator import wire_market as wire
 from engine.exchange.simulator.account_pushes import AccountPushes
@@ -36,6 +38,14 @@ class Hub:
         self.market = MarketPushes(world, self.sockets)
         self.accounts = AccountPushes(world, self.sockets, UID)
 
+    def on_events(self, events: Sequence[Event], now_ns: int) -> None:
+        """Tell accounts what happened to them, and everybody who was liquidated."""
+        self.accounts.on_events(events, now_ns)
+        changed = [event.order for event in events if isinstance(event, OrderChanged)]
+        self.market.tell_liquidations(
+            [order for order in changed if order.state.done and order.category == "full_liquidation"]
+        )
+
     def flush(self, now_s: float, now_ns: int) -> None:
         """Send what is due by real and engine time."""
         self.market.flush(now_s, now_ns)
@@ -57,6 +67,7 @@ class Venue:
     faults: Faults
     limiter: Limiter
     hub: Hub
+    vip: bool = False  # whether accounts have the channels of high fee tiers
     skew_s: float = 0.0  # a fault: how far ahead the venue's clock is, as it tells and judges
     orders_received: Counter[str] = field(default_factory=Counter)  # "account:client order id" → times
     requests: Counter[str] = field(default_factory=Counter)  # path or operation → times
@@ -72,7 +83,7 @@ class Venue:
     def step(self) -> None:
         """Bring the market to now and tell subscribers what happened to their accounts."""
         now = self.now()
-        self.hub.accounts.on_events(self.world.step(now), now)
+        self.hub.on_events(self.world.step(now), now)
 
     def flush(self) -> None:
         """Send what is due."""
@@ -83,14 +94,14 @@ class Venue:
         self.step()
         now = self.now()
         outcome = self.world.request(account, body, now)
-        self.hub.accounts.on_events(outcome.events, now)
+        self.hub.on_events(outcome.events, now)
         return outcome
 
     def nudge(self, nudge: Nudge) -> None:
         """Move a manual market now. Raises VenueRefusal for another one."""
         self.step()
         now = self.now()
-        self.hub.accounts.on_events(self.world.nudge(nudge, now), now)
+        self.hub.on_events(self.world.nudge(nudge, now), now)
 
     def instruments(self) -> list[tuple[Instrument, int]]:
         """Listed swaps with their numeric ids."""

@@ -10,8 +10,11 @@ from decimal import Decimal
 from typing import Final
 
 from engine.core.instruments import Instrument
-from engine.exchange.simulator.source import Bar, Levels, Print, Quote
+from engine.exchange.simulator import slow_figures
+from engine.exchange.simulator.past import Bar
+from engine.exchange.simulator.source import Levels, Print, Quote
 from engine.exchange.simulator.text import Row, ms, num
+from engine.exchange.simulator.universe import LISTINGS
 
 _LISTED_MS: Final = "1606468572000"
 
@@ -101,6 +104,11 @@ def candle(bar: Bar, listed: Instrument, *, closed: bool) -> list[str]:
     ]
 
 
+def price_candle(bar: Bar, *, closed: bool) -> list[str]:
+    """A bar of the mark or the index: without volumes."""
+    return [ms(bar.ts_open), *(num(price) for price in bar[1:5]), "1" if closed else "0"]
+
+
 def levels(side: Levels, depth: int) -> list[list[str]]:
     return [[num(price), num(size), "0", "1"] for price, size in side[:depth]]
 
@@ -171,9 +179,8 @@ def index_ticker(quote: Quote, day: Bar | None, now_ns: int) -> Row:
 
 
 def open_interest(quote: Quote, listed: Instrument, now_ns: int) -> Row:
-    """A made-up but steady figure: two hundred times the visible depth."""
-    contracts = 200 * sum((size for _, size in (*quote.bids, *quote.asks)), Decimal(0))
-    coins = contracts * listed.contract_value
+    contracts = slow_figures.open_interest(LISTINGS[quote.symbol], now_ns)
+    coins = listed.coins(contracts)
     return {
         "instId": quote.symbol,
         "instType": "SWAP",

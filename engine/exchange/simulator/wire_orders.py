@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from engine.core.market import Side
 from engine.exchange.matching.records import VenueAlgo, VenueFill, VenueOrder
 from engine.exchange.matching.types import AttachedAlgo
 from engine.exchange.simulator.text import Row, ms, num, truth
@@ -154,6 +155,39 @@ def fill(made: VenueFill) -> Row:
         "tradeQuoteCcy": "USDT",
         "ts": ms(made.ts),
     }
+
+
+def fill_push(made: VenueFill) -> Row:
+    """A row of the fills channel, which is for VIPs; its clOrdId is only for ids that are numbers."""
+    number = made.client_order_id if made.client_order_id.isdigit() else "0"
+    return {
+        "instId": made.symbol,
+        "fillSz": num(made.size),
+        "fillPx": num(made.price),
+        "side": made.side.value,
+        "ts": ms(made.ts),
+        "ordId": made.order_id,
+        "clOrdId": number,
+        "tradeId": made.trade_id,
+        "execType": made.exec_type,
+        "count": "1",
+    }
+
+
+def liquidation(order: VenueOrder) -> Row:
+    """A forced order as the public sees it."""
+    detail = {
+        "side": order.side.value,
+        "posSide": "long" if order.side is Side.SELL else "short",
+        "bkPx": num(order.average_price),
+        "sz": num(order.filled),
+        "bkLoss": "0",
+        "ccy": "",
+        "ts": ms(order.ts_updated),
+    }
+    family = order.symbol.removesuffix("-SWAP")
+    names = {"instType": "SWAP", "instId": order.symbol, "instFamily": family, "uly": family}
+    return names | {"details": [detail]}
 
 
 def algo(shown: VenueAlgo) -> Row:

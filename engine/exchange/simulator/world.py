@@ -22,8 +22,9 @@ from engine.exchange.matching.records import Event
 from engine.exchange.matching.types import AccountSpec, VenueRefusal
 from engine.exchange.simulator.candles import BarStore, Dump
 from engine.exchange.simulator.manual import ManualMarket, Nudge
+from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.requests import REQUESTS, Outcome, perform
-from engine.exchange.simulator.source import Bar, MarketSource, Quote, on_grid
+from engine.exchange.simulator.source import MarketSource, Quote, on_grid
 from engine.exchange.simulator.store import Store
 from engine.exchange.simulator.tape import Tape
 
@@ -72,7 +73,7 @@ class World:
         self.source = source
         self._options = options or MatchingOptions()
         self.core = MatchingCore(self._options)
-        self.bars = BarStore()
+        self.bars = BarStore(source.older)
         self.tape = Tape()
         self.quotes: dict[str, Quote] = {}
         self.funding: dict[str, list[FundingCharge]] = {}
@@ -169,7 +170,9 @@ class World:
             self.core = MatchingCore.restore(saved.core, self._options)
             self.source.restore(saved.source)
         except (msgspec.DecodeError, CodecError) as error:
-            raise ConfigError(f"--state holds no state of this version: {error}") from error
+            raise ConfigError(
+                f"--state holds no state of this version ({error}); start afresh in an empty folder"
+            ) from error
         if saved.ts > now_ns:
             log.warning("market waits for its time", behind_s=(saved.ts - now_ns) // NS_PER_S)
         self.bars.revive(saved.bars)
