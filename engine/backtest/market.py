@@ -21,9 +21,10 @@ from engine.core.market import (
 from engine.exchange.matching.records import Event
 from engine.exchange.simulator.candles import PERIODS
 from engine.exchange.simulator.joint import JointMarket
+from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.recorded import Recording
 from engine.exchange.simulator.replay import RecordedMarket
-from engine.exchange.simulator.source import Bar, Quote
+from engine.exchange.simulator.source import Quote
 from engine.exchange.simulator.world import World
 
 _PERIOD_NAMES: Final = {"1h": "1H", "2h": "2H", "4h": "4H", "1d": "1Dutc"}
