@@ -139,7 +139,7 @@ class Life:
     venue: OkxVenue
     journal: Journal
     books: Books
-    dsn: str
+    jobs: Jobs
 
     def intent(self, name: str, trader: str = "a", contracts: str = "2", **changes: Any) -> OrderIntent:
         """An entry at market, long, with a stop below and a target above."""
@@ -265,7 +265,7 @@ async def life(sim: Simulator, dsn: str, **options: Any) -> AsyncIterator[Life]:
         running = asyncio.create_task(service.run(), name="exchange life")
         try:
             await until(lambda: (service.stream_up and service.ready) or running.done())
-            yield Life(service, venue, journal, books, dsn)
+            yield Life(service, venue, journal, books, jobs)
         finally:
             running.cancel()
             with suppress(asyncio.CancelledError):

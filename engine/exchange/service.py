@@ -28,6 +28,7 @@ log = structlog.get_logger()
 
 _FUNDING_EVERY_S: Final = 5.0
 _START_WAIT_S: Final = 1.0
+_LEVERAGE_EVERY_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,7 @@ class ExchangeService:
         self.halted = ""  # reason; entries wait until an operator resumes
         self.ready = False
         self.stream_up = False
+        self._leverage_refused: set[str] = set()
         self._gaps = 0  # of the private stream
         self.balance: VenueBalance | None = None
 
@@ -80,6 +82,8 @@ class ExchangeService:
             return "recovering"
         if not self.stream_up:
             return "private_stream_down"
+        if symbol in self._leverage_refused:
+            return "leverage_not_set"
         if symbol in self._context.books.remainder.symbols:
             return "unattributed_position"
         if self.auditor.suspicious & {symbol, "*"}:
@@ -119,9 +123,31 @@ class ExchangeService:
         await open_books(self._context, self._capital)
         await self.auditor.settle()
         if self._context.trading_enabled:
-            for symbol, leverage in self._leverage.items():
-                await self._context.venue.set_leverage(symbol, leverage)
+            await self.set_leverage()
         await self.recovery.resume_intents()
+
+    async def set_leverage(self) -> None:
+        """At the venue, for every symbol; one that it refuses gets no entry until it takes it.
+
+        Raises Unavailable or OutcomeUnknown when the venue does not answer.
+        """
+        for symbol, leverage in self._leverage.items():
+            try:
+                await self._context.venue.set_leverage(symbol, leverage)
+                self._leverage_refused.discard(symbol)
+            except Rejected as error:
+                self._leverage_refused.add(symbol)
+                log.warning("leverage not set, no entries", symbol=symbol, error=str(error))
+
+    async def _repeat_leverage(self) -> None:
+        """An order or a position that stood in the way may be gone."""
+        while True:
+            await self._context.clock.sleep_real(_LEVERAGE_EVERY_S)
+            try:
+                if self._leverage_refused:
+                    await self.set_leverage()
+            except (Unavailable, OutcomeUnknown) as error:
+                log.warning("leverage not asked for", error=str(error))
 
     async def run(self) -> None:
         """Everything that goes on beside each other; ends only with an error."""
@@ -136,6 +162,7 @@ class ExchangeService:
                 ("open orders", self.watch.resting()),
                 ("audit", self.auditor.run(self._rules.audit_every_s)),
                 ("funding", self._funding()),
+                ("leverage", self._repeat_leverage()),
                 ("resting orders", self._cancel_stale()),
                 ("intents", self._context.bus.consume(INTENTS, "exchange", self._on_intent)),
             ):
