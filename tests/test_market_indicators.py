@@ -6,8 +6,11 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import talib
@@ -15,19 +18,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config.market import INDICATORS
+from engine.config.patterns import PATTERNS
 from engine.core.errors import ConfigError
 from engine.core.market import Candle
 from engine.market.indicators.catalog import build
-from tests.market_world import candle, closes, walk
+from engine.market.recording import read_events
+from tests.market_world import BTC, candle, closes, walk
 
 Lines = Sequence[Any]
-ALL = (*INDICATORS, "ema_5", "bb_10_2.5", "macd_5_35_5", "supertrend_7_2", "stoch_9_2_4", "adx_5")
+ALL = (
+    *(name for name in INDICATORS if name not in PATTERNS),
+    *("ema_5", "bb_10_2.5", "macd_5_35_5", "supertrend_7_2", "stoch_9_2_4", "adx_5"),
+    *("cdl_engulfing", "cdl_hikkake"),
+)
+DATA = Path(__file__).parents[2] / "shared" / "data"  # recordings that are not part of the project
 
 
 class Columns:
     """Prices of candles as TA-Lib takes them."""
 
     def __init__(self, candles: Sequence[Candle]) -> None:
+        self.open = np.array([c.open for c in candles])
         self.high = np.array([c.high for c in candles])
         self.low = np.array([c.low for c in candles])
         self.close = np.array([c.close for c in candles])
@@ -73,15 +84,8 @@ def lines(name: str, candles: Sequence[Candle]) -> list[list[float | None]]:
     return [list(line) for line in zip(*(study.update(c) for c in candles), strict=True)]
 
 
-@settings(max_examples=25)
-@given(
-    seed=st.integers(0, 2**32),
-    price=st.sampled_from([0.08, 1.0, 150.0, 60_000.0]),
-    step=st.sampled_from([0.0005, 0.003, 0.02]),
-)
-@pytest.mark.parametrize("name", ORACLES)
-def test_indicator_equals_talib(name: str, seed: int, price: float, step: float) -> None:
-    candles = walk(seed, 220, price=price, step=step)
+def assert_equal_to_talib(name: str, candles: Sequence[Candle]) -> None:
+    price = candles[0].close
     oracle = ORACLES[name](Columns(candles))
     for number, (ours, theirs) in enumerate(zip(lines(name, candles), oracle, strict=False)):
         known = [i for i, value in enumerate(theirs) if not math.isnan(value)]
@@ -91,7 +95,49 @@ def test_indicator_equals_talib(name: str, seed: int, price: float, step: float)
         for i in known:
             value = ours[i]
             assert value is not None
-            assert math.isclose(value, theirs[i], rel_tol=1e-9, abs_tol=near_zero)
+            assert math.isclose(value, theirs[i], rel_tol=1e-9, abs_tol=near_zero), (i, value, theirs[i])
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 2**32),
+    price=st.sampled_from([0.08, 1.0, 150.0, 60_000.0]),
+    step=st.sampled_from([0.0005, 0.003, 0.02]),
+)
+@pytest.mark.parametrize("name", ORACLES)
+def test_indicator_equals_talib(name: str, seed: int, price: float, step: float) -> None:
+    assert_equal_to_talib(name, walk(seed, 220, price=price, step=step))
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no recordings here")
+@pytest.mark.parametrize("file", ["btc_perp_1m_2022-01", "okx_eth-usdt-swap_5m", "binance_btcusdt_perp_1m"])
+def test_indicators_equal_talib_on_real_candles(file: str) -> None:
+    events = islice(read_events(next(DATA.glob(f"{file}*")), BTC), 3000)
+    candles = [event for event in events if isinstance(event, Candle)]
+    for name in ORACLES.keys() - {"vwap"}:  # which begins anew at midnight, TA-Lib's never
+        assert_equal_to_talib(name, candles)
+
+
+def test_every_pattern_of_talib_has_a_name_and_equals_it() -> None:
+    assert sorted(PATTERNS.values()) == sorted(name for name in dir(talib) if name.startswith("CDL"))
+    # a coarse tick makes the equal prices and gaps of which patterns are made
+    candles = [
+        coarse(c) for c in itertools.chain(walk(21, 1500, step=0.01), walk(22, 500, price=9, step=0.2))
+    ]
+    columns, seen = Columns(candles), set[str]()
+    for name, function in PATTERNS.items():
+        theirs = getattr(talib, function)(columns.open, columns.high, columns.low, columns.close) / 100
+        (ours,) = lines(name, candles)
+        assert ours[:31] == [None] * 31
+        assert ours[31:] == theirs[31:].tolist(), name
+        seen |= {name} if any(ours[31:]) else set()
+    assert len(seen) > len(PATTERNS) / 2
+
+
+def coarse(item: Candle) -> Candle:
+    tick = item.close * 0.004
+    prices = {key: round(getattr(item, key) / tick) * tick for key in ("open", "high", "low", "close")}
+    return msgspec.structs.replace(item, **prices)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -21,6 +21,7 @@ from engine.config.market_rules import (
     default_detectors,
 )
 from engine.config.market_sources import NewsConfig, ReferenceConfig
+from engine.config.patterns import PATTERNS
 from engine.core.errors import ConfigError
 from engine.core.instruments import venue_symbol
 from engine.core.times import timeframe_ns
@@ -57,6 +58,7 @@ INDICATORS: Final[dict[str, tuple[tuple[float, ...], tuple[str, ...]]]] = {
     "return_z": ((60,), ("return_z",)),
     "obv": ((), ("obv",)),
     "volume_ratio": ((20,), ("volume_ratio",)),
+    **{name: ((), (name,)) for name in PATTERNS},
 }
 # kind → what its suffix is
 STREAM_FEATURES: Final[dict[str, Literal["", "levels", "window"]]] = {

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from engine.config.market import IndicatorSpec, parse_indicator
+from engine.config.patterns import PATTERNS
 from engine.core.errors import ConfigError
 from engine.market.indicators import averages, oscillators, trend, volatility
+from engine.market.indicators.patterns import Pattern
 from engine.market.indicators.rolling import Exponential, Mean, Weighted
 from engine.market.indicators.study import Formula, Study
 
@@ -33,6 +36,7 @@ _FORMULAS: Final[dict[str, Callable[..., Formula]]] = {
     "return_z": volatility.ReturnZ,
     "obv": volatility.Obv,
     "volume_ratio": volatility.VolumeRatio,
+    **{name: partial(Pattern, name) for name in PATTERNS},
 }
 _WIDTHS: Final = frozenset({"bb", "supertrend"})  # whose last number is a multiplier, not a period
 
