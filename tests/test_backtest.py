@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import subprocess
+import sys
 from decimal import Decimal
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from engine.backtest.figures import trades_of
 from engine.backtest.loop import SimLoop
 from engine.backtest.run import Outcome, run_backtest
 from engine.clock import SimClock
@@ -98,6 +101,56 @@ def test_equity_is_cash_and_what_is_open(outcome: Outcome) -> None:
         assert view.equity is not None
         moved = view.realised + view.fees + view.funding + (view.unrealised or 0)
         assert view.equity == start[view.trader_id] + moved
+
+
+def edgewise(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "engine.cli.main", "backtest", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=100)
+
+
+def test_command_gives_the_same_report_twice_and_a_page(outcome: Outcome, tmp_path: Path) -> None:
+    recording, page = candles(tmp_path / "btcusdt_1m.csv"), tmp_path / "report.html"
+    chosen = ",".join(view.trader_id for view in outcome.views)
+    done = [edgewise(recording, "--traders", chosen, "--json", "--html", page) for _ in range(2)]
+    assert [each.returncode for each in done] == [0, 0], done[0].stderr
+    assert done[0].stdout == done[1].stdout
+    told = msgspec.json.decode(done[0].stdout)
+    assert told["digest"] == outcome.journal.digest()
+    assert told["balanced"] is True
+    totals = {row["trader_id"]: row for row in told["traders"]}
+    assert {name: row["trades"] for name, row in totals.items()} == {
+        view.trader_id: len(trades_of(outcome, view.trader_id)) for view in outcome.views
+    }
+    html = page.read_text(encoding="utf-8")
+    assert html.count("<svg") == 2
+    assert "http" not in html.replace("http-equiv", "")  # nothing is fetched
+    assert told["digest"] in html
+
+
+def test_command_says_what_cannot_run(tmp_path: Path) -> None:
+    recording = candles(tmp_path / "btcusdt_1m.csv", 30)
+    for arguments, said in (
+        (("--traders", "trend-mayors"), "trend-majors"),  # the nearest spelling
+        (("--traders", "model-demo"), "no trader is left"),
+        (("--answers", tmp_path / "none.jsonl"), "cannot be read"),
+    ):
+        done = edgewise(recording, *arguments)
+        assert done.returncode == 2
+        assert said in done.stderr
+
+
+def test_nobody_sees_into_a_candle_before_its_end(tmp_path: Path) -> None:
+    """Extremes fill and trigger what rests; whoever decides within a candle knows its open alone."""
+    path = tmp_path / "btcusdt_5m.csv"
+    rows = [f"{START_MS + i * 300_000},60000,60500,59500,60100,50" for i in range(20)]
+    path.write_text("\n".join(["ts_ms,open,high,low,close,volume", *rows]) + "\n", encoding="utf-8")
+    points = read_recording(path, corners=True).points
+    for start in range(0, len(points), 4):
+        opened, *rest = points[start : start + 4]
+        assert opened.price == 60000
+        assert {point.price for point in rest} == {Decimal(60500), Decimal(59500), Decimal(60100)}
+        end = opened.after_ns + 5 * NS_PER_MIN
+        assert all(end - 3_000_000 <= point.after_ns < end for point in rest)
 
 
 def on_simulated_time(clock: SimClock, work: object) -> object:

@@ -27,6 +27,7 @@ from engine.exchange.simulator.replay import RecordedMarket
 from engine.exchange.simulator.source import Quote
 from engine.exchange.simulator.world import World
 
+_CLOSES: Final = 1_000
 _PERIOD_NAMES: Final = {"1h": "1H", "2h": "2H", "4h": "4H", "1d": "1Dutc"}
 
 
@@ -50,6 +51,8 @@ class ReplayedMarket:
         self._funding: dict[str, FundingRate] = {}
         self.on_events: Callable[[list[Event]], None] = lambda _: None
         self.moments = 0
+        self.closes: dict[str, list[tuple[int, float]]] = {}  # some of them, evenly over the run
+        self._close_every_ns = (self.end_ns - self.start_ns) // _CLOSES
         self.ended = asyncio.Event()
 
     async def run(self) -> None:
@@ -102,6 +105,9 @@ class ReplayedMarket:
         yield FundingRate(symbol, float(quote.funding_rate), self.world.next_funding, ts, ts)
 
     def _on_minute(self, symbol: str, minute: Bar) -> None:
+        closes = self.closes.setdefault(symbol, [])
+        if not closes or minute.ts_open - closes[-1][0] >= self._close_every_ns:
+            closes.append((minute.ts_open, float(minute.close)))
         for timeframe in self._timeframes:
             period = PERIODS[_PERIOD_NAMES.get(timeframe, timeframe)]
             if (bar := self.world.bars.just_closed(symbol, minute, period)) is not None:

@@ -6,18 +6,22 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
+import structlog
 
 from engine.assembly import InstrumentBook, restrict
 from engine.backtest.loop import SimLoop
 from engine.backtest.market import ReplayedMarket
 from engine.clock import SimClock
 from engine.config.loader import Duration
+from engine.config.manager import TraderConfig
+from engine.config.market import Timeframe, without_shorter
 from engine.config.settings import Settings
 from engine.core.decisions import AccountView
-from engine.core.times import NS_PER_S, timeframe_ns
+from engine.core.errors import ConfigError
+from engine.core.times import NS_PER_MIN, NS_PER_S, timeframe_ns
 from engine.exchange.matching.types import AccountSpec, TriggerType
 from engine.exchange.paper.venue import PaperVenue
 from engine.exchange.ports import PositionMode
@@ -27,6 +31,8 @@ from engine.jobs import Jobs
 from engine.journal.memory import MemoryJournal
 from engine.memory_bus import MemoryBus
 from engine.parts import Parts, Surroundings, build_parts
+
+log = structlog.get_logger()
 
 _ENDING_S: Final = 60.0  # of engine time after the last moment, for what is under way
 
@@ -42,6 +48,7 @@ class Outcome:
     end_ns: int
     moments: int
     balanced: bool
+    prices: dict[str, tuple[tuple[int, float], ...]]  # a few closes of each symbol, for pictures
 
 
 Progress = Callable[[float], None]
@@ -58,6 +65,7 @@ def run_backtest(
     The same settings and recordings give the same journal, byte for byte. Raises ConfigError when the
     configuration does not fit the recordings.
     """
+    settings = _on_paper(_fitted(settings, recordings), recordings)
     start_ns = max(recording.first_ns for recording in recordings)
     clock = SimClock(start_ns, _speed(settings))
     with asyncio.Runner(loop_factory=lambda: SimLoop(clock)) as runner:
@@ -71,7 +79,6 @@ async def _run(
     clock: SimClock,
     progress: Progress,
 ) -> Outcome:
-    settings = _on_paper(settings, recordings)
     timeframes = settings.market.timeframes
     market = ReplayedMarket(recordings, timeframes[:1] if settings.market.aggregate else timeframes, clock)
     listed = await market.instruments()
@@ -105,6 +112,7 @@ async def _run(
             end_ns=clock.now_ns(),
             moments=market.moments,
             balanced=await _balanced(parts),
+            prices={symbol: tuple(closes) for symbol, closes in market.closes.items()},
         )
 
 
@@ -144,6 +152,29 @@ async def _balanced(parts: Parts) -> bool:
 def _speed(settings: Settings) -> int:
     """Work that repeats every real second is to repeat with every base candle."""
     return timeframe_ns(settings.market.timeframes[0]) // NS_PER_S
+
+
+def _fitted(settings: Settings, recordings: Sequence[Recording]) -> Settings:
+    """Without timeframes shorter than the longest candles that were recorded, and traders that name one."""
+    period_ns = max(recording.period_ns for recording in recordings)
+    known: tuple[Timeframe, ...] = get_args(Timeframe)
+    recorded = next((name for name in known if timeframe_ns(name) == period_ns), None)
+    if recorded is None:
+        raise ConfigError(f"candles of {period_ns // NS_PER_MIN} minutes are none of {', '.join(known)}")
+    market = without_shorter(settings.market, recorded)
+    missing = set(known) - set(market.timeframes)
+    traders = tuple(trader for trader in settings.manager.traders if not missing & _names(trader))
+    if left_out := [trader.id for trader in settings.manager.traders if trader not in traders]:
+        log.warning("traders left out: the recording has no candles so short", traders=left_out)
+    if not traders:
+        raise ConfigError(f"every trader decides on candles shorter than the {recorded} of the recording")
+    manager = msgspec.structs.replace(settings.manager, traders=traders)
+    return msgspec.structs.replace(settings, market=market, manager=manager)
+
+
+def _names(trader: TraderConfig) -> set[str]:
+    """What the parameters of a trader's strategy name."""
+    return {str(value) for value in trader.strategy.params.values()} if trader.strategy else set()
 
 
 def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from engine.cli import bus, config, db, memory, prompt
+from engine.cli.backtest import backtest
 from engine.cli.demo import demo
 from engine.cli.model_server import model_server
 from engine.cli.replay import replay
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(simulator)
+app.command()(backtest)
 app.command()(signals)
 app.command()(replay)
 app.command()(stats)

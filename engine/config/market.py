@@ -263,3 +263,14 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         if unknown := [name for name in rule.symbols if not self._has(name)]:
             hint = nearest(unknown[0], self.symbols)
             raise ValueError(f"detector {rule.name}: {unknown[0]!r} is not in `symbols`{hint}")
+
+
+def without_shorter(config: MarketConfig, timeframe: Timeframe) -> MarketConfig:
+    """The configuration for data that has candles of `timeframe` and none shorter.
+
+    It becomes the base; longer ones are made of it. What does not fit into them is left out with its rules.
+    """
+    base = timeframe_ns(timeframe)
+    longer = [name for name in config.timeframes if name != timeframe and timeframe_ns(name) % base == 0]
+    rules = tuple(rule for rule in config.detectors if rule.timeframe in ("", timeframe, *longer))
+    return msgspec.structs.replace(config, timeframes=(timeframe, *longer), detectors=rules, aggregate=True)

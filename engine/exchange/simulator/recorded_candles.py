@@ -3,6 +3,10 @@
 Open at its start, the extreme nearer to the open at one third (low first on a tie), the other at two
 thirds, and the close a second before its end. Which one came first in truth is not in a candle, and nothing
 later is looked at. The first candles are the market's past and are not played.
+
+That path is a guess, and whoever trades within it knows more than a market tells: after the nearer extreme
+comes the other one. So for a backtest (`corners`) the market stands at the open, and extremes and close come
+in the last milliseconds: they fill and trigger what rests, and nobody can act between them.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ _MOST_USD: Final = 5_000_000_000  # that a market turns over in a usual candle, 
 def read_candles(path: Path, listing: Listing, rows: Iterator[Row], *, corners: bool = False) -> Recording:
     """Rows `ts_ms,open,high,low,close,volume`. Raises ConfigError that names file and line.
 
-    `corners`: no steps between open, extremes and close.
+    `corners`: extremes and close at the end, without steps between them.
     """
     instrument = listing.instrument
 
@@ -57,7 +61,7 @@ def read_candles(path: Path, listing: Listing, rows: Iterator[Row], *, corners: 
             [each._replace(ts_open=each.ts_open - first) for each in bars[past:]],
             period,
             instrument,
-            steps=1 if corners else max(1, min(_MOST_STEPS, period // (15 * NS_PER_S))),
+            corners=corners,
         ),
     )
 
@@ -98,13 +102,17 @@ def _extremes(bar: Bar) -> tuple[Decimal, Decimal]:
 class _Path(Sequence[Point]):
     """The moments of candles, made when they are asked for: a year of minutes is ten million of them.
 
-    Open, extremes and close, with `steps` from each to the next so that a candle is not three jumps.
+    Open, extremes and close; unless it is by `corners` alone, with steps from each to the next, so that a
+    candle is not three jumps.
     """
 
-    def __init__(self, bars: list[Bar], period: int, instrument: Instrument, *, steps: int) -> None:
+    def __init__(self, bars: list[Bar], period: int, instrument: Instrument, *, corners: bool) -> None:
         self._bars, self._instrument = bars, instrument
         self._times = [0, period // 3, 2 * period // 3, period - NS_PER_S]
-        self._steps = steps
+        self._steps = max(1, min(_MOST_STEPS, period // (15 * NS_PER_S)))
+        if corners:
+            self._times = [0, period - 3 * NS_PER_MS, period - 2 * NS_PER_MS, period - NS_PER_MS]
+            self._steps = 1
         self._each = 3 * self._steps + 1
 
     def __len__(self) -> int:

@@ -32,7 +32,7 @@ def read_recording(
     """Read a file in one of the formats above. Raises ConfigError that names file and line.
 
     It is of the one of `symbols` that the file names, else of the first; without any, of what it names.
-    `corners`: candles are played as open, extremes and close alone.
+    `corners`: as a backtest must play candles; see recorded_candles.
     """
     lines = lines_of(path)
     first = next(lines, "")

@@ -1,0 +1,152 @@
+"""`edgewise backtest`: the configured traders over recorded markets."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from engine.cli.startup import fail_clearly, settings_of
+
+if TYPE_CHECKING:
+    from engine.backtest.figures import Report
+    from engine.backtest.run import Outcome
+    from engine.config.settings import Settings
+    from engine.executor.asking import ModelClient
+
+
+def backtest(
+    recordings: Annotated[list[Path], typer.Argument(help="Candles, trades, quotes or recorded frames.")],
+    etc: Annotated[Path, typer.Option(help="Folder of the configuration.")] = Path("etc"),
+    symbol: Annotated[str, typer.Option(help="Market of a file that does not name it.")] = "",
+    funding: Annotated[Path | None, typer.Option(help="Funding rates for the recording.")] = None,
+    traders: Annotated[str, typer.Option(help="Only these, by id, with commas.")] = "",
+    answers: Annotated[Path | None, typer.Option(help="Recorded answers of models.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the report with charts here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    fine: Annotated[
+        bool, typer.Option(help="Play candles in steps of some 15 s, not by their corners.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option(help="Show the engine's log.")] = False,
+) -> None:
+    """Run the traders of etc/ over recordings: the same parts as live, on simulated time.
+
+    The same input gives the same journal, byte for byte: compare the digests. Traders that ask a model need
+    recorded answers (`edgewise prompt answers` writes them) and are left out without.
+    """
+    with fail_clearly():
+        settings, model = _traders(settings_of(etc), traders, answers)
+        outcome = _run(settings, _Files(tuple(recordings), symbol, funding), model, verbose=verbose)
+        _show(outcome, html, as_json=as_json)
+
+
+_COLUMNS: Final = ("equity", "return %", "trades", "win %", "costs", "fall %", "Sharpe")
+
+
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """What to play."""
+
+    recordings: tuple[Path, ...]
+    symbol: str
+    funding: Path | None
+
+
+def _traders(settings: Settings, only: str, answers: Path | None) -> tuple[Settings, ModelClient]:
+    """The settings with the traders that can run here, and who answers them. Raises ConfigError."""
+    import msgspec
+
+    from engine.config.loader import nearest
+    from engine.core.errors import ConfigError
+    from engine.executor.recorded import AnswerFile, CycleAnswers, RecordedModel
+
+    known = {trader.id: trader for trader in settings.manager.traders}
+    wanted = tuple(name.strip() for name in only.split(",") if name.strip()) or tuple(known)
+    for name in wanted:
+        if name not in known:
+            raise ConfigError(f"--traders: no trader {name!r}{nearest(name, known)}")
+    file = answers or settings.llm.recorded
+    chosen = [known[name] for name in wanted if known[name].strategy or file]
+    if len(chosen) < len(wanted):
+        left_out = ", ".join(name for name in wanted if known[name] not in chosen)
+        print(f"left out, since nobody answers them (--answers FILE): {left_out}", file=sys.stderr)
+    if not chosen:
+        raise ConfigError("no trader is left to run")
+    manager = msgspec.structs.replace(settings.manager, traders=tuple(chosen))
+    model = RecordedModel(AnswerFile(file) if file else CycleAnswers(()))
+    return msgspec.structs.replace(settings, manager=manager), model
+
+
+def _run(settings: Settings, files: _Files, model: ModelClient, *, verbose: bool) -> Outcome:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from engine.backtest.run import run_backtest
+    from engine.clock import SystemClock
+    from engine.exchange.simulator.recording import read_recording
+    from engine.log import configure
+
+    configure(SystemClock(), "info" if verbose else "warning", "backtest")
+    symbols = (files.symbol,) if files.symbol else ()
+    recordings = [read_recording(path, symbols, files.funding, corners=True) for path in files.recordings]
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("playing", total=1.0)
+        return run_backtest(settings, recordings, model, lambda part: bar.update(task, completed=part))
+
+
+def _show(outcome: Outcome, html: Path | None, *, as_json: bool) -> None:
+    import msgspec
+
+    from engine.backtest.figures import report
+    from engine.backtest.page import page
+    from engine.core.errors import ConfigError
+
+    figures = report(outcome)
+    if html is not None:
+        try:
+            html.write_text(page(outcome, figures), encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"{html}: cannot be written: {error.strerror}") from error
+    if as_json:
+        print(msgspec.json.encode(figures).decode())
+    else:
+        _print(figures, html)
+
+
+def _print(figures: Report, html: Path | None) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    title = f"{', '.join(figures.symbols)}  {figures.start[:16]} to {figures.end[:16]}"
+    table = Table(Column("trader", no_wrap=True), title=title, box=SIMPLE_HEAD, padding=(0, 1))
+    for name in _COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in figures.traders:
+        table.add_row(
+            row.trader_id,
+            "unknown" if row.equity is None else f"{row.equity:,.2f}",
+            "unknown" if row.return_pct is None else f"{row.return_pct:+.2f}",
+            str(row.trades),
+            "" if row.win_rate_pct is None else f"{row.win_rate_pct:.1f}",
+            f"{row.fees + row.funding:,.2f}",
+            f"{row.max_drawdown_pct:.2f}",
+            "" if row.sharpe is None else f"{row.sharpe:.2f}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{figures.moments:,} moments, {figures.signals:,} signals, {figures.cycles:,} cycles,"
+        f" {figures.orders:,} orders, {figures.fills:,} fills;"
+        f" books {'balance' if figures.balanced else 'DO NOT BALANCE'}"
+    )
+    if figures.refusals:
+        told = ", ".join(f"{reason} {count}" for reason, count in figures.refusals.items())
+        console.print(f"refused by the gate: {told}")
+    console.print(f"digest of the journal {figures.digest}", soft_wrap=True)
+    if html is not None:
+        console.print(f"report with charts: {html}")
