@@ -8,23 +8,11 @@ from decimal import Decimal
 import msgspec
 import structlog
 
-from engine.clock import Clock
-from engine.config.llm import RECORDED
 from engine.config.settings import Settings
 from engine.config.values import plain
 from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, coin, venue_symbol
-from engine.executor.asking import ModelClient
-from engine.executor.decision import AnswerRules
-from engine.executor.letta import LettaClient, LettaMemory
-from engine.executor.memory import LocalMemory, Memory, MemoryOff
-from engine.executor.model import ModelDecider, ModelSetup
-from engine.executor.ports import Decider
-from engine.executor.prompt import PromptLibrary
-from engine.executor.recorded import AnswerFile, RecordedModel
-from engine.executor.strategies.catalog import make_strategy
-from engine.executor.write_back import WriteBack
-from engine.journal.ports import Journal, TraderRecord
+from engine.journal.ports import TraderRecord
 from engine.manager.budget import Budget
 from engine.manager.scheduler import Scheduler
 from engine.manager.traders import Trader
@@ -93,49 +81,6 @@ def restrict(settings: Settings, listed: tuple[Instrument, ...], *, partly: bool
     )
 
 
-def build_deciders(
-    settings: Settings, model: ModelClient, journal: Journal, clock: Clock
-) -> dict[str, Decider]:
-    """Who decides for each trader. Raises ConfigError for what a trader names wrongly."""
-    library = PromptLibrary(settings.executor.prompts)
-    memories = build_memories(settings, journal, clock)
-    file = settings.llm.recorded
-    recorded = RecordedModel(journal if file is None else AnswerFile(file))
-    deciders: dict[str, Decider] = {}
-    for trader in settings.manager.traders:
-        if trader.strategy is not None:
-            deciders[trader.id] = make_strategy(trader.strategy.name, trader.strategy.params, clock)
-            continue
-        rules = AnswerRules(
-            limits=settings.executor.tighten(trader.risk_params),
-            major_coins=frozenset(settings.manager.manager.major_coins),
-        )
-        setup = ModelSetup(
-            client=recorded if trader.model == RECORDED else model,
-            prompts=library.pair(trader.prompt_template, trader.executor_prompt_template),
-            rules=rules,
-            memory=memories[trader.memory],
-            config=settings.executor,
-            journal=journal,
-            clock=clock,
-        )
-        deciders[trader.id] = ModelDecider(trader.model, setup)
-    return deciders
-
-
-def build_memories(settings: Settings, journal: Journal, clock: Clock) -> dict[str, Memory]:
-    """Each kind of memory by its name in a trader's configuration."""
-    config = settings.executor.memory
-    letta = LettaMemory(LettaClient(config.letta, clock), journal, config)
-    return {"off": MemoryOff(), "local": LocalMemory(journal, config), "letta": letta}
-
-
-def build_write_back(settings: Settings, journal: Journal, clock: Clock) -> WriteBack:
-    """What tells a memory outside the journal how trades ended."""
-    remembering = [trader.id for trader in settings.manager.traders if trader.memory == "letta"]
-    return WriteBack(remembering, LettaClient(settings.executor.memory.letta, clock), journal, clock)
-
-
 def build_traders(settings: Settings, states: dict[str, bytes]) -> dict[str, Trader]:
     """The traders with their limits tightened by executor.yaml, and the breaker states of a former life."""
     traders: dict[str, Trader] = {}
@@ -153,7 +98,7 @@ def build_scheduler(settings: Settings, traders: Mapping[str, Trader], now_ns: i
         interval = trader.config.decision_interval or settings.executor.decision_interval
         rhythm = trader.config.rhythm.every(interval)
         if trader.config.auto_start:
-            model = trader.config.model
+            model = next(iter(trader.config.models), "")
             scheduler.add(trader.trader_id, rhythm, trader.symbols, now_ns, model=model)
     return scheduler
 
@@ -164,8 +109,8 @@ def trader_records(settings: Settings, now_ns: int) -> list[TraderRecord]:
         TraderRecord(
             trader_id=trader.id,
             name=trader.name or trader.id,
-            kind="model" if trader.model else "strategy",
-            model=trader.model or (trader.strategy.name if trader.strategy else ""),
+            kind="strategy" if trader.strategy else "ensemble" if trader.ensemble else "model",
+            model=trader.decider,
             account_id=settings.provider_id,
             config=msgspec.json.encode(trader, enc_hook=plain),
             ts=now_ns,

@@ -10,10 +10,8 @@ from typing import Final
 
 from engine.assembly import (
     InstrumentBook,
-    build_deciders,
     build_scheduler,
     build_traders,
-    build_write_back,
     trader_records,
     venue_leverage,
 )
@@ -21,6 +19,7 @@ from engine.bus import Bus
 from engine.clock import Clock
 from engine.config.settings import Settings
 from engine.core.books import Books
+from engine.deciders import build_deciders, build_write_back
 from engine.exchange.context import ExchangeContext
 from engine.exchange.ports import MarketFeed, PositionMode, Venue
 from engine.exchange.service import ExchangeRules, ExchangeService

@@ -203,7 +203,7 @@ HEADER = "{#-\nname: x\nversion: 1\nschema: edgewise.decision/1\n-#}\n"
 def test_broken_template_is_refused_with_its_reason(tmp_path: Path, system: str, said: str) -> None:
     for kind in ("system", "user"):
         (tmp_path / kind).mkdir()
-    for name in ("user/default.j2", "user/repair.j2"):
+    for name in ("user/default.j2",):
         (tmp_path / name).write_text((prompts_folder() / name).read_text())
     (tmp_path / "system" / "x.j2").write_text(system)
     with pytest.raises(ConfigError, match=re.escape(said)):

@@ -22,7 +22,7 @@ def check(folder: Folder = Path("etc")) -> None:
         sends = "orders are sent" if provider.may_trade else "orders are not sent (trading_enabled: false)"
         print(f"{folder}: {len(settings.manager.traders)} traders on {settings.provider_id}; {sends}")
         for trader in settings.manager.traders:
-            decider = trader.model or (trader.strategy.name if trader.strategy else "")
+            decider = trader.decider
             capital = settings.manager.capital(trader)
             print(f"  {trader.id}: {decider}, {capital:,.2f} USD, {', '.join(settings.symbols(trader))}")
 

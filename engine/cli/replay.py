@@ -35,9 +35,9 @@ def replay(
 async def _replay(etc: Path, cycle_id: str) -> Comparison:
     import msgspec
 
-    from engine.assembly import build_deciders
     from engine.clock import SimClock
     from engine.core.errors import ConfigError
+    from engine.deciders import build_deciders
     from engine.executor.recorded import CycleAnswers, RecordedModel
     from engine.executor.replay import replay
     from engine.journal.postgres_journal import PostgresJournal

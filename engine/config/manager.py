@@ -50,6 +50,30 @@ class StrategyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     params: dict[str, Decimal | str | bool] = {}
 
 
+class MemberConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One voice of an ensemble: a model with its system prompt, or a strategy."""
+
+    model: str = ""
+    prompt_template: str = ""
+    strategy: StrategyConfig | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.model) == (self.strategy is not None):
+            raise ValueError("expected either a model or a strategy")
+
+
+class EnsembleConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Several deciders about each wakeup: more than half of them must agree, or `judge` chooses one's answer.
+
+    Every member is asked once a decision, without a repair, and the judge at most once; it is not asked
+    when the members cost `max_cost_usd` already, then the majority decides.
+    """
+
+    members: Annotated[tuple[MemberConfig, ...], Meta(min_length=2, max_length=7)]
+    judge: str = ""  # an alias of llm.yaml
+    max_cost_usd: Positive = Decimal("0.50")
+
+
 class TraderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One trader: who decides, on what, how often, with how much, within which limits."""
 
@@ -63,6 +87,7 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     executor_prompt_template: str = ""
     model: str = ""
     strategy: StrategyConfig | None = None
+    ensemble: EnsembleConfig | None = None
     memory: Literal["off", "local", "letta"] = "off"  # of a model: what it is reminded of
     decision_interval: Duration | None = None  # the long cycle; overrides rhythm.long_cycle
     allocation_pct: Percent
@@ -70,6 +95,21 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     symbols: tuple[str, ...] = ()  # empty: all of market.yaml
     rhythm: RhythmConfig = RhythmConfig()
     risk_params: RiskConfig = RiskConfig()
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The aliases that it asks, the first one first."""
+        if self.ensemble is None:
+            return (self.model,) if self.model else ()
+        found = (*(member.model for member in self.ensemble.members), self.ensemble.judge)
+        return tuple(dict.fromkeys(alias for alias in found if alias))
+
+    @property
+    def decider(self) -> str:
+        """Who decides: the model's alias, the strategy's name, or `ensemble`."""
+        if self.ensemble is not None:
+            return "ensemble"
+        return self.model or (self.strategy.name if self.strategy else "")
 
 
 class CapitalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

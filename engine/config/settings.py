@@ -108,10 +108,12 @@ def _dangling(
 def _trader_problems(settings: Settings, trader: TraderConfig) -> Iterable[tuple[tuple[str | int, ...], str]]:
     """What one trader names and nobody has, as (key below the trader, sentence)."""
     providers, models = settings.exchange.providers, settings.llm.models
-    if bool(trader.model) == (trader.strategy is not None):
-        yield (), "expected either a model or a strategy"
-    if trader.model and trader.model not in models and trader.model != RECORDED:
-        yield ("model",), _unknown("model", trader.model, models)
+    if sum((bool(trader.model), trader.strategy is not None, trader.ensemble is not None)) != 1:
+        yield (), "expected one of model, strategy and ensemble"
+    for alias in trader.models:
+        if alias not in models and alias != RECORDED:
+            key = ("model",) if trader.ensemble is None else ("ensemble",)
+            yield key, _unknown("model", alias, models)
     if trader.exchange_provider and trader.exchange_provider not in providers:
         yield ("exchange_provider",), _unknown("provider", trader.exchange_provider, providers)
     elif trader.exchange_provider not in {"", settings.provider_id}:

@@ -170,6 +170,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     digest: str  # sha256 of the messages: see engine.executor.asking.question_digest
+    asked: str  # the alias
     alias: str  # who answered: the one that was asked, or one of its fallbacks
     model: str = ""
     answer: str = ""

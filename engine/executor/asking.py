@@ -84,6 +84,7 @@ def call_record(request: ModelRequest, outcome: ModelReply | ModelFailure) -> Mo
     if isinstance(outcome, ModelFailure):
         return ModelCall(
             digest=digest,
+            asked=request.alias,
             alias=request.alias,
             model=outcome.model,
             failure=outcome.failure.value,
@@ -91,6 +92,7 @@ def call_record(request: ModelRequest, outcome: ModelReply | ModelFailure) -> Mo
         )
     return ModelCall(
         digest=digest,
+        asked=request.alias,
         alias=outcome.alias,
         model=outcome.model,
         answer=outcome.text,

@@ -23,6 +23,7 @@ from engine.executor.asking import (
     call_record,
 )
 from engine.executor.assemble import Past, build_context
+from engine.executor.context import Context
 from engine.executor.deadline import real_seconds_left
 from engine.executor.decision import AnswerRules, held, read_decision
 from engine.executor.memory import Memory, core_text, query_of
@@ -88,6 +89,19 @@ class _Attempt:
         )
 
 
+async def context_of(wakeup: Wakeup, setup: ModelSetup) -> tuple[Context, str]:
+    """What a trader is shown at a wakeup, and its core memory. Raises StoreUnavailable."""
+    config, journal, trader_id = setup.config, setup.journal, wakeup.trader_id
+    cycles = await journal.recent_cycles(trader_id, config.recent_decisions, wakeup.cycle_id)
+    past = Past(
+        cycles=cycles,
+        trades=await journal.recent_trades(trader_id, config.recent_trades, wakeup.ts),
+        verdicts=await journal.verdicts_of([record.decision.cycle_id for record in cycles]),
+        recalled=await setup.memory.recall(query_of(wakeup, config.memory.episodes)),
+    )
+    return build_context(wakeup, setup.rules, past), core_text(past.recalled.core)
+
+
 class ModelDecider:
     """Implements Decider with the model `name`, an alias of llm.yaml.
 
@@ -105,7 +119,7 @@ class ModelDecider:
         """The model's decision, or why there is none; within the deadline, and it never raises for either."""
         attempt = _Attempt(wakeup, self.name, self._setup.clock.now_ns())
         try:
-            attempt.prompt = await self._prompt(wakeup)
+            attempt.prompt = await self.prompt(wakeup)
         except (ConfigError, StoreUnavailable) as error:
             reason = "prompt_broken" if isinstance(error, ConfigError) else "journal_away"
             return self._without(attempt, CycleStatus.UNAVAILABLE, reason, str(error))
@@ -114,18 +128,10 @@ class ModelDecider:
             return self._without(attempt, CycleStatus.REFUSED, "prompt_too_long", detail)
         return await self._converse(attempt, attempt.prompt)
 
-    async def _prompt(self, wakeup: Wakeup) -> Prompt:
-        setup = self._setup
-        config, journal, trader_id = setup.config, setup.journal, wakeup.trader_id
-        cycles = await journal.recent_cycles(trader_id, config.recent_decisions, wakeup.cycle_id)
-        past = Past(
-            cycles=cycles,
-            trades=await journal.recent_trades(trader_id, config.recent_trades, wakeup.ts),
-            verdicts=await journal.verdicts_of([record.decision.cycle_id for record in cycles]),
-            recalled=await setup.memory.recall(query_of(wakeup, config.memory.episodes)),
-        )
-        context = build_context(wakeup, setup.rules, past)
-        return setup.prompts.render(context, config.prompt_token_budget, core_text(past.recalled.core))
+    async def prompt(self, wakeup: Wakeup) -> Prompt:
+        """Exactly what is sent for a wakeup. Raises ConfigError or StoreUnavailable."""
+        context, core = await context_of(wakeup, self._setup)
+        return self._setup.prompts.render(context, self._setup.config.prompt_token_budget, core)
 
     async def _converse(self, attempt: _Attempt, prompt: Prompt) -> CycleRecord:
         """One question, and one more when the answer cannot be read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,19 +19,21 @@ _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 class Answers(Protocol):
     """Where recorded calls lie. The journal is one; a file is another."""
 
-    async def recorded_call(self, digest: str) -> ModelCall | None:
-        """The call that answered a question; None when it was never asked."""
+    async def recorded_call(self, digest: str, alias: str) -> ModelCall | None:
+        """The call that answered a question, of `alias` if it was asked; None when nobody was."""
         ...
 
 
 class CycleAnswers:
-    """The calls of one cycle, those without an answer too: it can be gone through again as it was."""
+    """Calls by question and alias. Of one cycle, those without an answer too: it happens again as it was."""
 
-    def __init__(self, calls: Sequence[ModelCall]) -> None:
-        self._calls = {call.digest: call for call in calls}
+    def __init__(self, calls: Iterable[ModelCall]) -> None:
+        self._calls: dict[tuple[str, str], ModelCall] = {}
+        for call in calls:
+            self._calls[call.digest, call.asked] = self._calls[call.digest, ""] = call
 
-    async def recorded_call(self, digest: str) -> ModelCall | None:
-        return self._calls.get(digest)
+    async def recorded_call(self, digest: str, alias: str) -> ModelCall | None:
+        return self._calls.get((digest, alias), self._calls.get((digest, "")))
 
 
 class AnswerFile:
@@ -39,28 +41,25 @@ class AnswerFile:
 
     def __init__(self, path: Path) -> None:
         """Raises ConfigError when the file cannot be read."""
-        self._calls: dict[str, ModelCall] = {}
+        calls = []
         try:
             with path.open("rb") as lines:
                 for number, line in enumerate(lines, 1):
                     if line.strip():
-                        self._add(line, f"{path}:{number}")
+                        calls.append(_call(line, f"{path}:{number}"))
         except OSError as error:
             raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        self._answers = CycleAnswers(call for call in calls if not call.failure)
 
-    def _add(self, line: bytes, where: str) -> None:
-        try:
-            call = msgspec.json.decode(line, type=ModelCall)
-        except msgspec.MsgspecError as error:
-            raise ConfigError(f"{where}: is no recorded call: {error}") from error
-        if not call.failure:
-            self._calls[call.digest] = call
+    async def recorded_call(self, digest: str, alias: str) -> ModelCall | None:
+        return await self._answers.recorded_call(digest, alias)
 
-    def __len__(self) -> int:
-        return len(self._calls)
 
-    async def recorded_call(self, digest: str) -> ModelCall | None:
-        return self._calls.get(digest)
+def _call(line: bytes, where: str) -> ModelCall:
+    try:
+        return msgspec.json.decode(line, type=ModelCall)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{where}: is no recorded call: {error}") from error
 
 
 async def write_answers(calls: AsyncIterator[ModelCall], path: Path) -> int:
@@ -88,7 +87,7 @@ class RecordedModel:
     async def ask(self, request: ModelRequest) -> ModelReply | ModelFailure:
         digest = question_digest(request.messages)
         try:
-            call = await self._answers.recorded_call(digest)
+            call = await self._answers.recorded_call(digest, request.alias)
         except StoreUnavailable as error:
             return ModelFailure(failure=Failure.UNREACHABLE, detail=str(error), model=RECORDED)
         if call is None:

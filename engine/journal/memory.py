@@ -43,7 +43,7 @@ class MemoryJournal:
         self._wakeups: dict[str, Wakeup] = {}  # cycle id → wakeup, oldest first
         self._woken: dict[str, list[str]] = {}  # trader id → cycle ids, oldest first
         self.cycles: dict[str, CycleRecord] = {}  # cycle id → its answer
-        self._calls: dict[str, ModelCall] = {}  # digest → newest answered call
+        self._calls: dict[tuple[str, str], ModelCall] = {}  # digest, asked alias or "" → newest answer
         self._episodes: dict[str, deque[Episode]] = {}  # trader id → newest, oldest first
         self._blocks: dict[tuple[str, CoreLabel], CoreBlock] = {}
         self._intents: dict[str, OrderIntent] = {}  # client order id → intent
@@ -107,7 +107,9 @@ class MemoryJournal:
         if cycle_id not in self._wakeups or cycle_id in self.cycles:
             return False
         self.cycles[cycle_id] = record
-        self._calls |= {call.digest: call for call in record.calls if not call.failure}
+        for call in record.calls:
+            if not call.failure:
+                self._calls[call.digest, call.asked] = self._calls[call.digest, ""] = call
         self._note("cycle", record)
         return True
 
@@ -327,8 +329,8 @@ class MemoryJournal:
             return None
         return KeptCycle(wakeup=self._wakeups[cycle_id], record=self.cycles[cycle_id])
 
-    async def recorded_call(self, digest: str) -> ModelCall | None:
-        return self._calls.get(digest)
+    async def recorded_call(self, digest: str, alias: str) -> ModelCall | None:
+        return self._calls.get((digest, alias), self._calls.get((digest, "")))
 
 
 def _oldest_first(intents: Iterable[OrderIntent]) -> tuple[OrderIntent, ...]:

@@ -197,6 +197,6 @@ class Journal(Protocol):
         """A cycle with all that it was decided from; None when there is no such cycle."""
         ...
 
-    async def recorded_call(self, digest: str) -> ModelCall | None:
-        """The newest answered call of a question; None when it was never answered."""
+    async def recorded_call(self, digest: str, alias: str) -> ModelCall | None:
+        """The newest answer to a question, of `alias` if it was ever asked; None when nobody answered."""
         ...

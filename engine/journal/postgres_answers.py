@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
 _CALL_COLUMNS: Final = tuple(ModelCall.__struct_fields__)
-_TEXTS: Final = frozenset({"alias", "model", "answer", "reasoning", "cut", "failure", "detail"})
+_TEXTS: Final = frozenset({"asked", "alias", "model", "answer", "reasoning", "cut", "failure", "detail"})
 _CALL: Final = insert(
     "llm_calls", ("cycle_id", "n", "trader_id", "ts", *_CALL_COLUMNS), "on conflict do nothing"
 )
 _PAGE: Final = 500
-_BY_DIGEST: Final = "select * from llm_calls where digest = $1 and failure = '' order by seq desc limit 1"
+_BY_DIGEST: Final = """
+select * from llm_calls where digest = $1 and failure = '' order by (asked = $2) desc, seq desc limit 1
+"""
 _AFTER: Final = """
 select * from llm_calls where seq > $1 and ($2 = '' or trader_id = $2) and failure = ''
 order by seq limit $3
@@ -73,8 +75,8 @@ class AnswerTables:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def recorded_call(self, digest: str) -> ModelCall | None:
-        rows = await self._pool.fetch(_BY_DIGEST, digest)
+    async def recorded_call(self, digest: str, alias: str) -> ModelCall | None:
+        rows = await self._pool.fetch(_BY_DIGEST, digest, alias)
         return _call_of(rows[0]) if rows else None
 
     async def verdicts_of(self, cycle_ids: Sequence[str]) -> tuple[Verdict, ...]:
