@@ -104,7 +104,7 @@ async def test_shipped_role_reads_and_cannot_write(home: Path) -> None:
 
 async def test_months_are_made_ahead_and_old_ones_dropped(database: str) -> None:
     async with Pool(database) as pool, PostgresJournal(database, SystemClock()) as journal:
-        assert await journal.ensure_ahead() == 0  # the migration made them
+        assert await journal.partitions.ensure_ahead(SystemClock().now_ns()) == 0  # the migration made them
         partitions = Partitions(pool)
         later = int(datetime(2041, 11, 21, tzinfo=UTC).timestamp()) * 10**9
         assert await partitions.ensure_ahead(later) == 3 * len(PARTITIONED)

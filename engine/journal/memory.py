@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from itertools import dropwhile, islice
 from typing import Final
 
@@ -20,12 +21,17 @@ from engine.core.signals import Signal
 from engine.journal.ports import (
     MAX_NS,
     AccountCheck,
+    BacktestRun,
     Bookings,
+    FeatureRow,
+    IntegrityEvent,
     KeepState,
     KeptCycle,
     RiskEvent,
     TraderRecord,
+    VenueHolding,
 )
+from engine.journal.snapshots import BalanceSnapshot
 
 _SHARED: Final = tuple(name for name in Episode.__struct_fields__ if name in ClosedTrade.__struct_fields__)
 
@@ -89,6 +95,17 @@ class MemoryJournal:
             if self._once("signal", signal.signal_id):
                 self.signals.append(signal)
                 self._note("signal", signal)
+
+    async def record_features(self, rows: Sequence[FeatureRow]) -> None:
+        for row in rows:
+            if self._once("features", row.symbol, row.timeframe, str(row.ts_open)):
+                self._note("features", row)
+
+    async def record_integrity(self, events: Sequence[IntegrityEvent]) -> None:
+        for event in events:
+            key = (event.symbol, event.timeframe, event.kind, str(event.ts_from), str(event.ts_to))
+            if self._once("integrity", *key):
+                self._note("integrity", event)
 
     # -- deciding
 
@@ -216,6 +233,22 @@ class MemoryJournal:
         if self._once("risk", event.event_id):
             self.risk_events.append(event)
             self._note("risk", event)
+
+    async def record_balance(self, snapshot: BalanceSnapshot) -> None:
+        if self._once("balance", snapshot.account_id, str(snapshot.ts)):
+            self._note("balance", snapshot)
+
+    async def record_venue_positions(
+        self, account_id: str, positions: Sequence[VenueHolding], ts: int
+    ) -> None:
+        self._note("venue positions", account_id, positions, ts)
+
+    async def record_initial_equity(self, amount: Decimal, ts: int) -> None:
+        self._note("initial equity", amount, ts)
+
+    async def record_backtest(self, run: BacktestRun) -> None:
+        if self._once("backtest", run.run_id):
+            self._note("backtest", run)
 
     # -- states of parts
 

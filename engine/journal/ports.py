@@ -6,7 +6,7 @@ leaves it there once. Raises StoreUnavailable when the store does not answer wit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final, Protocol
@@ -20,6 +20,7 @@ from engine.core.market import Candle
 from engine.core.memory import CoreBlock, Episode, MemoryQuery
 from engine.core.orders import Fill, Order, OrderIntent
 from engine.core.signals import Signal
+from engine.journal.snapshots import BalanceSnapshot
 
 MAX_NS: Final = 2**63 - 1
 
@@ -68,6 +69,58 @@ class AccountCheck(msgspec.Struct, frozen=True, kw_only=True):
         return not self.detail and abs(self.difference) <= TOLERANCE_USD
 
 
+class VenueHolding(msgspec.Struct, frozen=True, kw_only=True):
+    """A position as the venue has it; `contracts` signed. `position_side` is long, short or net."""
+
+    symbol: str
+    position_side: str
+    contracts: Decimal
+    average_price: Decimal
+    unrealised: Decimal | None
+    leverage: Decimal | None
+    liquidation_price: Decimal | None
+
+
+class FeatureRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Indicators as of the close of a candle; None where the warm-up is not over."""
+
+    symbol: str
+    timeframe: str
+    ts_open: int
+    values: Mapping[str, float | None]
+
+
+class IntegrityKind(StrEnum):
+    GAP = "gap"  # candles are missing
+    DUPLICATE = "duplicate"
+    REPAIRED = "repaired"  # what was missing has been fetched
+
+
+class IntegrityEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Something was wrong with the candles that open from `ts_from` to before `ts_to`."""
+
+    symbol: str
+    timeframe: str
+    kind: IntegrityKind
+    ts_from: int
+    ts_to: int
+    ts: int
+
+
+class BacktestRun(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished backtest. `config`, `metrics` and `equity_curve` are JSON; `digest` is its journal's."""
+
+    run_id: str
+    name: str
+    config: bytes
+    digest: str
+    metrics: bytes
+    equity_curve: bytes
+    ts_from: int  # engine time that was played
+    ts_to: int
+    ts_created: int
+
+
 class Bookings(msgspec.Struct, frozen=True, kw_only=True):
     """All that a ledger is folded from, each kind oldest first; `entries` are the intents of entry fills."""
 
@@ -99,6 +152,8 @@ class Journal(Protocol):
     async def record_instruments(self, instruments: Sequence[Instrument], ts: int) -> None: ...
     async def record_candles(self, candles: Sequence[Candle]) -> None: ...
     async def record_signals(self, signals: Sequence[Signal]) -> None: ...
+    async def record_features(self, rows: Sequence[FeatureRow]) -> None: ...
+    async def record_integrity(self, events: Sequence[IntegrityEvent]) -> None: ...
 
     # -- deciding
     async def record_traders(self, traders: Sequence[TraderRecord]) -> None: ...
@@ -141,6 +196,18 @@ class Journal(Protocol):
     async def record_performance(self, views: Sequence[AccountView]) -> None: ...
     async def record_check(self, check: AccountCheck) -> None: ...
     async def record_risk_event(self, event: RiskEvent) -> None: ...
+    async def record_balance(self, snapshot: BalanceSnapshot) -> None: ...
+    async def record_venue_positions(
+        self, account_id: str, positions: Sequence[VenueHolding], ts: int
+    ) -> None:
+        """The account's open positions at the venue replace the former ones."""
+        ...
+
+    async def record_initial_equity(self, amount: Decimal, ts: int) -> None:
+        """What all traders began with: one row, overwritten by a later one."""
+        ...
+
+    async def record_backtest(self, run: BacktestRun) -> None: ...
 
     # -- states of parts, exact across a crash
     async def save_state(self, kind: KeepState, trader_id: str, state: bytes, ts: int) -> None: ...

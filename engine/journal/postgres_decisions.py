@@ -18,13 +18,13 @@ from engine.journal.ports import KeepState, TraderRecord
 from engine.journal.postgres_answers import cycle_of, insert_calls, storable
 from engine.journal.postgres_doubt import Doubts
 from engine.journal.postgres_pool import Pool
-from engine.journal.postgres_rows import insert, json_text
+from engine.journal.postgres_rows import insert, json_text, row_of
 
 if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
 _SIGNAL_COLUMNS: Final = tuple(Signal.__struct_fields__)
-SIGNAL: Final = insert("signals", _SIGNAL_COLUMNS, "on conflict do nothing")
+_SIGNAL: Final = insert("signals", _SIGNAL_COLUMNS, "on conflict do nothing")
 _OPEN_CYCLE: Final = """
 insert into decision_cycles (cycle_id, trader_id, mode, status, wakeup, reasons, ts_created)
 values ($1, $2, $3, 'pending', $4, $5, $6) on conflict do nothing
@@ -78,7 +78,7 @@ class DecisionTables:
     async def record_wakeup(self, wakeup: Wakeup) -> None:
         signals = [reason.signal for reason in wakeup.reasons if reason.signal is not None]
         async with self._pool.transaction() as connection:
-            await connection.executemany(SIGNAL, [signal_values(signal) for signal in signals])
+            await connection.executemany(_SIGNAL, [row_of(signal, _SIGNAL_COLUMNS) for signal in signals])
             await connection.execute(
                 _OPEN_CYCLE,
                 wakeup.cycle_id,
@@ -161,9 +161,3 @@ async def _close(connection: Connection, record: CycleRecord) -> bool:
         await connection.execute(_TALK, *values)
     await insert_calls(connection, record)
     return True
-
-
-def signal_values(signal: Signal) -> list[object]:
-    """Values in the order of the columns of `signals`."""
-    found = [getattr(signal, name) for name in _SIGNAL_COLUMNS]
-    return [str(value) if isinstance(value, str) else value for value in found]

@@ -13,12 +13,16 @@ import structlog
 
 from engine.clock import Clock
 from engine.core.errors import StoreUnavailable
+from engine.journal.postgres_accounts import AccountTables
 from engine.journal.postgres_answers import AnswerTables
+from engine.journal.postgres_batches import Batches
 from engine.journal.postgres_decisions import DecisionTables
 from engine.journal.postgres_market import MarketTables
 from engine.journal.postgres_memory import MemoryTables
 from engine.journal.postgres_orders import OrderTables
+from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import AWAY, TIMEOUT_S, Pool
+from engine.journal.spool import Spool
 
 log = structlog.get_logger()
 
@@ -26,12 +30,21 @@ _RETRY_S: Final = 0.5
 _HEARTBEAT_S: Final = 1.0
 
 
-class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, MarketTables):
-    """Implements engine.journal.ports.Journal. Use as a context."""
+class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, MarketTables, AccountTables):
+    """Implements engine.journal.ports.Journal. Use as a context.
 
-    def __init__(self, dsn: str, clock: Clock) -> None:
+    With a `spool`, what nothing waits for to act (candles, signals, features, performance, checks, balances,
+    risk events) goes to disk while Postgres is away and into it afterwards; without, every write raises
+    StoreUnavailable meanwhile.
+    """
+
+    def __init__(self, dsn: str, clock: Clock, spool: Spool | None = None) -> None:
         self._dsn, self._clock = dsn, clock
-        super().__init__(Pool(dsn))
+        self.partitions = Partitions(pool := Pool(dsn))
+        self.batches = Batches(pool, self.partitions, clock, spool)
+        OrderTables.__init__(self, pool)
+        MarketTables.__init__(self, pool, self.batches)
+        AccountTables.__init__(self, pool, self.batches)
         self._lost = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -41,10 +54,6 @@ class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, M
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._pool.__aexit__(kind, error, trace)
-
-    async def ensure_ahead(self) -> int:
-        """Make the partitions of this month and the next two; once a day. Returns how many were made."""
-        return await self._partitions.ensure_ahead(self._clock.now_ns())
 
     # -- one engine an account
 

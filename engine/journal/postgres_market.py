@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from engine.core.instruments import Instrument
 from engine.core.market import Candle
 from engine.core.signals import Signal
-from engine.journal.postgres_decisions import SIGNAL, signal_values
-from engine.journal.postgres_partitions import Partitions
+from engine.journal.ports import FeatureRow, IntegrityEvent
+from engine.journal.postgres_batches import Batches
+from engine.journal.postgres_bulk import INDICATORS, INTEGRITY, KLINES, SIGNALS
 from engine.journal.postgres_pool import Pool
+from engine.journal.postgres_rows import json_text, row_of
 
 _ASSET: Final = """
 insert into assets (symbol, base, quote, tick_size, lot_size, min_size, contract_value, max_leverage,
@@ -19,19 +23,13 @@ on conflict (symbol) do update set tick_size = excluded.tick_size, lot_size = ex
   min_size = excluded.min_size, contract_value = excluded.contract_value,
   max_leverage = excluded.max_leverage, is_active = excluded.is_active, ts_updated = excluded.ts_updated
 """
-_CANDLES: Final = """
-insert into klines (symbol, timeframe, ts_open, open, high, low, close, volume)
-select * from unnest($1::text[], $2::text[], $3::bigint[], $4::float8[], $5::float8[], $6::float8[],
-  $7::float8[], $8::float8[])
-on conflict do nothing
-"""
 
 
 class MarketTables:
     """Part of PostgresJournal; see engine.journal.ports.Journal for what each method promises."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool, self._partitions = pool, Partitions(pool)
+    def __init__(self, pool: Pool, batches: Batches) -> None:
+        self._pool, self._batches = pool, batches
 
     async def record_instruments(self, instruments: Sequence[Instrument], ts: int) -> None:
         rows = [
@@ -45,13 +43,18 @@ class MarketTables:
 
     async def record_candles(self, candles: Sequence[Candle]) -> None:
         """Closed candles; one that is there already stays as it is."""
-        closed = [candle for candle in candles if candle.closed]
-        if not closed:
-            return
-        await self._partitions.ensure("klines", (candle.ts_open for candle in closed))
-        columns = ("symbol", "timeframe", "ts_open", "open", "high", "low", "close", "volume")
-        async with self._pool.connection() as connection:
-            await connection.execute(_CANDLES, *([getattr(c, name) for c in closed] for name in columns))
+        width = len(KLINES.columns)  # the first fields of a candle, in their order
+        await self._batches.put(
+            KLINES, [msgspec.structs.astuple(each)[:width] for each in candles if each.closed]
+        )
 
     async def record_signals(self, signals: Sequence[Signal]) -> None:
-        await self._pool.execute_many(SIGNAL, [signal_values(signal) for signal in signals])
+        await self._batches.put(SIGNALS, [row_of(signal, SIGNALS.columns) for signal in signals])
+
+    async def record_features(self, rows: Sequence[FeatureRow]) -> None:
+        await self._batches.put(
+            INDICATORS, [(row.symbol, row.timeframe, row.ts_open, json_text(row.values)) for row in rows]
+        )
+
+    async def record_integrity(self, events: Sequence[IntegrityEvent]) -> None:
+        await self._batches.put(INTEGRITY, [row_of(event, INTEGRITY.columns) for event in events])

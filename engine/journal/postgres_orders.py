@@ -11,10 +11,9 @@ import msgspec
 from engine.core.decisions import AccountView
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.orders import Fill, Order, OrderIntent
-from engine.journal.ports import MAX_NS, TOLERANCE_USD, AccountCheck, Bookings, RiskEvent
+from engine.journal.ports import MAX_NS, TOLERANCE_USD, Bookings
 from engine.journal.postgres_doubt import Doubts
 from engine.journal.postgres_memory import insert_episodes
-from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import LONG_TIMEOUT_S, Pool
 from engine.journal.postgres_rows import (
     FILL_COLUMNS,
@@ -28,6 +27,7 @@ from engine.journal.postgres_rows import (
     intent_of,
     intent_values,
     order_of,
+    row_of,
     trade_of,
 )
 
@@ -83,7 +83,7 @@ class OrderTables:
     """Part of PostgresJournal; see engine.journal.ports.Journal for what each method promises."""
 
     def __init__(self, pool: Pool) -> None:
-        self._pool, self._doubts, self._partitions = pool, Doubts(pool), Partitions(pool)
+        self._pool, self._doubts = pool, Doubts(pool)
 
     # -- orders
 
@@ -128,7 +128,7 @@ class OrderTables:
             order.ts_updated,
         )
         if fill is not None:
-            await connection.execute(_FILL, *_values(fill, FILL_COLUMNS))
+            await connection.execute(_FILL, *row_of(fill, FILL_COLUMNS))
         if changed or fill is not None:
             fill_id = fill.fill_id if fill else None
             event = (order.client_order_id, order.state.value, order.filled, fill_id, order.reason)
@@ -227,30 +227,8 @@ class OrderTables:
                 for each in view.positions
             ]
             await connection.executemany(insert("trader_positions", _POSITION_COLUMNS), rows)
-            await connection.executemany(_TRADE, [_values(trade, TRADE_COLUMNS) for trade in trades])
+            await connection.executemany(_TRADE, [row_of(trade, TRADE_COLUMNS) for trade in trades])
             await insert_episodes(connection, view.trader_id, [trade.trade_id for trade in trades])
-
-    async def record_performance(self, views: Sequence[AccountView]) -> None:
-        columns = (
-            *("trader_id", "ts", "capital", "cash", "equity", "available", "margin_used", "realised"),
-            *("unrealised", "fees", "funding"),
-        )
-        await self._partitions.ensure("trader_performance", (view.ts for view in views))
-        rows = [[*_values(view, columns), msgspec.msgpack.encode(view)] for view in views]
-        await self._pool.execute_many(
-            insert("trader_performance", (*columns, "view"), "on conflict do nothing"), rows
-        )
-
-    async def record_check(self, check: AccountCheck) -> None:
-        columns = tuple(AccountCheck.__struct_fields__)
-        await self._partitions.ensure("account_checks", (check.ts,))
-        sql = insert("account_checks", columns, "on conflict do nothing")
-        await self._pool.execute_many(sql, [_values(check, columns)])
-
-    async def record_risk_event(self, event: RiskEvent) -> None:
-        columns = tuple(RiskEvent.__struct_fields__)
-        sql = insert("risk_events", columns, "on conflict do nothing")
-        await self._pool.execute_many(sql, [_values(event, columns)])
 
     async def recent_trades(
         self, trader_id: str, limit: int, until_ns: int = MAX_NS
@@ -263,7 +241,7 @@ class OrderTables:
 async def _add_flow(connection: Connection, flow: CashFlow) -> bool:
     columns = tuple(CashFlow.__struct_fields__)
     sql = insert("cash_flows", columns, "on conflict do nothing returning true")
-    return bool(await connection.fetchval(sql, *_values(flow, columns)))
+    return bool(await connection.fetchval(sql, *row_of(flow, columns)))
 
 
 async def _add_funding(connection: Connection, payments: Sequence[FundingPayment]) -> bool:
@@ -273,12 +251,6 @@ async def _add_funding(connection: Connection, payments: Sequence[FundingPayment
     known = "select 1 from funding_payments where account_id = $1 and bill_id = $2 limit 1"
     if await connection.fetchval(known, account_id, bill_id):
         return False
-    rows = [_values(payment, columns) for payment in payments]
+    rows = [row_of(payment, columns) for payment in payments]
     await connection.executemany(insert("funding_payments", columns), rows)
     return True
-
-
-def _values(record: msgspec.Struct, columns: tuple[str, ...]) -> list[object]:
-    """Fields by name; words of an enumeration as text."""
-    found = [getattr(record, name) for name in columns]
-    return [str(value) if isinstance(value, str) else value for value in found]

@@ -20,6 +20,12 @@ def insert(table: str, columns: tuple[str, ...], more: str = "") -> str:
     return f"insert into {table} ({', '.join(columns)}) values ({marks}) {more}"  # noqa: S608 - names of ours
 
 
+def row_of(record: msgspec.Struct, columns: tuple[str, ...]) -> tuple[object, ...]:
+    """Fields by name; words of an enumeration as text."""
+    found = (getattr(record, name) for name in columns)
+    return tuple(str(value) if isinstance(value, str) else value for value in found)
+
+
 def json_text(value: object) -> str:
     """JSON for a jsonb column, which takes no NUL; a model may well send one."""
     return msgspec.json.encode(value).decode().replace("\\u0000", "\\ufffd")
