@@ -189,6 +189,25 @@ async def test_connection_lost_before_the_answer_is_unknown_at_once(scene: Scene
     assert scene.by_rest() == []
 
 
+async def test_D7_answer_on_a_connection_that_is_being_replaced_is_not_lost(scene: Scene) -> None:
+    scene.server.operations["order"] = lambda _: None
+    (old,) = scene.server.sockets["private"]
+    async with asyncio.TaskGroup() as tasks:
+        sending = tasks.create_task(scene.venue.submit(order()))
+        await until(lambda: len(scene.operations) == 1)
+        await old.send_json({"event": "notice", "code": "64008", "msg": "upgrade", "connId": "c"})
+        await until(lambda: len(scene.server.sockets["private"]) == 2)
+        second = Order(client_order_id="second", intent=order(2).intent)
+        scene.server.operations["order"] = lambda _: answer(verdict(ordId="2"))
+        await until(lambda: any('"subscribe"' in text for path, text in scene.server.heard[-1:]))
+        assert (await scene.venue.submit(second)).venue_order_id == "2"
+        mine = answer(verdict(ordId="1"))
+        await old.send_json({"id": scene.operations[0]["id"], "op": "order", "msg": "", **mine})
+        assert (await sending).venue_order_id == "1"
+    await until(lambda: scene.server.open["private"] == 1)
+    assert scene.by_rest() == []
+
+
 async def _error_of(work: Any) -> VenueError | None:
     try:
         await work

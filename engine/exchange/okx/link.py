@@ -194,6 +194,7 @@ class Link:
         self.plan, self.handler, self.clock = plan, handler, clock
         self.connect, self.gate = connect, gate
         self.on_answer: Callable[[OperationAck], None] = _unasked
+        self.busy: Callable[[], bool] = bool  # answers are awaited: a connection that was replaced stays open
         self.changed = asyncio.Event()
         self.up = False
         self.frames = 0
@@ -258,8 +259,9 @@ class Link:
             if not self.up:
                 self.up = True
                 self.handler.on_up(self.plan.name)
-            for old in self._lives[:-1]:
-                await old.drop(Drop("replaced"))
+            if not self.busy():
+                for old in self._lives[:-1]:
+                    await old.drop(Drop("replaced"))
         if self.up and not any(life.ready for life in self._lives):
             self.up = False
             reason = ended[0].end.reason if ended and ended[0].end else ""

@@ -42,6 +42,7 @@ class Operations:
         self._waiting: dict[str, asyncio.Future[OperationAck]] = {}
         self.sent = 0
         link.on_answer = self._answered
+        link.busy = lambda: bool(self._waiting)
 
     @property
     def ready(self) -> bool:
@@ -67,6 +68,7 @@ class Operations:
             raise OutcomeUnknown(f"{operation} was not answered in {self._timeout_s:g} s") from error
         finally:
             del self._waiting[request_id]
+            self._link.changed.set()
         if ack.code not in _JUDGED:
             raise venue_error(ack.code, f"{operation}: {ack.msg}", Kind.WRITE)
         try:
