@@ -47,11 +47,10 @@ class Meters:
         self._raise(metrics.frames, ("all",), feed.frames)
         self._raise(metrics.bad_frames, ("all",), feed.bad_frames)
         self._raise_all(metrics.reconnects, feed.connections)
+        self._raise_all(metrics.book_resyncs, {"gap": feed.book_gaps, "differs": feed.book_check.wrong})
         for (symbol, channel), age_s in feed.ages_s().items():
             metrics.channel_age(symbol, channel).set(age_s)
-        for channel, age_s in self._venue.stream.ages_s().items():
-            metrics.channel_age("", channel).set(age_s)
-        self._raise_all(metrics.book_resyncs, {"gap": feed.book_gaps, "differs": feed.book_check.wrong})
+        self._update_account()
         self._raise_all(metrics.signals, parts.manager.signals)
         self._raise_all(metrics.wakeups, parts.manager.wakeups)
         self._raise_all(metrics.orders, desk.states)
@@ -68,6 +67,16 @@ class Meters:
                 metrics.equity(view.trader_id).set(float(view.equity))
         if check := parts.exchange.auditor.newest:
             metrics.imbalance(check.account_id).set(float(check.difference))
+
+    def _update_account(self) -> None:
+        """The account's own sockets; their channels are of no single symbol."""
+        metrics, stream = self._metrics, self._venue.stream
+        for channel, age_s in stream.ages_s().items():
+            metrics.channel_age("", channel).set(age_s)
+        for name, link in stream.links.items():
+            self._raise(metrics.reconnects, (f"account {name}",), link.connections)
+        for state, count in stream.unknown_states.items():
+            self._raise(metrics.unknown_words, ("order state", state), count)
 
     def _on_cycle(self, record: CycleRecord) -> None:
         metrics = self._metrics

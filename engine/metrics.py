@@ -75,6 +75,12 @@ class Metrics:
         self.book_resyncs = self._counter(
             "book_resyncs", "Order books distrusted and subscribed anew, by why.", "reason"
         )
+        self.unknown_words = self._counter(
+            "unknown_words",
+            "Values of the venue that this version does not know, by field.",
+            "field",
+            "value",
+        )
         self.signals = self._counter("signals", "Signals, by edge.", "edge")
         self.reconnects = self._counter("reconnects", "Connections made again, by socket.", "socket")
         # deciding
