@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import stamina
@@ -19,6 +20,8 @@ async def patiently(action: Callable[[], Awaitable[T]]) -> T:
 
     Only for idempotent actions: one that failed may have been done. Never for requests to a venue.
     """
+    with suppress(StoreUnavailable, BusUnavailable):
+        return await action()  # nearly always; the machinery of retries costs more than most actions
     async for attempt in stamina.retry_context(
         on=(StoreUnavailable, BusUnavailable),
         attempts=None,

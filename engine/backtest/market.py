@@ -18,6 +18,7 @@ from engine.core.market import (
     Ticker,
     Trade,
 )
+from engine.core.times import NS_PER_MIN
 from engine.exchange.matching.records import Event
 from engine.exchange.simulator.candles import PERIODS
 from engine.exchange.simulator.joint import JointMarket
@@ -27,6 +28,7 @@ from engine.exchange.simulator.replay import RecordedMarket
 from engine.exchange.simulator.source import Quote
 from engine.exchange.simulator.world import World
 
+_FUNDING_EVERY_NS: Final = NS_PER_MIN  # as OKX pushes it
 _CLOSES: Final = 1_000
 _PERIOD_NAMES: Final = {"1h": "1H", "2h": "2H", "4h": "4H", "1d": "1Dutc"}
 
@@ -48,7 +50,7 @@ class ReplayedMarket:
         self._clock = clock
         self._timeframes = timeframes
         self._queue: asyncio.Queue[MarketEvent] = asyncio.Queue()
-        self._funding: dict[str, FundingRate] = {}
+        self._funding_told: dict[str, int] = {}
         self.on_events: Callable[[list[Event]], None] = lambda _: None
         self.moments = 0
         self.closes: dict[str, list[tuple[int, float]]] = {}  # some of them, evenly over the run
@@ -102,7 +104,9 @@ class ReplayedMarket:
         yield Ticker(symbol, price, bids[0][0], asks[0][0], bids[0][1], asks[0][1], None, None, ts, ts)
         yield IndexPrice(symbol, float(quote.index), ts, ts)
         yield MarkPrice(symbol, float(quote.mark), ts, ts)
-        yield FundingRate(symbol, float(quote.funding_rate), self.world.next_funding, ts, ts)
+        if ts - self._funding_told.get(symbol, 0) >= _FUNDING_EVERY_NS:
+            self._funding_told[symbol] = ts
+            yield FundingRate(symbol, float(quote.funding_rate), self.world.next_funding, ts, ts)
 
     def _on_minute(self, symbol: str, minute: Bar) -> None:
         closes = self.closes.setdefault(symbol, [])
