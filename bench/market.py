@@ -30,11 +30,12 @@ class _Warm(msgspec.Struct, frozen=True):
     """A pipeline that has its history, to be set up again for each round."""
 
     config: MarketConfig
-    state: bytes
+    states: tuple[bytes, ...]  # of each symbol
 
     def made(self) -> MarketPipeline:
         pipeline = MarketPipeline(self.config)
-        same("restored pipeline", pipeline.restore(self.state), True)
+        for symbol, state in zip(self.config.symbols, self.states, strict=True):
+            same("restored pipeline", pipeline.restore(symbol, state), True)
         pipeline.take_closed()
         return pipeline
 
@@ -107,14 +108,14 @@ def _without_wire(
     return signals, tuple(made.take_closed())
 
 
-def _warmed(config: MarketConfig, markets: Sequence[Market]) -> bytes:
+def _warmed(config: MarketConfig, markets: Sequence[Market]) -> tuple[bytes, ...]:
     made = MarketPipeline(config)
     longest = timeframe_ns(_TIMEFRAMES[-1]) // timeframe_ns("1m")
     for market in markets:
         minutes = market.history(_WARM * longest)
         for timeframe in reversed(_TIMEFRAMES):
             made.warm_up(market.symbol, timeframe, _grouped(minutes, timeframe)[-_WARM:])
-    return made.state()
+    return tuple(made.state(symbol) for symbol in config.symbols)
 
 
 def _grouped(minutes: Sequence[Candle], timeframe: str) -> list[Candle]:

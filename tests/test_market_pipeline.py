@@ -80,7 +80,7 @@ def test_D10_unconfirmed_candle_never_fires(history: list[Candle]) -> None:
         for close in (item.close * 1.2, item.close * 0.8):
             assert not noisy.update(forming(item, close))
         assert list(noisy.update(item)) == expected
-    assert noisy.state() == quiet.state()
+    assert noisy.state(BTC) == quiet.state(BTC)
 
 
 def test_forming_features_show_what_closing_would_and_change_nothing(history: list[Candle]) -> None:
@@ -88,9 +88,9 @@ def test_forming_features_show_what_closing_would_and_change_nothing(history: li
     run(pipeline, history[:-1])
     last = history[-1]
     pipeline.update(forming(last, last.close))
-    before = pipeline.state()
+    before = pipeline.state(BTC)
     seen = {timeframe: pipeline.forming(BTC, timeframe) for timeframe in ("1m", "5m")}
-    assert pipeline.state() == before
+    assert pipeline.state(BTC) == before
     pipeline.update(last)
     view = pipeline.snapshot(BTC, START).view("1m")
     assert view is not None
@@ -114,7 +114,7 @@ def test_D9_gap_backfill_equals_a_cold_rebuild_bit_for_bit(begin: int, length: i
     gapped.backfill(BTC, "1m", history[end + 1 + late - gap.reach : end + 1 + late])
     run(gapped, history[end + 1 + late :])
     assert gapped.gap(BTC, "1m") is None
-    assert gapped.state() == cold.state()
+    assert gapped.state(BTC) == cold.state(BTC)
 
 
 def test_signals_of_backfilled_candles_are_the_same_but_stale(history: list[Candle]) -> None:
@@ -134,7 +134,7 @@ def test_warm_up_is_silent_and_equal_to_having_been_there(history: list[Candle])
     run(lived, history[:350])
     assert not warmed.warm_up(BTC, "1m", history[:350])
     assert run(warmed, history[350:]) == run(lived, history[350:])
-    assert warmed.state() == lived.state()
+    assert warmed.state(BTC) == lived.state(BTC)
 
 
 def test_longer_timeframes_go_on_from_the_venues_history(history: list[Candle]) -> None:
@@ -187,23 +187,23 @@ def test_restored_pipeline_goes_on_bit_for_bit(cut: int) -> None:
     whole, first, second = (MarketPipeline(CONFIG) for _ in range(3))
     expected = [s for event in history for s in whole.update(event)]
     signals = [s for event in history[:cut] for s in first.update(event)]
-    assert second.restore(first.state())
+    assert second.restore(BTC, first.state(BTC))
     signals += [s for event in history[cut:] for s in second.update(event)]
     assert signals == expected
-    assert second.state() == whole.state()
+    assert second.state(BTC) == whole.state(BTC)
 
 
 def test_state_of_another_configuration_is_not_taken() -> None:
     other = MarketPipeline(MarketConfig(symbols=(BTC,), detectors=()))
-    before = other.state()
-    assert not other.restore(MarketPipeline(CONFIG).state())
-    assert other.state() == before
+    before = other.state(BTC)
+    assert not other.restore(BTC, MarketPipeline(CONFIG).state(BTC))
+    assert other.state(BTC) == before
 
 
 def test_same_events_give_the_same_signals_and_state(history: list[Candle]) -> None:
     first, second = MarketPipeline(CONFIG), MarketPipeline(CONFIG)
     assert msgspec.json.encode(run(first, history)) == msgspec.json.encode(run(second, history))
-    assert first.state() == second.state()
+    assert first.state(BTC) == second.state(BTC)
 
 
 def test_closed_candles_come_out_with_their_features(history: list[Candle]) -> None:

@@ -20,6 +20,7 @@ from engine.core.instruments import Instrument
 from engine.core.market import Candle, ChannelState, FeedStatus, MarketEvent, MarkPrice
 from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.core.times import NS_PER_MIN
+from engine.journal.ports import KeepState
 from engine.market.candles import Aggregator
 from engine.market.outbox import SignalOutbox
 from engine.market.pipeline import MarketPipeline
@@ -89,6 +90,7 @@ class KeptJournal:
 
     def __init__(self) -> None:
         self.away = False
+        self.states: dict[str, bytes] = {}
         self.signals: list[Signal] = []
         self.candles: list[Candle] = []
 
@@ -101,6 +103,15 @@ class KeptJournal:
         if self.away:
             raise StoreUnavailable("away")
         self.candles += candles
+
+    async def save_state(self, kind: KeepState, trader_id: str, state: bytes, ts: int) -> None:
+        assert kind is KeepState.MARKET
+        if self.away:
+            raise StoreUnavailable("away")
+        self.states[trader_id] = state
+
+    async def load_states(self, kind: KeepState) -> dict[str, bytes]:
+        return dict(self.states)
 
 
 class FlakyBus(MemoryBus):
@@ -128,10 +139,12 @@ class FlakyBus(MemoryBus):
 class World:
     """A running service with its surroundings."""
 
-    def __init__(self, clock: Clock, config: MarketConfig = CONFIG) -> None:
+    def __init__(
+        self, clock: Clock, config: MarketConfig = CONFIG, journal: KeptJournal | None = None
+    ) -> None:
         self.clock = clock
         self.feed = ScriptedFeed()
-        self.journal = KeptJournal()
+        self.journal = journal or KeptJournal()
         self.bus = FlakyBus(clock, self.journal)
         self.service = MarketService(config, self.feed, self.bus, self.journal, clock)
 
@@ -255,6 +268,73 @@ async def test_D9_gap_after_reconnect_is_backfilled_and_leaves_no_trace(world: W
         await world.until(lambda: len(world.bus.signals) == len(expected(WARM, 300)))
         assert [s.signal_id for s in world.bus.signals] == expected(WARM, 300)
         assert base_features(world.service.pipeline) == base_features(cold(300, WARM - CONFIG.warm_up))
+
+
+async def killed_after(count: int) -> KeptJournal:
+    """What a service leaves that saw the candles up to `count`, kept its state, saw more, and was killed."""
+    world = World(SimClock(CANDLES[WARM].ts_open))
+    async with world.running():
+        world.feed.close(*range(WARM, count))
+        await world.quiet()
+        kept = world.service.pipeline.state(BTC)
+        await world.until(lambda: world.journal.states.get(BTC) == kept)
+        world.feed.close(*range(count, count + 7))  # after the state was kept
+        await world.quiet()
+        world.journal.states[BTC] = kept
+    return world.journal
+
+
+async def test_restart_goes_on_exactly_where_the_candles_were(world: World) -> None:
+    async with world.running():  # one that nobody kills
+        world.feed.close(*range(WARM, 300))
+        await world.quiet()
+        lived = world.service.snapshot(BTC)
+    journal = await killed_after(180)
+    world = World(SimClock(CANDLES[200].ts_open), journal=journal)
+    world.feed.closed = 200
+    async with world.running():
+        assert world.feed.asked == [("1m", 20 + 5)]
+        world.feed.close(*range(200, 300))
+        await world.until(lambda: CANDLES[299] in world.journal.candles)
+        assert world.service.snapshot(BTC).timeframes == lived.timeframes, "bit for bit"
+        ids = [signal.signal_id for signal in journal.signals]
+        assert set(ids) == set(expected(WARM, 300)), "told before or after the kill, none lost, none invented"
+
+
+async def test_restart_after_more_than_a_warm_up_begins_with_the_venues_history() -> None:
+    journal = await killed_after(180)
+    world = World(SimClock(CANDLES[290].ts_open), journal=journal)
+    world.feed.closed = 290
+    async with world.running():
+        assert sorted(world.feed.asked) == [("15m", 100), ("1m", 100), ("5m", 100)]
+        assert base_features(world.service.pipeline) == base_features(cold(290, 190))
+
+
+@pytest.mark.parametrize("state", [b"", b"\xff", b"\x92\xa1x\x90", "of another configuration"])
+async def test_state_that_cannot_be_used_is_left_alone(state: bytes | str) -> None:
+    journal = KeptJournal()
+    if isinstance(state, str):
+        config = msgspec.structs.replace(CONFIG, indicators=("rsi_7",), detectors=())
+        state = MarketPipeline(config).state(BTC)
+    journal.states[BTC] = state
+    world = World(SimClock(CANDLES[WARM].ts_open), journal=journal)
+    async with world.running():
+        assert base_features(world.service.pipeline) == base_features(cold(WARM, WARM - CONFIG.warm_up))
+
+
+async def test_state_is_kept_only_when_its_signals_have_arrived() -> None:
+    world = World(SystemClock())
+    async with world.running():
+        await world.until(lambda: BTC in world.journal.states)
+        world.bus.away = True
+        world.feed.close(*range(WARM, 300))
+        await world.quiet()
+        waiting = asyncio.create_task(world.service.outbox.drained(), name="waiting")
+        await settle()
+        assert not waiting.done()
+        world.bus.away = False
+        await world.until(waiting.done)
+        assert [s.signal_id for s in world.bus.signals] == expected(WARM, 300)
 
 
 async def test_gap_that_the_venue_has_not_closed_yet_is_asked_for_again(world: World) -> None:

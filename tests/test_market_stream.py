@@ -183,9 +183,9 @@ def test_silent_channels_are_named_until_they_speak_again() -> None:
 
 def test_snapshot_changes_nothing() -> None:
     made = pipeline(ticker(0), ticker(1))
-    before = made.state()
+    before = made.state(BTC)
     made.snapshot(BTC, at(500))
-    assert made.state() == before
+    assert made.state(BTC) == before
 
 
 def test_events_of_other_symbols_are_ignored_and_counted() -> None:

@@ -193,6 +193,7 @@ def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:
         market=msgspec.structs.replace(
             settings.market,
             max_age=max_age,
+            keep_every=Duration(0),
             snapshots_per_s=settings.market.snapshots_per_s * _speed(settings),
         ),
     )

@@ -182,6 +182,7 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     aggregate: bool = True
     trade_grace: Duration = Duration(2)
     warm_up: Annotated[int, Meta(ge=50, le=2000)] = 300
+    keep_every: Duration = Duration(60)
     closes: Annotated[int, Meta(ge=1, le=20)] = 20
     indicators: tuple[str, ...] = (
         "ema_12",

@@ -142,6 +142,7 @@ class KeepState(StrEnum):
 
     SCHEDULER = "scheduler"
     BREAKER = "breaker"
+    MARKET = "market"  # of a symbol, kept under its id
     MEMORY = "memory"  # the newest episode that a memory outside the journal was told
 
 

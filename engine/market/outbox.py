@@ -21,6 +21,8 @@ class SignalOutbox:
         self._capacity = capacity
         self._signals: list[Signal] = []
         self._filled = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -35,11 +37,21 @@ class SignalOutbox:
             self.dropped += 1
         if self._signals:
             self._filled.set()
+            self._drained.clear()
 
     async def take(self, limit: int) -> list[Signal]:
-        """Wait for signals; the oldest `limit` of them, in order."""
+        """Wait for signals; the oldest `limit` of them, in order. Say `delivered` when they have arrived."""
         await self._filled.wait()
         taken, self._signals = self._signals[:limit], self._signals[limit:]
         if not self._signals:
             self._filled.clear()
         return taken
+
+    def delivered(self) -> None:
+        """Those that were taken are where they belong."""
+        if not self._signals:
+            self._drained.set()
+
+    async def drained(self) -> None:
+        """Wait until nothing is on its way. What is put after this returns is not waited for."""
+        await self._drained.wait()

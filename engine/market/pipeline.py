@@ -54,15 +54,17 @@ class MarketPipeline:
         self._config = config
         self._scorer = Scorer(config.scorer)
         self._max_age_ns = int(config.max_age * NS_PER_S)
-        values = contract_values or {}
-        self._watches = {symbol: Watch(symbol, config, values.get(symbol, 1.0)) for symbol in config.symbols}
+        self._contract_values = dict(contract_values or {})
+        self._watches = {symbol: self._blank(symbol) for symbol in config.symbols}
         self._base = config.timeframes[0]
+        self._fingerprint = _fingerprint(config)
         self._closed: deque[ClosedCandle] = deque(maxlen=_MAX_CLOSED)
         self._gaps: list[Gap] = []
         self.ignored = 0  # events of symbols and timeframes that are not watched
 
     def set_contract_values(self, contract_values: Mapping[str, float]) -> None:
         """Coins a contract, for candles made of trades; before the first trade."""
+        self._contract_values.update(contract_values)
         for symbol, watch in self._watches.items():
             if watch.trades is not None and symbol in contract_values:
                 watch.trades.contract_value = contract_values[symbol]
@@ -162,22 +164,58 @@ class MarketPipeline:
             newest = frame.series.forming
         return None if newest is None else frame.forming(newest)
 
-    def state(self) -> bytes:
-        """All that `restore` needs to go on bit for bit."""
-        body = {symbol: freeze(watch) for symbol, watch in self._watches.items()}
-        return msgspec.msgpack.encode((self._fingerprint(), body))
+    def state(self, symbol: str) -> bytes:
+        """All that `restore` needs to go on bit for bit with the symbol."""
+        return msgspec.msgpack.encode((self._fingerprint, freeze(self._watches[symbol])))
 
-    def restore(self, state: bytes) -> bool:
-        """Go on where `state` was taken. False, and nothing changes, when it is of another configuration."""
-        fingerprint, body = msgspec.msgpack.decode(state)
-        if fingerprint != self._fingerprint():
+    def restore(self, symbol: str, state: bytes) -> bool:
+        """Go on where `state` was taken.
+
+        False, and nothing changes, when it is of another configuration or version, or no state at all.
+        """
+        watch = self._blank(symbol)
+        try:
+            fingerprint, body = msgspec.msgpack.decode(state)
+            if fingerprint != self._fingerprint:
+                return False
+            thaw(watch, body)
+        except (msgspec.DecodeError, ValueError, TypeError, LookupError):
             return False
-        for symbol, watch in self._watches.items():
-            thaw(watch, body[symbol])
+        self._watches[symbol] = watch
         return True
 
-    def _fingerprint(self) -> str:
-        return hashlib.sha256(msgspec.json.encode(self._config, enc_hook=float)).hexdigest()
+    def reopen(self, symbol: str) -> None:
+        """The feed begins anew after a restart: what it was in the middle of telling is forgotten."""
+        self._watches[symbol].reopen()
+
+    def missing(self, symbol: str, timeframe: str, now_ns: int) -> int | None:
+        """How many candles have closed by `now_ns` since the newest one; None before the first."""
+        series = self._watches[symbol].frames[timeframe].series
+        if series.last_open is None:
+            return None
+        return max(0, (now_ns - series.last_open) // series.step_ns - 1)
+
+    def catch_up(
+        self, symbol: str, timeframe: str, candles: Sequence[Candle], now_ns: int
+    ) -> Sequence[Signal] | None:
+        """Work through the venue's newest closed candles after a restart; their edges are not fresh.
+
+        None, and nothing changes, when they do not reach back to the newest that was seen.
+        """
+        watch = self._watches[symbol]
+        frame = watch.frames[timeframe]
+        last, closed = frame.series.last_open, sorted((c for c in candles if c.closed), key=_opened)
+        if last is None or not closed or closed[0].ts_open > last + frame.series.step_ns:
+            return None
+        watch.seen(now_ns, 0)
+        signals: list[Signal] = []
+        for candle in closed:
+            if candle.ts_open > last:
+                signals += self._series(watch, frame, candle)
+        return signals or _NONE
+
+    def _blank(self, symbol: str) -> Watch:
+        return Watch(symbol, self._config, self._contract_values.get(symbol, 1.0))
 
     def _on_candle(self, watch: Watch, candle: Candle) -> Sequence[Signal]:
         frame = watch.frames.get(candle.timeframe)
@@ -283,3 +321,16 @@ class MarketPipeline:
             ts_recv=watch.newest,
             recovers=not isinstance(rule, CrossRule),
         )
+
+
+def _opened(candle: Candle) -> int:
+    return candle.ts_open
+
+
+def _fingerprint(config: MarketConfig) -> str:
+    """Of what gives the state of a symbol its shape and meaning."""
+    shaping = (
+        *(config.timeframes, config.candles, config.aggregate, config.closes, config.indicators),
+        *(config.stream, config.detectors, config.scorer, config.reference.source),
+    )
+    return hashlib.sha256(msgspec.json.encode(shaping, enc_hook=float)).hexdigest()

@@ -16,39 +16,39 @@ import structlog
 from engine.bus import SIGNALS, SNAPSHOTS, Bus
 from engine.clock import Clock
 from engine.config.market import MarketConfig
-from engine.core.errors import BusUnavailable, CodecError, OutcomeUnknown, Unavailable
+from engine.core.errors import BusUnavailable
 from engine.core.instruments import Instrument
 from engine.core.market import Candle
 from engine.core.signals import MarketSnapshot, Signal
 from engine.exchange.ports import MarketFeed
+from engine.journal.ports import KeepState
+from engine.market.history import CandleHistory
 from engine.market.outbox import SignalOutbox
 from engine.market.pipeline import MarketPipeline
 from engine.retry import patiently
 
 log = structlog.get_logger()
 
-_FETCH_TIMEOUT_S: Final = 15.0
-_FIRST_WAIT_S: Final = 0.5
-_LONGEST_WAIT_S: Final = 10.0
 _SIGNAL_BATCH: Final = 100
 _CANDLE_BATCH: Final = 500
 _CANDLE_PAUSE_S: Final = 1.0
 _TICK_S: Final = 0.25
-_FILL_TRIES: Final = 5
 
 
 class MarketJournal(Protocol):
-    """What of the journal the market part writes."""
+    """What of the journal the market part uses."""
 
     async def record_candles(self, candles: Sequence[Candle]) -> None: ...
     async def record_signals(self, signals: Sequence[Signal]) -> None: ...
+    async def save_state(self, kind: KeepState, trader_id: str, state: bytes, ts: int) -> None: ...
+    async def load_states(self, kind: KeepState) -> dict[str, bytes]: ...
 
 
 class MarketService:
     """Owns the feed and the pipeline. `run` ends only with an error.
 
-    Start: the feed connects, all timeframes are warmed up by REST, then the feed's events are worked
-    through in order; nothing fires before. `warm` is set when that is done.
+    Start: the feed connects; each symbol goes on where its kept state ended, or all its timeframes are
+    warmed up by REST; then the feed's events are worked through in order. `warm` is set before them.
     """
 
     name = "market"
@@ -67,8 +67,7 @@ class MarketService:
         self.events = 0
         self.snapshots_lost = 0
         self._moved: dict[str, None] = {}  # symbols with news since their last snapshot
-        self._gaps: dict[tuple[str, str], None] = {}  # at most one a timeframe
-        self._gap_found = asyncio.Event()
+        self._history = CandleHistory(config, self.pipeline, feed, clock, self._made)
         self._news = asyncio.Event()
 
     async def run(self) -> None:
@@ -80,6 +79,8 @@ class MarketService:
             tasks.create_task(self._publish_snapshots(), name="market snapshots")
             tasks.create_task(self._record_candles(), name="market candles")
             tasks.create_task(self._fill_gaps(), name="market gaps")
+            if self._config.keep_every:
+                tasks.create_task(self._keep_states(), name="market states")
             if self._config.candles == "trades":
                 tasks.create_task(self._tick(), name="market tick")
 
@@ -116,64 +117,21 @@ class MarketService:
                     score=round(signal.score, 3),
                 )
         for gap in self.pipeline.take_gaps():
-            log.warning("candles missing", symbol=gap.symbol, timeframe=gap.timeframe, ts_from=gap.ts_from)
-            self._gaps[(gap.symbol, gap.timeframe)] = None
-            self._gap_found.set()
+            self._history.note(gap)
+
+    def _made(self, symbol: str, signals: Sequence[Signal]) -> None:
+        """Candles came by REST."""
+        self._moved[symbol] = None
+        self._news.set()
+        self._emit(signals)
 
     async def _warm_up(self) -> None:
         if self._config.candles == "trades":
             self.note_listed(await self._feed.instruments())
+        kept = await patiently(partial(self._journal.load_states, KeepState.MARKET))
         async with asyncio.TaskGroup() as tasks:
             for symbol in self._config.symbols:
-                tasks.create_task(self._warm_up_symbol(symbol), name=f"warm up {symbol}")
-
-    async def _warm_up_symbol(self, symbol: str) -> None:
-        for timeframe in reversed(self._config.timeframes):  # the base last: the others continue from it
-            candles = await self._fetch(symbol, timeframe, self._config.warm_up)
-            self._emit(self.pipeline.warm_up(symbol, timeframe, candles))
-        self._moved[symbol] = None
-        self._news.set()
-
-    async def _fetch(self, symbol: str, timeframe: str, limit: int) -> Sequence[Candle]:
-        """The newest closed candles, asked for until the venue gives them. Raises Rejected."""
-        wait_s = _FIRST_WAIT_S
-        while True:
-            try:
-                async with asyncio.timeout(_FETCH_TIMEOUT_S):
-                    return await self._feed.candles(symbol, timeframe, limit)
-            except (Unavailable, OutcomeUnknown, CodecError, TimeoutError) as error:
-                log.warning("candles not fetched", symbol=symbol, timeframe=timeframe, error=str(error))
-            await self._clock.sleep_real(wait_s)
-            wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
-
-    async def _fill_gaps(self) -> None:
-        """One gap after the other; a timeframe is in the list at most once."""
-        await self.warm.wait()
-        while True:
-            await self._gap_found.wait()
-            while self._gaps:
-                symbol, timeframe = next(iter(self._gaps))
-                await self._fill(symbol, timeframe)
-                del self._gaps[(symbol, timeframe)]
-            self._gap_found.clear()
-
-    async def _fill(self, symbol: str, timeframe: str) -> None:
-        """Fetch what is missing; what cannot be filled is built anew from the venue's history."""
-        tries = 0
-        while (gap := self.pipeline.gap(symbol, timeframe)) is not None:
-            tries += 1
-            if gap.reach > self._config.warm_up or tries > _FILL_TRIES:
-                candles = await self._fetch(symbol, timeframe, self._config.warm_up)
-                self._emit(self.pipeline.warm_up(symbol, timeframe, candles))
-                log.warning("candles built anew", symbol=symbol, timeframe=timeframe)
-            else:
-                candles = await self._fetch(symbol, timeframe, gap.reach)
-                self._emit(self.pipeline.backfill(symbol, timeframe, candles))
-            self._moved[symbol] = None
-            self._news.set()
-            if self.pipeline.gap(symbol, timeframe) is not None:  # the venue has not closed it yet
-                await self._clock.sleep_real(_CANDLE_PAUSE_S)
-        log.info("candles complete", symbol=symbol, timeframe=timeframe)
+                tasks.create_task(self._history.begin(symbol, kept.get(symbol)), name=f"warm up {symbol}")
 
     async def _publish_signals(self) -> None:
         """Journal first, then bus: whoever is woken by a signal finds it written down."""
@@ -181,6 +139,7 @@ class MarketService:
             signals = await self.outbox.take(_SIGNAL_BATCH)
             await patiently(partial(self._journal.record_signals, signals))
             await patiently(partial(self._bus.publish_many, SIGNALS, signals))
+            self.outbox.delivered()
 
     async def _publish_snapshots(self) -> None:
         """The newest state of what has moved, at once, then at most so often as the configuration says.
@@ -199,6 +158,23 @@ class MarketService:
             except BusUnavailable:
                 self.snapshots_lost += len(snapshots)
             await self._clock.sleep_real(1.0 / self._config.snapshots_per_s)
+
+    async def _fill_gaps(self) -> None:
+        await self.warm.wait()
+        await self._history.fill_gaps()
+
+    async def _keep_states(self) -> None:
+        """Keep each symbol's state, so that a restart goes on where the candles were.
+
+        Only while no signal is on its way: what the detectors of a kept state have said is journalled.
+        """
+        await self.warm.wait()
+        while True:
+            for symbol in self._config.symbols:
+                await self.outbox.drained()
+                state, now = self.pipeline.state(symbol), self._clock.now_ns()
+                await patiently(partial(self._journal.save_state, KeepState.MARKET, symbol, state, now))
+            await self._clock.sleep(self._config.keep_every)
 
     async def _record_candles(self) -> None:
         """Closed candles in batches; they wait in the pipeline's bounded buffer meanwhile."""

@@ -54,6 +54,10 @@ class TradeCandles:
         self.step_ns = timeframe_ns(timeframe)
         self.contract_value = contract_value
         self.late = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the candle in the making."""
         self._start: int | None = None
         self._whole = False  # whether the candle in the making was seen from its open
         self._open = self._high = self._low = self._close = 0.0

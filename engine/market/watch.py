@@ -144,6 +144,14 @@ class Watch:
         self.seen(event.ts_event, event.ts_recv)
         self._apply[type(event)](event)
 
+    def reopen(self) -> None:
+        """The feed begins anew: silent channels and half a candle of trades are of the former one."""
+        self.stale = []
+        for frame in self.frames.values():
+            frame.series.forming = None
+        if self.trades is not None:
+            self.trades.reset()
+
     def seen_price(self, ts: int, price: float, ts_recv: int) -> None:
         """A price of the venue's time `ts`; one that is older than the newest is left out."""
         self.seen(ts, ts_recv)

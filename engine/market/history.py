@@ -1,0 +1,116 @@
+"""Candles that the feed did not bring: before the start, over a restart, and in gaps. All come by REST."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from engine.clock import Clock
+from engine.config.market import MarketConfig
+from engine.core.errors import CodecError, OutcomeUnknown, Unavailable
+from engine.core.market import Candle
+from engine.core.signals import Signal
+from engine.exchange.ports import MarketFeed
+from engine.market.candles import Gap
+from engine.market.pipeline import MarketPipeline
+
+log = structlog.get_logger()
+
+_FETCH_TIMEOUT_S: Final = 15.0
+_FIRST_WAIT_S: Final = 0.5
+_LONGEST_WAIT_S: Final = 10.0
+_UNCLOSED_PAUSE_S: Final = 1.0
+_MARGIN: Final = 5  # candles that close while others are fetched
+_FILL_TRIES: Final = 5
+
+
+class CandleHistory:
+    """Brings the pipeline's candles up to date. `made` takes the signals of each symbol that this causes."""
+
+    def __init__(
+        self,
+        config: MarketConfig,
+        pipeline: MarketPipeline,
+        feed: MarketFeed,
+        clock: Clock,
+        made: Callable[[str, Sequence[Signal]], None],
+    ) -> None:
+        self._config = config
+        self._pipeline = pipeline
+        self._feed = feed
+        self._clock = clock
+        self._made = made
+        self._gaps: dict[tuple[str, str], None] = {}  # at most one a timeframe
+        self._gap_found = asyncio.Event()
+
+    async def begin(self, symbol: str, state: bytes | None) -> None:
+        """Go on where `state` was kept, or begin with the venue's history. Raises Rejected."""
+        if state is not None and self._pipeline.restore(symbol, state):
+            self._pipeline.reopen(symbol)
+            if await self._catch_up(symbol):
+                log.info("market state continued", symbol=symbol)
+                return
+        for timeframe in reversed(self._config.timeframes):  # the base last: the others continue from it
+            candles = await self._fetch(symbol, timeframe, self._config.warm_up)
+            self._made(symbol, self._pipeline.warm_up(symbol, timeframe, candles))
+
+    async def _catch_up(self, symbol: str) -> bool:
+        """Work through what closed since the state was kept; False when that is more than a warm-up."""
+        timeframes = self._config.timeframes[:1] if self._config.aggregate else self._config.timeframes
+        for timeframe in timeframes:
+            missing = self._pipeline.missing(symbol, timeframe, self._clock.now_ns())
+            if missing is None or missing + _MARGIN > self._config.warm_up:
+                return False
+            candles = await self._fetch(symbol, timeframe, missing + _MARGIN)
+            signals = self._pipeline.catch_up(symbol, timeframe, candles, self._clock.now_ns())
+            if signals is None:
+                return False
+            self._made(symbol, signals)
+        return True
+
+    def note(self, gap: Gap) -> None:
+        """A gap was found; `fill_gaps` sees to it."""
+        log.warning("candles missing", symbol=gap.symbol, timeframe=gap.timeframe, ts_from=gap.ts_from)
+        self._gaps[(gap.symbol, gap.timeframe)] = None
+        self._gap_found.set()
+
+    async def fill_gaps(self) -> None:
+        """One gap after the other, until cancelled; a timeframe is in the list at most once."""
+        while True:
+            await self._gap_found.wait()
+            while self._gaps:
+                symbol, timeframe = next(iter(self._gaps))
+                await self._fill(symbol, timeframe)
+                del self._gaps[(symbol, timeframe)]
+            self._gap_found.clear()
+
+    async def _fill(self, symbol: str, timeframe: str) -> None:
+        """Fetch what is missing; what cannot be filled is built anew from the venue's history."""
+        tries = 0
+        while (gap := self._pipeline.gap(symbol, timeframe)) is not None:
+            tries += 1
+            if gap.reach > self._config.warm_up or tries > _FILL_TRIES:
+                candles = await self._fetch(symbol, timeframe, self._config.warm_up)
+                self._made(symbol, self._pipeline.warm_up(symbol, timeframe, candles))
+                log.warning("candles built anew", symbol=symbol, timeframe=timeframe)
+            else:
+                candles = await self._fetch(symbol, timeframe, gap.reach)
+                self._made(symbol, self._pipeline.backfill(symbol, timeframe, candles))
+            if self._pipeline.gap(symbol, timeframe) is not None:  # the venue has not closed it yet
+                await self._clock.sleep_real(_UNCLOSED_PAUSE_S)
+        log.info("candles complete", symbol=symbol, timeframe=timeframe)
+
+    async def _fetch(self, symbol: str, timeframe: str, limit: int) -> Sequence[Candle]:
+        """The newest closed candles, asked for until the venue gives them. Raises Rejected."""
+        wait_s = _FIRST_WAIT_S
+        while True:
+            try:
+                async with asyncio.timeout(_FETCH_TIMEOUT_S):
+                    return await self._feed.candles(symbol, timeframe, limit)
+            except (Unavailable, OutcomeUnknown, CodecError, TimeoutError) as error:
+                log.warning("candles not fetched", symbol=symbol, timeframe=timeframe, error=str(error))
+            await self._clock.sleep_real(wait_s)
+            wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
