@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from engine.clock import Clock
-from engine.config.exchange import OkxConfig
+from engine.config.exchange import OkxConfig, Transport
+from engine.core.errors import VenueMisconfigured
 from engine.exchange.okx.frames import Arg
 from engine.exchange.okx.link import Link, LinkHandler, LinkPlan
 from engine.exchange.okx.session import Rules
@@ -26,8 +28,20 @@ class Network:
 
     @classmethod
     def of(cls, config: OkxConfig) -> Network:
-        """The library websockets, and a gate of its own."""
-        return cls(WebsocketsConnect(config.proxy), ConnectGate())
+        """The library that the configuration names, and a gate of its own."""
+        return cls(connector(config.transport, config.proxy), ConnectGate())
+
+
+def connector(transport: Transport, proxy: str = "") -> Connect:
+    """How sockets are opened: `auto` takes picows where it is installed. Raises VenueMisconfigured."""
+    installed = find_spec("picows") is not None
+    if transport == "websockets" or (transport == "auto" and not installed):
+        return WebsocketsConnect(proxy)
+    if not installed:
+        raise VenueMisconfigured("transport picows is not installed; remedy: pip install 'edgewise[fast]'")
+    from engine.exchange.okx.fast_socket import PicowsConnect
+
+    return PicowsConnect(proxy)
 
 
 def build(

@@ -1,4 +1,7 @@
-"""The seam to a WebSocket library: connect, send, recv. Another library is another `Connect`."""
+"""The seam to a WebSocket library: connect, send, recv, close. Another library is another `Connect`.
+
+`websockets` is always there; engine.exchange.okx.fast_socket has picows, where it is installed.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from websockets.exceptions import ProxyError as WebsocketProxyError
 
 from engine.core.errors import Unavailable
 
-_LARGEST_FRAME: Final = 16 * 1024 * 1024  # the first push of `instruments` has some hundred KB
-_FRAMES_WAITING: Final = 256  # beyond it the library stops reading, and the venue feels it
+LARGEST_FRAME: Final = 16 * 1024 * 1024  # the first push of `instruments` has some hundred KB
+FRAMES_WAITING: Final = 256  # beyond it the library stops reading, and the venue feels it
+CLOSE_TIMEOUT_S: Final = 2.0
 
 
 class SocketClosed(Unavailable):
@@ -66,8 +70,8 @@ class WebsocketsConnect:
                 open_timeout=timeout_s,
                 ping_interval=None,
                 close_timeout=1.0,
-                max_size=_LARGEST_FRAME,
-                max_queue=_FRAMES_WAITING,
+                max_size=LARGEST_FRAME,
+                max_queue=FRAMES_WAITING,
                 compression=None,
             )
         except (OSError, InvalidHandshake, InvalidURI, WebsocketProxyError, ConnectionClosed) as error:
@@ -93,7 +97,7 @@ class _WebsocketsSocket:
 
     async def close(self) -> None:
         try:
-            async with asyncio.timeout(2.0):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._connection.close()
         except TimeoutError:
             self._connection.transport.abort()
