@@ -111,7 +111,7 @@ class _Listener(WSListener):
         if frame.msg_type in _DATA:
             self._take(transport, frame)
         elif frame.msg_type == WSMsgType.CLOSE:
-            code = int(frame.get_close_code())  # 0 without one
+            code = cast("int", frame.get_close_code())  # 0 without one; its stub knows only the usual codes
             reason = cast("str | None", frame.get_close_reason())  # the stub forgets the None
             self._ended(SocketClosed(code or _NO_CODE, reason or ""))
             transport.send_close(frame.get_close_code() if code else WSCloseCode.OK)
