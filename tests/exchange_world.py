@@ -241,7 +241,7 @@ async def life(sim: Simulator, dsn: str, **options: Any) -> AsyncIterator[Life]:
         context = ExchangeContext(
             venue=options.get("wrap", lambda v: v)(venue),
             journal=options.get("wrap_journal", lambda j: j)(journal),
-            bus=MemoryBus(CLOCK),
+            bus=options.get("bus") or MemoryBus(CLOCK),
             clock=CLOCK,
             jobs=jobs,
             books=books,
