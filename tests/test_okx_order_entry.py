@@ -144,6 +144,19 @@ async def test_answers_are_told_apart_by_their_id(scene: Scene) -> None:
     ]
 
 
+async def test_order_that_comes_too_late_is_dropped_by_the_venue() -> None:
+    async with world() as here:
+        await here.venue.instruments()
+        life = {"order_type": OrderType.LIMIT, "price": D(40_000), "ts_expires": SystemClock().now_ns() - 1}
+        for stop in (None, D(39_000)):  # over the socket and by REST
+            with pytest.raises(Rejected) as caught:
+                await here.venue.submit(here.order(**life, stop_loss=stop))
+            assert caught.value.code == "50036"
+        assert await here.venue.open_orders() == ()
+        in_time = SystemClock().now_ns() + 10_000_000_000
+        await here.venue.submit(here.order(**(life | {"ts_expires": in_time})))
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

@@ -145,7 +145,10 @@ class Venue(Protocol):
         ...
 
     async def submit(self, order: Order) -> ExecutionReport:
-        """Send a journalled order with its stop and target attached; return the acknowledgement."""
+        """Send a journalled order with its stop and target attached; return the acknowledgement.
+
+        An order that reaches the venue after its `ts_expires` is not taken, however long it was under way.
+        """
         ...
 
     async def cancel(self, order: Order) -> None:

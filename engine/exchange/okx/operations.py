@@ -27,10 +27,11 @@ class NotConnected(Unavailable):
     """The socket is not ready; nothing was sent."""
 
 
-class _Operation(msgspec.Struct):
+class _Operation(msgspec.Struct, omit_defaults=True):
     id: str
     op: str
     args: Sequence[Body]
+    expTime: str = ""
 
 
 class Operations:
@@ -48,14 +49,16 @@ class Operations:
     def ready(self) -> bool:
         return self._link.ready
 
-    async def ask(self, operation: str, bodies: Sequence[Body]) -> list[Ack]:
+    async def ask(self, operation: str, bodies: Sequence[Body], expires_ms: str = "") -> list[Ack]:
         """Send once and wait for the answer: a verdict for each body, in their order.
+
+        The venue drops an operation that arrives after `expires_ms` of its time ("": no limit).
 
         Raises NotConnected when nothing was sent, OutcomeUnknown when no answer came or it says nothing, and
         what the answer's code means when the venue refused the operation as a whole.
         """
         request_id = f"{OPERATION}{next(self._ids)}"
-        frame = msgspec.json.encode(_Operation(request_id, operation, bodies))
+        frame = msgspec.json.encode(_Operation(request_id, operation, bodies, expires_ms))
         answer: asyncio.Future[OperationAck] = asyncio.get_running_loop().create_future()
         self._waiting[request_id] = answer
         try:

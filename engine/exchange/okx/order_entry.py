@@ -43,6 +43,34 @@ CANCEL: Final = Route(
 AMEND: Final = Route("amend-order", "batch-amend-orders", "trade/amend-order", "trade/amend-batch-orders")
 
 
+class _Asked(msgspec.Struct, frozen=True):
+    """One request: what is sent, and until when (engine time, 0: no limit) the venue may carry it out."""
+
+    route: Route
+    bodies: Sequence[Body]
+    expires_ns: int
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return tuple(body.instId for body in self.bodies)
+
+    @property
+    def single(self) -> bool:
+        return len(self.bodies) == 1
+
+    @property
+    def operation(self) -> str:
+        return self.route.operation if self.single else self.route.operations
+
+    @property
+    def endpoint(self) -> str:
+        return self.route.endpoint if self.single else self.route.endpoints
+
+    def part(self, indices: Sequence[int]) -> _Asked:
+        """The same about some of the bodies."""
+        return _Asked(self.route, [self.bodies[i] for i in indices], self.expires_ns)
+
+
 class OrderEntry:
     """Sends requests about orders. `codes` are the socket's numbers of the instruments, by symbol."""
 
@@ -52,42 +80,44 @@ class OrderEntry:
         self._rest, self._operations, self._codes, self._socket = rest, operations, codes, socket
         self._refused_codes: dict[str, int] = {}  # symbol → its number that the socket did not know
 
-    async def send(self, route: Route, bodies: Sequence[Body]) -> list[Verdict]:
-        """Send in as few requests as the venue allows; each body has its own verdict, at its place."""
-        found: dict[int, Verdict] = {}
+    async def send(self, route: Route, bodies: Sequence[Body], expires_ns: int = 0) -> list[Verdict]:
+        """Send in as few requests as the venue allows; each body has its own verdict, at its place.
+
+        A request that arrives after `expires_ns` of engine time is dropped by the venue (Rejected).
+        """
+        asked, found = _Asked(route, bodies, expires_ns), dict[int, Verdict]()
         ways: dict[bool, list[int]] = {True: [], False: []}  # chosen once: each body is in one of them
         for index, body in enumerate(bodies):
             ways[self._by_socket(body)].append(index)
         for indices in ways.values():
             for start in range(0, len(indices), _MOST):
                 part = indices[start : start + _MOST]
-                found |= zip(part, await self._request(route, [bodies[i] for i in part]), strict=True)
+                found |= zip(part, await self._request(asked.part(part)), strict=True)
         return [found[i] for i in range(len(bodies))]
 
-    async def _request(self, route: Route, bodies: Sequence[Body]) -> list[Verdict]:
+    async def _request(self, asked: _Asked) -> list[Verdict]:
         """One request; an error of the whole is the verdict on each of its bodies."""
         try:
-            if not all(map(self._by_socket, bodies)):
-                return await self._by_rest(route, bodies)
-            return await self._by_socket_or_rest(route, bodies)
+            if not all(map(self._by_socket, asked.bodies)):
+                return await self._by_rest(asked)
+            return await self._by_socket_or_rest(asked)
         except VenueError as error:
-            return [error] * len(bodies)
+            return [error] * len(asked.bodies)
 
-    async def _by_socket_or_rest(self, route: Route, bodies: Sequence[Body]) -> list[Verdict]:
+    async def _by_socket_or_rest(self, asked: _Asked) -> list[Verdict]:
         """What the socket refused for the way it was sent goes by REST; nothing else does."""
         try:
-            found = await self._over_socket(route, bodies)
+            found = await self._over_socket(asked)
         except NotConnected:
-            return await self._by_rest(route, bodies)
+            return await self._by_rest(asked)
         except Rejected as error:
             if error.code not in _WRONG_WAY:
                 raise
             log.warning("orders go by REST: the socket refused an operation", code=error.code)
-            return await self._by_rest(route, bodies)
-        again = [i for i, verdict in enumerate(found) if self._wrong_way(bodies[i], verdict)]
+            return await self._by_rest(asked)
+        again = [i for i, verdict in enumerate(found) if self._wrong_way(asked.bodies[i], verdict)]
         if again:
-            by_rest = await self._request(route, [bodies[i] for i in again])
-            for i, verdict in zip(again, by_rest, strict=True):
+            for i, verdict in zip(again, await self._request(asked.part(again)), strict=True):
                 found[i] = verdict
         return found
 
@@ -108,20 +138,15 @@ class OrderEntry:
             return False
         return self._operations.ready
 
-    async def _over_socket(self, route: Route, bodies: Sequence[Body]) -> list[Verdict]:
-        single = len(bodies) == 1
-        operation = route.operation if single else route.operations
-        await self._rest.limits.acquire(_limited(route, bodies), *(body.instId for body in bodies))
-        args: list[Body] = [for_socket(body, self._codes[body.instId]) for body in bodies]
-        return verdicts(await self._operations.ask(operation, args), len(bodies), operation)
+    async def _over_socket(self, asked: _Asked) -> list[Verdict]:
+        """Takes from the rate limit that the operation shares with its REST twin."""
+        await self._rest.limits.acquire(f"POST {asked.endpoint}", *asked.symbols)
+        args = [for_socket(body, self._codes[body.instId]) for body in asked.bodies]
+        acks = await self._operations.ask(asked.operation, args, self._rest.venue_ms(asked.expires_ns))
+        return verdicts(acks, len(args), asked.operation)
 
-    async def _by_rest(self, route: Route, bodies: Sequence[Body]) -> list[Verdict]:
-        symbols = tuple(body.instId for body in bodies)
-        if len(bodies) == 1:
-            return await self._rest.items(route.endpoint, msgspec.json.encode(bodies[0]), symbols=symbols)
-        return await self._rest.items(route.endpoints, msgspec.json.encode(bodies), symbols=symbols)
-
-
-def _limited(route: Route, bodies: Sequence[Body]) -> str:
-    """The rate limit that an operation shares with its REST twin."""
-    return f"POST {route.endpoint if len(bodies) == 1 else route.endpoints}"
+    async def _by_rest(self, asked: _Asked) -> list[Verdict]:
+        body = msgspec.json.encode(asked.bodies[0] if asked.single else asked.bodies)
+        return await self._rest.items(
+            asked.endpoint, body, symbols=asked.symbols, expires_ns=asked.expires_ns
+        )

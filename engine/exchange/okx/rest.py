@@ -21,7 +21,7 @@ from yarl import URL
 from engine.clock import Clock
 from engine.config.exchange import OkxConfig
 from engine.core.errors import CodecError, OutcomeUnknown, Unavailable, VenueError, VenueMisconfigured
-from engine.core.times import NS_PER_S
+from engine.core.times import NS_PER_MS, NS_PER_S
 from engine.exchange.okx.errors import Kind, is_clock, venue_error
 from engine.exchange.okx.limits import RateLimits
 from engine.exchange.okx.orders_wire import Ack, decode_acks
@@ -47,6 +47,7 @@ class _Call(msgspec.Struct, frozen=True):
     body: bytes = b""
     symbols: tuple[str, ...] = ("",)  # what the rate limit counts: one of each order
     private: bool = True
+    expires_ns: int = 0  # engine time after which the venue must not carry it out; 0: no limit
 
     @property
     def path(self) -> str:
@@ -101,6 +102,10 @@ class RestClient:
         """The venue's time now, as far as it was measured."""
         return self._clock.now_ns() + self.offset_ns
 
+    def venue_ms(self, ts_ns: int) -> str:
+        """An engine time as the venue reads it, "" for none (0)."""
+        return str((ts_ns + self.offset_ns) // NS_PER_MS) if ts_ns else ""
+
     async def get(
         self, endpoint: str, query: Mapping[str, str] | None = None, *, symbol: str = "", private: bool = True
     ) -> bytes:
@@ -127,12 +132,15 @@ class RestClient:
             raise verdict
         return verdict
 
-    async def items(self, endpoint: str, body: bytes, *, symbols: tuple[str, ...]) -> list[Verdict]:
+    async def items(
+        self, endpoint: str, body: bytes, *, symbols: tuple[str, ...], expires_ns: int = 0
+    ) -> list[Verdict]:
         """Send a request about `len(symbols)` orders, once; the verdict on each, in their order.
 
         Raises Rejected, Unavailable, OutcomeUnknown, VenueMisconfigured for the request as a whole.
         """
-        answer = await self._call(_Call("POST", endpoint, Kind.WRITE, "", body, symbols), items=True)
+        call = _Call("POST", endpoint, Kind.WRITE, "", body, symbols, expires_ns=expires_ns)
+        answer = await self._call(call, items=True)
         try:
             acks = decode_acks(answer)
         except CodecError as error:
@@ -222,6 +230,8 @@ class RestClient:
 
     def _headers(self, call: _Call) -> dict[str, str]:
         headers = {"Content-Type": "application/json"}
+        if call.expires_ns:
+            headers["expTime"] = self.venue_ms(call.expires_ns)
         if self._config.demo:
             headers["x-simulated-trading"] = "1"
         if call.private:

@@ -160,7 +160,9 @@ class OkxVenue:
         for order in orders:
             self._origins.expect(order)
         bodies = [order_body(order, self._terms, reduce_only=self._reduces(order)) for order in orders]
-        verdicts = await self._entry.send(PLACE, bodies)
+        lives = [order.intent.ts_expires for order in orders]
+        expires_ns = min(lives) if all(lives) and lives else 0  # a close waits for nothing and never expires
+        verdicts = await self._entry.send(PLACE, bodies, expires_ns)
         return tuple(self._answer(order, verdict) for order, verdict in zip(orders, verdicts, strict=True))
 
     def _answer(self, order: Order, verdict: Verdict) -> ExecutionReport | VenueError:

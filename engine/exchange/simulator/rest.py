@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 from aiohttp import web
 
-from engine.core.times import NS_PER_MS
 from engine.exchange.matching.types import VenueRefusal
 from engine.exchange.simulator import (
     rest_absent,
@@ -123,7 +122,7 @@ class Rest:
         needed = "withdraw" if path.startswith("asset/withdrawal") else "trade"
         self._venue.gatekeeper.check_permission(account, needed)
         body = _body(request, raw)
-        self._check_life(request)
+        rest_trade.check_life(self._venue, request.headers.get("expTime", ""))
         if path in _POSTS:
             if not isinstance(body, dict):
                 raise VenueRefusal("50002", "JSON syntax error")
@@ -132,12 +131,6 @@ class Rest:
         rows = rest_trade.items(self._venue, account, path.removeprefix("trade/"), bodies)
         code, message = rest_trade.summary(rows)
         return {"code": code, "msg": message, "data": rows}
-
-    def _check_life(self, request: web.Request) -> None:
-        """The optional header expTime: a request that comes later than its sender wished is dropped."""
-        until = request.headers.get("expTime", "")
-        if until.isdigit() and int(until) * NS_PER_MS < self._venue.told_ns():
-            raise VenueRefusal("50036", "The expTime can't be earlier than the current system time.")
 
     @staticmethod
     def _broken(request: web.Request, fault: Fault) -> web.StreamResponse:

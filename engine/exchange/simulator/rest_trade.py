@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.core.times import NS_PER_MS
 from engine.exchange.matching.records import VenueAlgo, VenueOrder
 from engine.exchange.matching.types import AlgoRequest, OrderRequest, VenueRefusal
 from engine.exchange.simulator import parse, text
@@ -30,6 +31,12 @@ ITEM_ENDPOINTS: Final = frozenset(_PARSERS)
 _PLACING: Final = frozenset(["order", "batch-orders"])
 _MOST_ITEMS: Final = 20
 _TOO_MANY: Final = {"cancel-batch-orders": "51406", "amend-batch-orders": "51501"}
+
+
+def check_life(venue: Venue, until: str) -> None:
+    """The optional expTime: a request that comes later than its sender wished is dropped."""
+    if until.isdigit() and int(until) * NS_PER_MS < venue.told_ns():
+        raise VenueRefusal("50036", "The expTime can't be earlier than the current system time.")
 
 
 def items(venue: Venue, account: str, endpoint: str, bodies: list[Any]) -> list[text.Row]:

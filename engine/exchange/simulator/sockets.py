@@ -145,7 +145,7 @@ class Socket:
         if not isinstance(args, list) or not args or not all(isinstance(arg, dict) for arg in args):
             self._error("60012", f"Invalid request: {text}", request_id)
         elif operation in _OPERATIONS:
-            operating = self._operate(operation, args, request_id)
+            operating = self._operate(operation, asked, request_id)
             if self._venue.faults.any_of(FaultKind.DELAY, FaultKind.DELAY_BEFORE):
                 self._tasks.create_task(operating, name=f"{operation} {request_id}")  # others overtake it
             else:
@@ -228,7 +228,7 @@ class Socket:
 
     # -- orders
 
-    async def _operate(self, operation: str, args: list[Arg], request_id: str) -> None:
+    async def _operate(self, operation: str, asked: dict[str, Any], request_id: str) -> None:
         if self.path != "private":
             self._error("60028", "The operation is not supported by the current URL", request_id)
             return
@@ -239,7 +239,7 @@ class Socket:
         path, micros = f"trade/{_OPERATIONS[operation]}", self._venue.told_ns() // 1000
         fault = await rest_trade.hindered(self._venue, path, *_NOT_CARRIED_OUT)
         if fault is None:
-            code, message, verdict = self._carry_out(_OPERATIONS[operation], args)
+            code, message, verdict = self._carry_out(_OPERATIONS[operation], asked)
             fault = await rest_trade.hindered(self._venue, path, *_CARRIED_OUT)
         if fault is not None:
             if fault.kind in _DROPS:
@@ -250,11 +250,12 @@ class Socket:
         times = {"inTime": str(micros), "outTime": str(self._venue.told_ns() // 1000)}
         self.send(ENCODER.encode(answer | times).decode())
 
-    def _carry_out(self, endpoint: str, args: list[Arg]) -> tuple[str, str, list[Any]]:
+    def _carry_out(self, endpoint: str, asked: dict[str, Any]) -> tuple[str, str, list[Any]]:
         """Code, text and verdicts of an operation on orders, which name their symbol by its number."""
         try:
             self._venue.gatekeeper.check_permission(self.account, "trade")
-            bodies = [self._named(arg) for arg in args]
+            rest_trade.check_life(self._venue, str(asked.get("expTime") or ""))
+            bodies = [self._named(arg) for arg in asked["args"]]
             rows = rest_trade.items(self._venue, self.account, endpoint, bodies)
         except VenueRefusal as refusal:
             return refusal.code, refusal.message, []
