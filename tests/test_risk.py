@@ -13,7 +13,8 @@ from engine.core.instruments import Instrument
 from engine.core.orders import PositionSide
 from engine.core.signals import MarketSnapshot
 from engine.manager.breaker import Breaker, TradingState
-from engine.manager.risk import REASONS, Entry, evaluate
+from engine.manager.entry import Entry
+from engine.manager.risk import REASONS, evaluate
 from engine.manager.sizing import Room, Sized, size_entry
 
 D = Decimal
@@ -74,7 +75,19 @@ def position(symbol: str) -> PositionView:
     )
 
 
-SNAPSHOT = MarketSnapshot(symbol=BTC, ts=NOW, last=100.0, bid=99.95, ask=100.0, mark=100.0, ts_price=NOW)
+SNAPSHOT = MarketSnapshot(
+    symbol=BTC,
+    ts=NOW,
+    last=100.0,
+    bid=99.95,
+    ask=100.0,
+    bids=((99.95, 5000.0),),
+    asks=((100.0, 500.0), (100.1, 600.0)),
+    mark=100.0,
+    ts_price=NOW,
+    reference_px=100.2,
+    ts_reference=NOW,
+)
 ACTION = Action(
     symbol=BTC,
     act=Act.BUY_TO_ENTER,
@@ -84,14 +97,18 @@ ACTION = Action(
     take_profit=D(106),
     confidence=D("0.8"),
 )
+LIMITS = RiskConfig(min_confidence=D(75), min_risk_reward_ratio=D(2), take_profit_enabled=True)
 GOOD = Entry(
+    intent_id="cycle:BTC:buy",
     action=ACTION,
     account=account(),
     snapshot=SNAPSHOT,
     instrument=INSTRUMENT,
-    limits=RiskConfig(min_confidence=D(75), min_risk_reward_ratio=D(2), take_profit_enabled=True),
+    limits=LIMITS,
     sized=Sized(contracts=D(1000), limited_by="proposal", detail=""),
+    room=ROOM,
     price=D(100),
+    rests=False,
     shown_price=D(100),
     trading_state=TradingState.ENABLED,
     state_reason="",
@@ -99,9 +116,11 @@ GOOD = Entry(
     allowed=frozenset({BTC}),
     major_coins=frozenset({"BTC"}),
     pending_symbols=frozenset(),
+    known_intents=frozenset(),
     cooldown_until=0,
     entries_last_hour=0,
     price_age_s=0.5,
+    reference_age_s=1.0,
     now_ns=NOW,
 )
 
@@ -113,6 +132,10 @@ def with_(**changes: object) -> Entry:
 
 def act(**changes: object) -> Action:
     return msgspec.structs.replace(ACTION, **changes)
+
+
+def limits(**changes: object) -> RiskConfig:
+    return msgspec.structs.replace(LIMITS, **changes)
 
 
 REFUSALS = {
@@ -131,6 +154,16 @@ REFUSALS = {
     "position_open": with_(account=account(positions=(position(BTC),))),
     "too_many_positions": with_(account=account(positions=tuple(position(f"X{i}") for i in range(3)))),
     "leverage_too_high": with_(action=act(leverage=D(21))),
+    "duplicate_intent": with_(known_intents=frozenset({GOOD.intent_id})),
+    "price_off_band": with_(price=D("103.1"), action=act(take_profit=D(120), stop_loss=D(98))),
+    "venues_disagree": with_(snapshot=msgspec.structs.replace(SNAPSHOT, reference_px=101.1)),
+    "symbol_exposure": with_(room=Room(symbol_usd=D("999.99"), gross_usd=D(1_000_000))),
+    "gross_exposure": with_(room=Room(symbol_usd=D(1_000_000), gross_usd=D("999.99"))),
+    "position_too_large": with_(limits=limits(max_position_size_usd=D("999.99"))),
+    "too_concentrated": with_(limits=limits(max_concentration_pct=D("9.99"))),
+    "margin_usage": with_(room=Room(symbol_usd=D(10**6), gross_usd=D(10**6), pending_margin=D(5801))),
+    "risk_too_high": with_(limits=limits(risk_per_trade_pct=D("0.19"))),
+    "slippage_too_high": with_(snapshot=msgspec.structs.replace(SNAPSHOT, asks=((100.0, 999.0),))),
     "liquidation_before_stop": with_(action=act(leverage=D(20), stop_loss=D(95), take_profit=D(120))),
     "spread_too_wide": with_(snapshot=msgspec.structs.replace(SNAPSHOT, bid=99.0)),
     "cooldown": with_(cooldown_until=NOW + 1),

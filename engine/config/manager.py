@@ -31,7 +31,14 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_stop_distance_pct: Percent = Decimal(20)
     allow_stop_loosening: bool = False  # a stop may be moved away from the price, toward more risk
     risk_per_trade_pct: Percent = Decimal(2)  # of equity, from entry to stop
+    max_concentration_pct: Positive = Decimal(1000)  # notional of one position, of equity
+    liquidation_buffer_pct: Percent = Decimal("0.2")  # of price, between the stop and liquidation
     max_spread_bps: Positive = Decimal(20)
+    max_slippage_bps: Positive = Decimal(30)  # of the whole size, walked over the shown book
+    max_price_band_bps: Positive = Decimal(300)  # between the order's price and the mark
+    max_reference_gap_bps: Positive = Decimal(100)  # between this venue and a second source
+    max_reference_age: Duration = Duration(60)
+    require_reference: bool = False  # no entry without a fresh price of a second source
     max_price_age: Duration = Duration(10)
     max_price_move_bps: Positive = Decimal(50)  # since the prompt: the answer is stale beyond it
     min_edge_fees: Annotated[Decimal, Meta(ge=0)] = Decimal(2)  # target distance in round-trip fees

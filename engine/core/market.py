@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+Levels = tuple[tuple[float, float], ...]  # of one side of a book, best first: price, contracts
+
 
 class Side(StrEnum):
     BUY = "buy"
@@ -68,11 +70,11 @@ class Candle(msgspec.Struct, frozen=True, gc=False, tag="candle"):
 
 
 class BookTop(msgspec.Struct, frozen=True, gc=False, tag="book"):
-    """Best levels of a valid book, best first, as (price, contracts)."""
+    """Best levels of a valid book."""
 
     symbol: str
-    bids: tuple[tuple[float, float], ...]
-    asks: tuple[tuple[float, float], ...]
+    bids: Levels
+    asks: Levels
     ts_event: int
     ts_recv: int = 0
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
-from engine.core.market import ADVISORY_CHANNELS
+from engine.core.market import ADVISORY_CHANNELS, Levels
 from engine.core.times import NS_PER_S
+
+SHOWN_LEVELS: Final = 10
 
 
 class Edge(StrEnum):
@@ -61,6 +64,7 @@ class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     `ts_price` is when the newest price was received, so `ts - ts_price` is its age. `stale` names the
     channels that are silent and the timeframes that wait for candles; see `blind`. `reference_px` is
     the price of a second source (the index, another venue), to tell when this venue is alone with its price.
+    `bids` and `asks` are the best SHOWN_LEVELS of the book, best first; empty where no book is watched.
     """
 
     symbol: str
@@ -68,6 +72,8 @@ class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     last: float | None = None
     bid: float | None = None
     ask: float | None = None
+    bids: Levels = ()
+    asks: Levels = ()
     mark: float | None = None
     index: float | None = None
     funding_rate: float | None = None

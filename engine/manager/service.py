@@ -31,12 +31,12 @@ from engine.core.books import Books
 from engine.core.decisions import CycleRecord, CycleStatus, Decision, WakeKind, Wakeup
 from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
-from engine.core.orders import ZERO, OrderIntent, Purpose
+from engine.core.orders import OrderIntent, Purpose
 from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.journal.ports import Journal, KeepState, RiskEvent
 from engine.manager.accounts import TraderAccounts
+from engine.manager.room import AccountCaps
 from engine.manager.scheduler import Due, Scheduler
-from engine.manager.sizing import Room
 from engine.manager.traders import Trader
 from engine.manager.translate import ExchangeView, Translator
 from engine.market.news import NewsBoard
@@ -78,12 +78,15 @@ class ManagerService:
     def __init__(self, context: ManagerContext, traders: Mapping[str, Trader]) -> None:
         self._context = context
         self.traders = traders
+        caps = AccountCaps(
+            context.config.manager, context.books, context.accounts.marks, context.market.instruments, traders
+        )
         self._translator = Translator(
             context.books.account_id,
             context.config.manager,
             context.market,
             context.exchange,
-            self._room,
+            caps.room,
             context.clock,
         )
         self._schedule_changed = asyncio.Event()
@@ -243,26 +246,6 @@ class ManagerService:
 
     async def _publish(self, intent: OrderIntent) -> None:
         await patiently(lambda: self._context.bus.publish(INTENTS, intent, trace_id=intent.cycle_id))
-
-    def _room(self, symbol: str) -> Room:
-        """Notional that account-wide caps leave, entries under way counted in full (R5)."""
-        context, caps = self._context, self._context.config.manager
-        marks = context.accounts.marks
-        equity = context.books.equity(marks) or ZERO
-        values = {name: each.contract_value for name, each in context.market.instruments.items()}
-        used: dict[str, Decimal] = {}
-        for account in context.books.traders():
-            for held in account.positions.values():
-                value = held.coins * marks.get(held.symbol, held.entry_price)
-                used[held.symbol] = used.get(held.symbol, ZERO) + value
-        for trader in self.traders.values():
-            for name, notional in trader.exposure(marks, values).items():
-                used[name] = used.get(name, ZERO) + notional
-        gross = sum(used.values(), ZERO)
-        return Room(
-            symbol_usd=equity * caps.max_symbol_exposure_pct / 100 - used.get(symbol, ZERO),
-            gross_usd=equity * caps.max_gross_exposure_pct / 100 - gross,
-        )
 
     # -- what became of them
 

@@ -16,10 +16,14 @@ _BUFFER: Final = Decimal("0.99")  # the price moves between sizing and fill
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
-    """Notional in quote currency that limits beyond the trader's own leave for it."""
+    """Notional in quote currency that limits beyond the trader's own leave for it.
+
+    `pending_margin`: of the trader's own entries that are under way, taken but not yet in its account.
+    """
 
     symbol_usd: Decimal
     gross_usd: Decimal
+    pending_margin: Decimal = Decimal(0)
 
 
 class Sized(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,10 +45,12 @@ def size_entry(
     """The largest size that the proposal and every cap allow, rounded down to whole lots."""
     equity = account.equity or Decimal(0)
     leverage = max(action.leverage, Decimal(1))
+    free = account.available - room.pending_margin
     caps = {
         "max_position_size_usd": limits.max_position_size_usd,
-        "margin_usage": _margin_room(account, equity, limits) * leverage,
-        "available_margin": account.available * _BUFFER / (1 / leverage + 2 * FEE_RATE),
+        "concentration": equity * limits.max_concentration_pct / 100,
+        "margin_usage": _margin_room(account, equity, limits, room) * leverage,
+        "available_margin": free * _BUFFER / (1 / leverage + 2 * FEE_RATE),
         "symbol_exposure": room.symbol_usd,
         "gross_exposure": room.gross_usd,
     }
@@ -68,5 +74,6 @@ def size_entry(
     return Sized(contracts=contracts, limited_by=limit, detail=detail)
 
 
-def _margin_room(account: AccountView, equity: Decimal, limits: RiskConfig) -> Decimal:
-    return max(Decimal(0), equity * limits.max_margin_usage_pct / 100 - account.margin_used)
+def _margin_room(account: AccountView, equity: Decimal, limits: RiskConfig, room: Room) -> Decimal:
+    used = account.margin_used + room.pending_margin
+    return max(Decimal(0), equity * limits.max_margin_usage_pct / 100 - used)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from engine.config.manager import TraderConfig
@@ -23,13 +23,20 @@ class Trader:
         self.under_way: dict[str, OrderIntent] = {}  # entries, by client order id, until they are done
         self.cooldown_until: dict[str, int] = {}
         self._entries: deque[int] = deque(maxlen=1000)
+        self._known: deque[str] = deque(maxlen=1000)
 
     @property
     def trader_id(self) -> str:
         return self.config.id
 
+    @property
+    def known_intents(self) -> frozenset[str]:
+        """Ids of the newest approved intents: none is approved twice."""
+        return frozenset(self._known)
+
     def on_intent(self, intent: OrderIntent) -> None:
         """An approved intent leaves for the exchange."""
+        self._known.append(intent.intent_id)
         if intent.purpose is Purpose.ENTRY:
             self.under_way[intent.client_order_id] = intent
             self._entries.append(intent.ts_created)
@@ -57,11 +64,19 @@ class Trader:
             if intent.ts_expires and now_ns > intent.ts_expires + 60 * NS_PER_S and client_id not in known:
                 del self.under_way[client_id]
 
-    def exposure(self, prices: dict[str, Decimal], values: dict[str, Decimal]) -> dict[str, Decimal]:
+    def exposure(self, prices: Mapping[str, Decimal], values: Mapping[str, Decimal]) -> dict[str, Decimal]:
         """Notional of entries under way, by symbol. `values`: coins in one contract."""
         total: dict[str, Decimal] = {}
         for intent in self.under_way.values():
-            price = intent.price or prices.get(intent.symbol) or intent.decision_price or Decimal(0)
-            notional = intent.contracts * values[intent.symbol] * price
-            total[intent.symbol] = total.get(intent.symbol, Decimal(0)) + notional
+            total[intent.symbol] = total.get(intent.symbol, Decimal(0)) + _notional(intent, prices, values)
         return total
+
+    def pending_margin(self, prices: Mapping[str, Decimal], values: Mapping[str, Decimal]) -> Decimal:
+        """Margin that the entries under way will take."""
+        margins = (_notional(each, prices, values) / each.leverage for each in self.under_way.values())
+        return sum(margins, Decimal(0))
+
+
+def _notional(intent: OrderIntent, prices: Mapping[str, Decimal], values: Mapping[str, Decimal]) -> Decimal:
+    price = intent.price or prices.get(intent.symbol) or intent.decision_price or Decimal(0)
+    return intent.contracts * values[intent.symbol] * price

@@ -14,12 +14,14 @@ from engine.core.decisions import AccountView, Act, Action, Check, Decision, Pos
 from engine.core.instruments import Instrument
 from engine.core.orders import OrderIntent, OrderType, PositionSide, Purpose
 from engine.core.signals import MarketSnapshot
-from engine.manager.risk import Entry, evaluate
+from engine.manager.entry import BPS, Entry
+from engine.manager.risk import evaluate
 from engine.manager.sizing import Room, Sized, size_entry
 from engine.manager.traders import Trader
 
 _ENTRY_LIVES_S: Final = 15.0  # real time from approval to the venue
-_BPS: Final = Decimal(10_000)
+_LARGEST: Final = Decimal(10) ** 15  # beyond it a number of a decision is no price and no amount
+_FINEST: Final = -30  # decimal places
 _NOTHING: Final = Sized(contracts=Decimal(0), limited_by="no_price", detail="no price to size by")
 
 
@@ -54,7 +56,7 @@ class Translator:
         capital: CapitalConfig,
         market: Market,
         exchange: ExchangeView,
-        room: Callable[[str], Room],
+        room: Callable[[str, Trader], Room],
         clock: Clock,
     ) -> None:
         self._account_id = account_id
@@ -73,7 +75,9 @@ class Translator:
         for action in decision.actions:
             if action.act is Act.HOLD:
                 continue
-            if action.act.enters:
+            if not _readable(action):
+                verdict, intent = self._verdict(decision, action, "malformed", ()), None
+            elif action.act.enters:
                 verdict, intent = self._enter(decision, action, trader, account())
             else:
                 verdict, intent = self._reduce(decision, action, trader, account())
@@ -88,50 +92,61 @@ class Translator:
     def _enter(
         self, decision: Decision, action: Action, trader: Trader, account: AccountView
     ) -> tuple[Verdict, OrderIntent | None]:
+        entry = self.proposal(decision, action, trader, account)
+        if entry is None:
+            return self._verdict(decision, action, "symbol_unknown", ()), None
+        reason, checks = evaluate(entry)
+        verdict = self._verdict(decision, action, reason, checks)
+        return verdict, None if reason else self._entry_intent(decision, entry, trader)
+
+    def proposal(
+        self, decision: Decision, action: Action, trader: Trader, account: AccountView
+    ) -> Entry | None:
+        """What an entry would become, with all that the gate looks at; None for an unknown symbol."""
         instrument = self._market.instruments.get(action.symbol)
         if instrument is None:
-            return self._verdict(decision, action, "symbol_unknown", ()), None
+            return None
         snapshot = self._market.snapshots.get(action.symbol)
         price = self._entry_price(action, snapshot, instrument, trader)
         action = _on_tick(action, instrument)
+        room = self._room(action.symbol, trader)
         sized = _NOTHING
-        if price is not None:
-            sized = size_entry(action, account, instrument, price, trader.limits, self._room(action.symbol))
-        now = self._clock.now_ns()
+        if price is not None and price > 0:
+            sized = size_entry(action, account, instrument, price, trader.limits, room)
+        now, second = self._clock.now_ns(), self._clock.engine_ns(1.0)
         state, why = trader.breaker.trading_state(now)
-        shown = decision.prices.get(action.symbol)
-        reason, checks = evaluate(
-            Entry(
-                action=action,
-                account=account,
-                snapshot=snapshot,
-                instrument=instrument,
-                limits=trader.limits,
-                sized=sized,
-                price=price,
-                shown_price=None if shown is None else Decimal(str(shown)),
-                trading_state=state,
-                state_reason=why,
-                venue_refusal=self._exchange.refusal(action.symbol),
-                allowed=frozenset(trader.symbols),
-                major_coins=frozenset(self._capital.major_coins),
-                pending_symbols=frozenset(intent.symbol for intent in trader.under_way.values()),
-                cooldown_until=trader.cooldown_until.get(action.symbol, 0),
-                entries_last_hour=trader.entries_since(now),
-                price_age_s=(now - (snapshot.ts_price if snapshot else 0)) / self._clock.engine_ns(1.0),
-                now_ns=now,
-            )
+        referred = snapshot is not None and snapshot.reference_px is not None
+        return Entry(
+            intent_id=_intent_id(decision, action),
+            action=action,
+            account=account,
+            snapshot=snapshot,
+            instrument=instrument,
+            limits=trader.limits,
+            sized=sized,
+            room=room,
+            price=price,
+            rests=_rests(trader, action),
+            shown_price=_decimal(decision.prices.get(action.symbol)),
+            trading_state=state,
+            state_reason=why,
+            venue_refusal=self._exchange.refusal(action.symbol),
+            allowed=frozenset(trader.symbols),
+            major_coins=frozenset(self._capital.major_coins),
+            pending_symbols=frozenset(intent.symbol for intent in trader.under_way.values()),
+            known_intents=trader.known_intents,
+            cooldown_until=trader.cooldown_until.get(action.symbol, 0),
+            entries_last_hour=trader.entries_since(now),
+            price_age_s=(now - (snapshot.ts_price if snapshot else 0)) / second,
+            reference_age_s=(now - snapshot.ts_reference) / second if snapshot and referred else None,
+            now_ns=now,
         )
-        verdict = self._verdict(decision, action, reason, checks)
-        if reason or price is None or snapshot is None:
-            return verdict, None
-        return verdict, self._entry_intent(decision, action, trader, sized, price)
 
     def _entry_price(
         self, action: Action, snapshot: MarketSnapshot | None, instrument: Instrument, trader: Trader
     ) -> Decimal | None:
         """Where the entry would fill: its limit, or the far side of the book."""
-        if action.entry_price is not None and trader.config.order_style == "limit":
+        if action.entry_price is not None and _rests(trader, action):
             return instrument.round_price(action.entry_price)
         if snapshot is None:
             return None
@@ -139,18 +154,15 @@ class Translator:
         quote = quote if quote is not None else snapshot.price()
         return None if quote is None else instrument.round_price(Decimal(str(quote)))
 
-    def _entry_intent(
-        self, decision: Decision, action: Action, trader: Trader, sized: Sized, price: Decimal
-    ) -> OrderIntent:
-        side = PositionSide.LONG if action.act is Act.BUY_TO_ENTER else PositionSide.SHORT
-        instrument = self._market.instruments[action.symbol]
-        order_type, limit = self._style(trader, action, instrument, price, side)
+    def _entry_intent(self, decision: Decision, entry: Entry, trader: Trader) -> OrderIntent:
+        side, action, price = entry.side, entry.action, entry.entry_price
+        order_type, limit = self._style(trader, action, entry.instrument, price, side)
         risk = None
         if action.stop_loss is not None:
-            risk = instrument.coins(sized.contracts) * abs(price - action.stop_loss)
+            risk = entry.instrument.coins(entry.sized.contracts) * abs(price - action.stop_loss)
         now = self._clock.now_ns()
         return OrderIntent(
-            intent_id=f"{decision.cycle_id}:{action.symbol}:{action.act}",
+            intent_id=entry.intent_id,
             cycle_id=decision.cycle_id,
             trader_id=trader.trader_id,
             account_id=self._account_id,
@@ -159,7 +171,7 @@ class Translator:
             position_side=side,
             purpose=Purpose.ENTRY,
             order_type=order_type,
-            contracts=sized.contracts,
+            contracts=entry.sized.contracts,
             price=limit,
             leverage=action.leverage,
             stop_loss=action.stop_loss,
@@ -178,10 +190,10 @@ class Translator:
     ) -> tuple[OrderType, Decimal | None]:
         """Order type and price; `market_ioc` is a marketable limit with the configured slippage bound."""
         style = trader.config.order_style
-        if style == "limit" and action.entry_price is not None:
+        if _rests(trader, action):
             return OrderType.LIMIT, price
         if style == "market_ioc":
-            bound = price * (1 + side.sign * trader.config.market_ioc_slippage_bps / _BPS)
+            bound = price * (1 + side.sign * trader.config.market_ioc_slippage_bps / BPS)
             to_tick = instrument.price_below if side is PositionSide.LONG else instrument.price_above
             return OrderType.IOC, to_tick(bound)
         return OrderType.MARKET, None
@@ -199,13 +211,12 @@ class Translator:
         instrument = self._market.instruments[action.symbol]
         contracts = held.contracts
         if action.act is Act.REDUCE:
-            contracts = instrument.floor_size(held.contracts * action.close_fraction)
+            contracts = instrument.floor_size(held.contracts * min(action.close_fraction, Decimal(1)))
         check = Check("reduces", passed=True, detail=f"{contracts} of {held.contracts}")
         if contracts < instrument.min_size:
             return self._verdict(decision, action, "too_small", (check,)), None
-        intent_id = f"{decision.cycle_id}:{action.symbol}:{action.act}"
         shown = decision.prices.get(action.symbol)
-        intent = self.exit_intent(intent_id, trader.trader_id, held, contracts)
+        intent = self.exit_intent(_intent_id(decision, action), trader.trader_id, held, contracts)
         intent = msgspec.structs.replace(intent, cycle_id=decision.cycle_id, decision_price=_decimal(shown))
         return self._verdict(decision, action, "", (check,)), intent
 
@@ -239,6 +250,27 @@ class Translator:
             checks=checks,
             ts=self._clock.now_ns(),
         )
+
+
+def _intent_id(decision: Decision, action: Action) -> str:
+    return f"{decision.cycle_id}:{action.symbol}:{action.act}"
+
+
+def _rests(trader: Trader, action: Action) -> bool:
+    """The entry waits in the book at its own price."""
+    return trader.config.order_style == "limit" and action.entry_price is not None
+
+
+def _readable(action: Action) -> bool:
+    """Every number is one that a price or an amount can be."""
+    given = (action.notional_usd, action.leverage, action.entry_price, action.stop_loss, action.take_profit)
+    numbers = (*given, action.risk_usd, action.confidence, action.close_fraction)
+    return all(number is None or _is_amount(number) for number in numbers)
+
+
+def _is_amount(number: Decimal) -> bool:
+    exponent = number.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= _FINEST and 0 <= number <= _LARGEST
 
 
 def _decimal(value: float | None) -> Decimal | None:

@@ -26,6 +26,8 @@ def snapshot(watch: Watch, now: int, max_age_ns: int) -> MarketSnapshot:
         last=watch.last,
         bid=watch.bid,
         ask=watch.ask,
+        bids=watch.bids,
+        asks=watch.asks,
         mark=watch.mark,
         index=watch.index,
         funding_rate=watch.funding_rate,

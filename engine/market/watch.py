@@ -14,12 +14,14 @@ from engine.core.market import (
     FeedStatus,
     FundingRate,
     IndexPrice,
+    Levels,
     MarketEvent,
     MarkPrice,
     OpenInterest,
     Ticker,
     Trade,
 )
+from engine.core.signals import SHOWN_LEVELS
 from engine.core.times import timeframe_ns
 from engine.market.candles import Aggregator
 from engine.market.detectors import detector
@@ -75,7 +77,9 @@ class Watch:
         "_ts_quotes",
         "aggregators",
         "ask",
+        "asks",
         "bid",
+        "bids",
         "frame_bindings",
         "frames",
         "funding_rate",
@@ -104,6 +108,8 @@ class Watch:
         self.symbol = symbol
         self.last: float | None = None
         self.bid: float | None = None
+        self.bids: Levels = ()
+        self.asks: Levels = ()
         self.ask: float | None = None
         self.mark: float | None = None
         self.index: float | None = None
@@ -179,6 +185,7 @@ class Watch:
     def _on_book(self, event: BookTop) -> None:
         bid = event.bids[0][0] if event.bids else None
         ask = event.asks[0][0] if event.asks else None
+        self.bids, self.asks = event.bids[:SHOWN_LEVELS], event.asks[:SHOWN_LEVELS]
         self._quotes(event.ts_event, bid, ask)
         for gauge, levels in self._imbalances:
             gauge.set(event.ts_event, book_imbalance(event, levels))

@@ -1,0 +1,72 @@
+"""One proposed entry with all that the gate looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from engine.config.manager import RiskConfig
+from engine.core.decisions import AccountView, Act, Action
+from engine.core.instruments import Instrument
+from engine.core.orders import PositionSide
+from engine.core.signals import MarketSnapshot
+from engine.manager.breaker import TradingState
+from engine.manager.sizing import Room, Sized
+
+BPS = Decimal(10_000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What was wanted, what it would become at the venue, and the state around it. Times are engine ns."""
+
+    intent_id: str
+    action: Action
+    account: AccountView
+    snapshot: MarketSnapshot | None
+    instrument: Instrument
+    limits: RiskConfig
+    sized: Sized
+    room: Room
+    price: Decimal | None  # at which it would fill: the limit price or the far side of the book
+    rests: bool  # a limit order: it takes nothing from the book
+    shown_price: Decimal | None  # the mark that the decider saw
+    trading_state: TradingState
+    state_reason: str
+    venue_refusal: str
+    allowed: frozenset[str]
+    major_coins: frozenset[str]
+    pending_symbols: frozenset[str]  # symbols with an entry of this trader under way
+    known_intents: frozenset[str]
+    cooldown_until: int
+    entries_last_hour: int
+    price_age_s: float  # real seconds since the newest price came in
+    reference_age_s: float | None  # real seconds since the second source told its price, None: never
+    now_ns: int
+
+    @property
+    def side(self) -> PositionSide:
+        return PositionSide.LONG if self.action.act is Act.BUY_TO_ENTER else PositionSide.SHORT
+
+    @property
+    def entry_price(self) -> Decimal:
+        """The price; the check for a fresh one has refused where there is none."""
+        if self.price is None:
+            raise ValueError("the freshness check comes first")
+        return self.price
+
+    @property
+    def mark(self) -> Decimal | None:
+        """The newest mark price, or trade, which triggers stops; None when nothing is known."""
+        price = self.snapshot.price() if self.snapshot else None
+        return Decimal(str(price)) if price else None
+
+    @property
+    def notional(self) -> Decimal:
+        """Quote value of the contracts that would be sent, at the entry price."""
+        return self.instrument.notional(self.sized.contracts, self.entry_price)
+
+    @property
+    def margin(self) -> Decimal:
+        """Margin that the contracts would take at the action's leverage."""
+        return self.notional / max(self.action.leverage, Decimal(1))
