@@ -120,6 +120,22 @@ async def test_lost_connection_is_opened_and_subscribed_again(venue: ScriptedVen
         await until(lambda: bool(reader.of(MarkPrice)))
 
 
+async def test_lost_connection_makes_its_channels_stale_until_their_first_data(venue: ScriptedVenue) -> None:
+    reader = Reader(OkxMarketFeed(venue.config(), [BTC], ["1m"], SystemClock()))
+    async with running(reader.run()):
+        await connected(venue, reader.feed)
+        await venue.push("public", trade("1"))
+        await venue.push("public", PUBLIC[2])
+        await until(lambda: reader.states("trades") == reader.states("mark-price") == [LIVE])
+        await venue.cut("public")
+        await until(lambda: reader.states("trades") == reader.states("mark-price") == [LIVE, STALE])
+        assert reader.states("candle1m") == []  # another socket's
+        await until(lambda: reader.feed.connections["public"] == 2 and reader.feed.connected["public"])
+        await venue.push("public", trade("1"))  # told again: no news, and yet a sign of life
+        await until(lambda: reader.states("trades") == [LIVE, STALE, LIVE])
+    assert len(reader.of(Trade)) == 1
+
+
 async def test_D4_open_but_silent_socket_is_left_for_another(venue: ScriptedVenue) -> None:
     deaf = msgspec.structs.replace(QUICK, silence=Duration(0.2), pong=Duration(0.2))
     venue.answers_pings = False

@@ -165,8 +165,12 @@ class OkxMarketFeed:
         log.info("market data connected", link=link)
 
     def on_down(self, link: str, reason: str) -> None:
-        """Books are worthless at once; the other channels go stale by their age."""
+        """Every channel of the socket is stale at once, and live again with its first data."""
         log.warning("market data lost", link=link, reason=reason)
+        for arg in self._public_args if link == PUBLIC else self._business_args:
+            key = (_symbol_of(arg), arg.channel)
+            self.refused.pop(key, None)
+            self._silence(key)
         if link == PUBLIC:
             for symbol, book in self._books.items():
                 book.invalidate()
@@ -178,8 +182,7 @@ class OkxMarketFeed:
         key = (_symbol_of(arg), arg.channel)
         self.refused[key] = f"{refused.code} {refused.message}".strip()
         log.error("subscription refused", link=link, channel=arg.channel, symbol=key[0], code=refused.code)
-        if self._freshness.silence(key):
-            self._status(key, ChannelState.STALE)
+        self._silence(key)
 
     def on_bad_frame(self, link: str, error: CodecError) -> None:
         log.warning("frame did not parse", link=link, error=str(error))
@@ -187,11 +190,10 @@ class OkxMarketFeed:
     # -- inside
 
     def _put(self, channel: str, event: MarketEvent, ts_recv: int) -> None:
-        if isinstance(event, Trade) and self._repeated(event):
-            return
         if self._freshness.heard((event.symbol, channel), self._clock.real_s()):
             self._status((event.symbol, channel), ChannelState.LIVE, ts_recv)
-        self._buffer.put(event)
+        if not (isinstance(event, Trade) and self._repeated(event)):
+            self._buffer.put(event)
 
     def _repeated(self, trade: Trade) -> bool:
         """OKX sends the newest trade again after each subscription."""
@@ -227,9 +229,7 @@ class OkxMarketFeed:
         self._books[symbol].invalidate()
         self.book_check.forget(symbol)
         self._resync.want(symbol, self._clock.real_s())
-        key = (symbol, self._config.book_channel)
-        if self._freshness.silence(key):
-            self._status(key, ChannelState.STALE)
+        self._silence((symbol, self._config.book_channel))
 
     def _list(self, found: Sequence[Instrument], *, whole: bool) -> tuple[Instrument, ...]:
         ours = tuple(each for each in found if each.settle == self._config.settle_currency)
@@ -256,6 +256,10 @@ class OkxMarketFeed:
                     self._distrust(key[0])
             for symbol in self._resync.due(self._clock.real_s()):
                 await self._public.resubscribe(Arg(self._config.book_channel, symbol))
+
+    def _silence(self, key: tuple[str, str]) -> None:
+        if self._freshness.silence(key):
+            self._status(key, ChannelState.STALE)
 
     def _status(self, key: tuple[str, str], state: ChannelState, ts: int = 0) -> None:
         ts = ts or self._clock.now_ns()
