@@ -31,6 +31,8 @@ from engine.executor.llm import LlmClient
 from engine.jobs import Jobs
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import migrate
+from engine.journal.spool import Spool
+from engine.journal.upkeep import Upkeep
 from engine.log import configure
 from engine.market.news import NewsBoard
 from engine.market.service import MarketService
@@ -44,6 +46,7 @@ from engine.retry import patiently
 
 log = structlog.get_logger()
 
+_MB: Final = 2**20
 _WAIT_S: Final = 1.0
 _AUDIT_EVERY_S: Final = 2.0
 
@@ -85,7 +88,7 @@ async def servers_of(settings: Settings, clock: Clock) -> AsyncIterator[ServerAd
     if external is not None:
         yield external
         return
-    home = settings.folder.absolute().parent / config.home
+    home = settings.home
     async with EmbeddedServers(home, clock=clock) as servers, asyncio.TaskGroup() as tasks:
         keeping = tasks.create_task(servers.run(), name="embedded servers")
         yield servers.addresses
@@ -102,7 +105,8 @@ async def serve(settings: Settings, clock: Clock) -> None:
     async with AsyncExitStack() as stack:
         servers = await stack.enter_async_context(servers_of(settings, clock))
         await patiently(lambda: migrate(servers.postgres_dsn))
-        journal = await stack.enter_async_context(PostgresJournal(servers.postgres_dsn, clock))
+        spool = Spool(settings.home / "spool" / account_id, settings.engine.journal.spool_mb * _MB)
+        journal = await stack.enter_async_context(PostgresJournal(servers.postgres_dsn, clock, spool))
         bus = RedisBus(servers.redis_url, settings.engine.env, clock)
         stack.push_async_callback(bus.aclose)
         await stack.enter_async_context(journal.account_lock(account_id))
@@ -177,6 +181,8 @@ class Engine:
     def __init__(self, of: Reported, journal: PostgresJournal, bus: RedisBus, sources: Sources) -> None:
         self._settings, self._clock, self._parts = of.settings, of.clock, of.parts
         self._journal, self._bus, self._sources = journal, bus, sources
+        keep_s = msgspec.structs.asdict(of.settings.engine.journal.keep)
+        self._upkeep = Upkeep(journal.partitions, of.clock, keep_s)
         self.metrics = Metrics()
         self._reporter = Reporter(of, self.metrics)
         bus.on_dead = self._on_dead
@@ -189,6 +195,7 @@ class Engine:
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(watch_loop(self.metrics, self._clock), name="loop lag")
+            tasks.create_task(self._journal.batches.drain(), name="journal spool")
             tasks.create_task(watch_bus(self._bus, self.metrics, self._clock), name="bus metrics")
             await self._parts.exchange.start()
             await self._parts.manager.start()
@@ -197,6 +204,7 @@ class Engine:
                 ("market", self._parts.market.run()),
                 ("manager", self._parts.manager.run()),
                 ("executor", self._parts.executor.run()),
+                ("journal upkeep", self._upkeep.run()),
                 ("memory", self._parts.write_back.run()),
                 ("sources", self._sources.run()),
                 ("report", self._reporter.run()),

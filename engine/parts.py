@@ -6,6 +6,7 @@ What differs between them is only what is given here: venue, feed, journal, bus 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Final
 
 from engine.assembly import (
@@ -28,6 +29,7 @@ from engine.executor.service import ExecutorService
 from engine.executor.write_back import WriteBack
 from engine.jobs import Jobs
 from engine.journal.ports import Journal, KeepState
+from engine.journal.snapshots import Compression
 from engine.manager.accounts import TraderAccounts
 from engine.manager.scheduler import Scheduler
 from engine.manager.service import ManagerContext, ManagerService, MarketView
@@ -77,6 +79,10 @@ async def build_parts(
     now = clock.now_ns()
     await patiently(lambda: journal.record_instruments(list(instruments.by_symbol.values()), now))
     await patiently(lambda: journal.record_traders(trader_records(settings, now)))
+    start = sum(map(settings.manager.capital, settings.manager.traders), Decimal(0))
+    if start:
+        await patiently(lambda: journal.record_initial_equity(start, now))
+    kept = settings.engine.journal
     traders = build_traders(settings, await patiently(lambda: journal.load_states(KeepState.BREAKER)))
     books = Books(settings.provider_id, traders, netting=mode is PositionMode.NET)
     accounts = TraderAccounts(books, clock.now_ns)
@@ -92,6 +98,7 @@ async def build_parts(
             contracts=instruments,
             position_mode=mode,
             trading_enabled=settings.provider.may_trade,
+            compression=Compression(kept.balance_min_usd, kept.balance_min_pct / 100),
         ),
         capital={trader.id: settings.manager.capital(trader) for trader in settings.manager.traders},
         leverage=venue_leverage(settings, instruments),

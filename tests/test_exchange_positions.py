@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from decimal import Decimal
 
+import asyncpg
 import pytest
 
 from engine.core.market import Side
@@ -272,3 +273,23 @@ async def until_lots(now: Life) -> None:
         while not now.books.remainder.lots:
             await now.service.auditor.look()
             await asyncio.sleep(0.05)
+
+
+async def test_the_account_at_the_venue_is_on_record(sim: Simulator, database: str) -> None:
+    async def held() -> list[tuple[object, ...]]:
+        connection = await asyncpg.connect(database)
+        found = await connection.fetch("select symbol, position_side, contracts from exchange_positions")
+        equities = await connection.fetch("select equity from balance_snapshots")
+        await connection.close()
+        assert equities
+        return [tuple(row) for row in found]
+
+    async with life(sim, database) as now:
+        await entered(now)
+        await look_until_balanced(now)
+        assert await held() == [(BTC, "long", D(2))]
+        closing = now.exit("two", contracts="1")
+        await now.service.desk.accept(closing)
+        await now.done(closing)
+        await look_until_balanced(now)
+        assert await held() == [(BTC, "long", D(1))]

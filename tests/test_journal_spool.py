@@ -24,7 +24,7 @@ from engine.journal.ports import (
     IntegrityEvent,
     IntegrityKind,
     RiskEvent,
-    VenueHolding,
+    VenuePositionRow,
 )
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.snapshots import BalanceSnapshot, Compression
@@ -240,7 +240,7 @@ async def test_every_table_of_record_has_its_rows(database: str) -> None:
         difference=Decimal(0),
         detail="",
     )
-    held = VenueHolding(
+    held = VenuePositionRow(
         symbol="BTC-USDT-SWAP",
         position_side="net",
         contracts=Decimal(-2),

@@ -20,7 +20,7 @@ from engine.core.instruments import Instrument
 from engine.core.market import Candle, ChannelState, FeedStatus, MarketEvent, MarkPrice
 from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.core.times import NS_PER_MIN
-from engine.journal.ports import KeepState
+from engine.journal.ports import FeatureRow, IntegrityEvent, KeepState
 from engine.market.candles import Aggregator
 from engine.market.outbox import SignalOutbox
 from engine.market.pipeline import MarketPipeline
@@ -93,6 +93,14 @@ class KeptJournal:
         self.states: dict[str, bytes] = {}
         self.signals: list[Signal] = []
         self.candles: list[Candle] = []
+        self.features: list[FeatureRow] = []
+        self.flaws: list[IntegrityEvent] = []
+
+    async def record_features(self, rows: Sequence[FeatureRow]) -> None:
+        self.features += rows
+
+    async def record_integrity(self, events: Sequence[IntegrityEvent]) -> None:
+        self.flaws += events
 
     async def record_signals(self, signals: Sequence[Signal]) -> None:
         if self.away:
@@ -268,6 +276,11 @@ async def test_D9_gap_after_reconnect_is_backfilled_and_leaves_no_trace(world: W
         await world.until(lambda: len(world.bus.signals) == len(expected(WARM, 300)))
         assert [s.signal_id for s in world.bus.signals] == expected(WARM, 300)
         assert base_features(world.service.pipeline) == base_features(cold(300, WARM - CONFIG.warm_up))
+        await world.until(lambda: len(world.journal.flaws) >= 2)
+        missed = (CANDLES[200].ts_open, CANDLES[230].ts_open)
+        told = [(f.kind, (f.ts_from, f.ts_to)) for f in world.journal.flaws if f.timeframe == "1m"]
+        assert told == [("gap", missed), ("repaired", missed)]
+        await world.until(lambda: len(world.journal.features) == len(world.journal.candles))
 
 
 async def killed_after(count: int) -> KeptJournal:

@@ -64,7 +64,7 @@ def dsn_of(etc: Path) -> str:
     servers = settings.engine.servers
     if servers.postgres_dsn:
         return servers.postgres_dsn
-    home = etc.absolute().parent / servers.home
+    home = settings.home
     for folder in (home, home / "demo" / "servers"):
         if addresses := known_addresses(folder):
             return addresses.postgres_dsn

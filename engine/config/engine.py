@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
+
+from engine.config.values import Duration
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
@@ -46,6 +49,29 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     tokens: tuple[str, ...] = ()  # empty: no token is asked for
 
 
+class KeepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long the rows of the tables that are divided by months are kept, engine time; 0 for ever."""
+
+    klines: Duration = Duration(0)
+    indicators: Duration = Duration(90 * 86400)
+    trader_performance: Duration = Duration(0)
+    account_checks: Duration = Duration(90 * 86400)
+    balance_snapshots: Duration = Duration(0)
+
+
+class JournalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is written beside the trading itself.
+
+    A balance of the account is skipped when its equity has moved by less than both thresholds since the
+    last one that was kept.
+    """
+
+    spool_mb: Annotated[int, Meta(ge=1, le=100_000)] = 256  # on disk, while Postgres is away
+    balance_min_usd: Annotated[Decimal, Meta(ge=0)] = Decimal(1)
+    balance_min_pct: Annotated[Decimal, Meta(ge=0, le=100)] = Decimal("0.01")
+    keep: KeepConfig = KeepConfig()
+
+
 class ClockConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Engine time. A speed other than 1 is refused unless the venue is the local simulator or paper."""
 
@@ -65,3 +91,4 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     metrics: MetricsConfig = MetricsConfig()
     api: ApiConfig = ApiConfig()
     clock: ClockConfig = ClockConfig()
+    journal: JournalConfig = JournalConfig()

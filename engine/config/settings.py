@@ -42,6 +42,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def provider(self) -> ProviderConfig:
         return self.exchange.providers[self.provider_id]
 
+    @property
+    def home(self) -> Path:
+        """Folder of what the engine keeps on this machine."""
+        return self.folder.absolute().parent / self.engine.servers.home
+
     def symbols(self, trader: TraderConfig) -> tuple[str, ...]:
         """Venue ids that a trader may trade: its own list, else all that is watched."""
         return tuple(venue_symbol(text) for text in trader.symbols or self.market.symbols)

@@ -8,6 +8,7 @@ import structlog
 from engine.core.books import RESERVE, Comparison, VenueHolding
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
 from engine.core.orders import UNATTRIBUTED, ZERO, OrderState
+from engine.exchange.account_records import AccountRecords
 from engine.exchange.context import ExchangeContext
 from engine.exchange.inference import explaining_fill
 from engine.exchange.orders import OrderDesk
@@ -38,6 +39,8 @@ class Auditor:
     ) -> None:
         self._context, self._desk, self._recovery = context, desk, recovery
         self._thresholds, self._infer = thresholds, infer
+        self._records = AccountRecords(context, context.books.account_id)
+        self._seen: tuple[tuple[VenuePosition, ...], VenueBalance] | None = None  # by the newest look
         self._differing = 0
         self.newest: AccountCheck | None = None
         self.suspicious: frozenset[str] = frozenset()  # symbols that differ; "*" when cash does
@@ -78,6 +81,8 @@ class Auditor:
         await self._judge(check, comparison)
         self.newest = check
         await patiently(lambda: self._context.journal.record_check(check))
+        if self._seen is not None:
+            await self._records.record(*self._seen)
         return check
 
     async def _compare(self) -> tuple[AccountCheck, Comparison] | None:
@@ -88,6 +93,7 @@ class Auditor:
         positions, balance = await venue.positions(), await venue.balance()
         if self._desk.fills != before or self._moving():
             return None
+        self._seen = (positions, balance)
         holdings = [self._holding(position) for position in positions if position.contracts]
         comparison = books.compare(holdings, balance.cash)
         return self._check(comparison, positions, balance), comparison

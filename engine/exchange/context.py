@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from engine.core.decisions import AccountView
 from engine.exchange.ports import PositionMode, Venue
 from engine.jobs import Jobs
 from engine.journal.ports import Journal
+from engine.journal.snapshots import Compression
 
 
 class Accounts(Protocol):
@@ -40,4 +41,5 @@ class ExchangeContext:
     accounts: Accounts
     contracts: ContractValues
     position_mode: PositionMode
+    compression: Compression = field(default_factory=Compression, kw_only=True)  # of balance rows
     trading_enabled: bool  # False: watch and decide, send nothing at all

@@ -29,7 +29,7 @@ from engine.journal.ports import (
     KeptCycle,
     RiskEvent,
     TraderRecord,
-    VenueHolding,
+    VenuePositionRow,
 )
 from engine.journal.snapshots import BalanceSnapshot
 
@@ -97,9 +97,7 @@ class MemoryJournal:
                 self._note("signal", signal)
 
     async def record_features(self, rows: Sequence[FeatureRow]) -> None:
-        for row in rows:
-            if self._once("features", row.symbol, row.timeframe, str(row.ts_open)):
-                self._note("features", row)
+        """Nothing: they follow from the candles, which are in the digest."""
 
     async def record_integrity(self, events: Sequence[IntegrityEvent]) -> None:
         for event in events:
@@ -239,7 +237,7 @@ class MemoryJournal:
             self._note("balance", snapshot)
 
     async def record_venue_positions(
-        self, account_id: str, positions: Sequence[VenueHolding], ts: int
+        self, account_id: str, positions: Sequence[VenuePositionRow], ts: int
     ) -> None:
         self._note("venue positions", account_id, positions, ts)
 

@@ -69,7 +69,7 @@ class AccountCheck(msgspec.Struct, frozen=True, kw_only=True):
         return not self.detail and abs(self.difference) <= TOLERANCE_USD
 
 
-class VenueHolding(msgspec.Struct, frozen=True, kw_only=True):
+class VenuePositionRow(msgspec.Struct, frozen=True, kw_only=True):
     """A position as the venue has it; `contracts` signed. `position_side` is long, short or net."""
 
     symbol: str
@@ -199,7 +199,7 @@ class Journal(Protocol):
     async def record_risk_event(self, event: RiskEvent) -> None: ...
     async def record_balance(self, snapshot: BalanceSnapshot) -> None: ...
     async def record_venue_positions(
-        self, account_id: str, positions: Sequence[VenueHolding], ts: int
+        self, account_id: str, positions: Sequence[VenuePositionRow], ts: int
     ) -> None:
         """The account's open positions at the venue replace the former ones."""
         ...

@@ -11,7 +11,7 @@ import msgspec
 from engine.core.decisions import AccountView
 from engine.core.errors import StoreUnavailable
 from engine.core.times import NS_PER_HOUR
-from engine.journal.ports import AccountCheck, BacktestRun, RiskEvent, VenueHolding
+from engine.journal.ports import AccountCheck, BacktestRun, RiskEvent, VenuePositionRow
 from engine.journal.postgres_batches import Batches
 from engine.journal.postgres_bulk import BALANCES, CHECKS, PERFORMANCE, RISK_EVENTS
 from engine.journal.postgres_pool import Pool
@@ -27,7 +27,7 @@ _CLOSED_SINCE: Final = """
 select trader_id, count(*) as trades, count(*) filter (where net > 0) as winners, max(seq) as seq
 from closed_trades where seq > $1 group by 1
 """
-_HELD_COLUMNS: Final = tuple(VenueHolding.__struct_fields__)
+_HELD_COLUMNS: Final = tuple(VenuePositionRow.__struct_fields__)
 _RUN_COLUMNS: Final = tuple(BacktestRun.__struct_fields__)
 _INITIAL: Final = """
 insert into initial_equities (amount, ts) values ($1, $2)
@@ -87,7 +87,7 @@ class AccountTables:
         await self._batches.put(BALANCES, [row_of(snapshot, BALANCES.columns)])
 
     async def record_venue_positions(
-        self, account_id: str, positions: Sequence[VenueHolding], ts: int
+        self, account_id: str, positions: Sequence[VenuePositionRow], ts: int
     ) -> None:
         async with self._pool.transaction() as connection:
             await connection.execute("delete from exchange_positions where account_id = $1", account_id)

@@ -24,7 +24,7 @@ class Compression:
     skipped: whichever is reached keeps it, so that a large move is never lost, nor many small ones together.
     """
 
-    def __init__(self, min_abs_usd: Decimal, min_relative: Decimal) -> None:
+    def __init__(self, min_abs_usd: Decimal = Decimal(1), min_relative: Decimal = Decimal("0.0001")) -> None:
         self._min_abs_usd, self._min_relative = min_abs_usd, min_relative
         self._kept: dict[str, Decimal] = {}  # account → equity of its last row
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -14,6 +15,7 @@ from engine.core.errors import CodecError, OutcomeUnknown, Unavailable
 from engine.core.market import Candle
 from engine.core.signals import Signal
 from engine.exchange.ports import MarketFeed
+from engine.journal.ports import IntegrityEvent, IntegrityKind
 from engine.market.candles import Gap
 from engine.market.pipeline import MarketPipeline
 
@@ -25,6 +27,7 @@ _LONGEST_WAIT_S: Final = 10.0
 _UNCLOSED_PAUSE_S: Final = 1.0
 _MARGIN: Final = 5  # candles that close while others are fetched
 _FILL_TRIES: Final = 5
+_MAX_FLAWS: Final = 10_000
 
 
 class CandleHistory:
@@ -45,6 +48,7 @@ class CandleHistory:
         self._made = made
         self._gaps: dict[tuple[str, str], None] = {}  # at most one a timeframe
         self._gap_found = asyncio.Event()
+        self._flaws: deque[IntegrityEvent] = deque(maxlen=_MAX_FLAWS)  # full: the oldest is forgotten
 
     async def begin(self, symbol: str, state: bytes | None) -> None:
         """Go on where `state` was kept, or begin with the venue's history. Raises Rejected."""
@@ -75,6 +79,7 @@ class CandleHistory:
         """A gap was found; `fill_gaps` sees to it."""
         log.warning("candles missing", symbol=gap.symbol, timeframe=gap.timeframe, ts_from=gap.ts_from)
         self._gaps[(gap.symbol, gap.timeframe)] = None
+        self._note_flaw(gap, IntegrityKind.GAP)
         self._gap_found.set()
 
     async def fill_gaps(self) -> None:
@@ -89,7 +94,7 @@ class CandleHistory:
 
     async def _fill(self, symbol: str, timeframe: str) -> None:
         """Fetch what is missing; what cannot be filled is built anew from the venue's history."""
-        tries = 0
+        tries, repaired = 0, self._pipeline.gap(symbol, timeframe)
         while (gap := self._pipeline.gap(symbol, timeframe)) is not None:
             tries += 1
             if gap.reach > self._config.warm_up or tries > _FILL_TRIES:
@@ -101,7 +106,25 @@ class CandleHistory:
                 self._made(symbol, self._pipeline.backfill(symbol, timeframe, candles))
             if self._pipeline.gap(symbol, timeframe) is not None:  # the venue has not closed it yet
                 await self._clock.sleep_real(_UNCLOSED_PAUSE_S)
+        if repaired is not None:
+            self._note_flaw(repaired, IntegrityKind.REPAIRED)
         log.info("candles complete", symbol=symbol, timeframe=timeframe)
+
+    def take_flaws(self) -> list[IntegrityEvent]:
+        """What was found wrong with the candles since the last call, for the journal."""
+        return [self._flaws.popleft() for _ in range(len(self._flaws))]
+
+    def _note_flaw(self, gap: Gap, kind: IntegrityKind) -> None:
+        self._flaws.append(
+            IntegrityEvent(
+                symbol=gap.symbol,
+                timeframe=gap.timeframe,
+                kind=kind,
+                ts_from=gap.ts_from,
+                ts_to=gap.ts_to,
+                ts=self._clock.now_ns(),
+            )
+        )
 
     async def _fetch(self, symbol: str, timeframe: str, limit: int) -> Sequence[Candle]:
         """The newest closed candles, asked for until the venue gives them. Raises Rejected."""

@@ -21,10 +21,10 @@ from engine.core.instruments import Instrument
 from engine.core.market import Candle
 from engine.core.signals import MarketSnapshot, Signal
 from engine.exchange.ports import MarketFeed
-from engine.journal.ports import KeepState
+from engine.journal.ports import FeatureRow, IntegrityEvent, KeepState
 from engine.market.history import CandleHistory
 from engine.market.outbox import SignalOutbox
-from engine.market.pipeline import MarketPipeline
+from engine.market.pipeline import ClosedCandle, MarketPipeline
 from engine.retry import patiently
 
 log = structlog.get_logger()
@@ -40,6 +40,8 @@ class MarketJournal(Protocol):
 
     async def record_candles(self, candles: Sequence[Candle]) -> None: ...
     async def record_signals(self, signals: Sequence[Signal]) -> None: ...
+    async def record_features(self, rows: Sequence[FeatureRow]) -> None: ...
+    async def record_integrity(self, events: Sequence[IntegrityEvent]) -> None: ...
     async def save_state(self, kind: KeepState, trader_id: str, state: bytes, ts: int) -> None: ...
     async def load_states(self, kind: KeepState) -> dict[str, bytes]: ...
 
@@ -177,12 +179,15 @@ class MarketService:
             await self._clock.sleep(self._config.keep_every)
 
     async def _record_candles(self) -> None:
-        """Closed candles in batches; they wait in the pipeline's bounded buffer meanwhile."""
+        """Closed candles and their features in batches; they wait in the pipeline's bounded buffer."""
         while True:
-            closed = [item.candle for item in self.pipeline.take_closed()]
+            closed = self.pipeline.take_closed()
             for start in range(0, len(closed), _CANDLE_BATCH):
                 batch = closed[start : start + _CANDLE_BATCH]
-                await patiently(partial(self._journal.record_candles, batch))
+                await patiently(partial(self._journal.record_candles, [item.candle for item in batch]))
+                await patiently(partial(self._journal.record_features, [_features(item) for item in batch]))
+            if flaws := self._history.take_flaws():
+                await patiently(partial(self._journal.record_integrity, flaws))
             await self._clock.sleep_real(_CANDLE_PAUSE_S)
 
     async def _tick(self) -> None:
@@ -191,3 +196,10 @@ class MarketService:
         while True:
             self._emit(self.pipeline.advance(self._clock.now_ns()))
             await self._clock.sleep_real(_TICK_S)
+
+
+def _features(closed: ClosedCandle) -> FeatureRow:
+    candle = closed.candle
+    return FeatureRow(
+        symbol=candle.symbol, timeframe=candle.timeframe, ts_open=candle.ts_open, values=closed.features
+    )

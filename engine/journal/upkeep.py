@@ -1,0 +1,49 @@
+"""Months of the database: the coming ones are made in time, those beyond their retention dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from engine.clock import Clock
+from engine.core.errors import StoreUnavailable
+from engine.core.times import NS_PER_S
+from engine.journal.postgres_partitions import Partitions
+
+log = structlog.get_logger()
+
+_EVERY_S: Final = 6 * 3600.0  # of engine time
+_SHORTEST_S: Final = 10.0  # of real time
+
+
+class Upkeep:
+    """`keep_s`: table → how long its rows are wanted, seconds of engine time; 0 for ever.
+
+    A month goes as a whole, when its last moment is old enough.
+    """
+
+    def __init__(self, partitions: Partitions, clock: Clock, keep_s: Mapping[str, float]) -> None:
+        self._partitions, self._clock, self._keep_s = partitions, clock, keep_s
+
+    async def run(self) -> None:
+        """Every six hours of engine time, for ever; an outage is waited for."""
+        while True:
+            try:
+                await self.once()
+            except StoreUnavailable:
+                log.warning("months not looked after; tried again later")
+            await self._clock.sleep_real(_SHORTEST_S)
+            await self._clock.sleep(_EVERY_S)
+
+    async def once(self) -> None:
+        """Make and drop what is due now. Raises StoreUnavailable."""
+        now = self._clock.now_ns()
+        made = await self._partitions.ensure_ahead(now)
+        dropped = 0
+        for table, keep_s in self._keep_s.items():
+            if keep_s:
+                dropped += await self._partitions.drop_before(table, now - int(keep_s * NS_PER_S))
+        if made or dropped:
+            log.info("months looked after", made=made, dropped=dropped)
