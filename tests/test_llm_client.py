@@ -156,6 +156,22 @@ async def test_fallback_answers_when_the_first_cannot(served: Served) -> None:
     assert reply.alias == "b"
 
 
+async def test_model_that_hangs_leaves_time_for_its_fallback(served: Served) -> None:
+    config = served.llm({"a": "rules-only-demo+slow:30", "b": "rules-only-demo"}, fallbacks=("b",))
+    reply = await ask(config, deadline_s=1.0)
+    assert isinstance(reply, ModelReply), reply
+    assert reply.alias == "b"
+
+
+async def test_no_more_than_the_rate_are_asked_in_a_minute(served: Served) -> None:
+    async with client_of(served.llm({"a": "rules-only-demo"}, requests_per_min=2.0)) as client:
+        replies = [await client.ask(request(deadline_s=0.5)) for _ in range(3)]
+    assert len(served.bodies) == 2
+    refused = replies[2]
+    assert isinstance(refused, ModelFailure)
+    assert (refused.failure, "queue" in refused.detail) == (Failure.TIMEOUT, True)
+
+
 async def test_failure_of_a_whole_chain_tells_of_each(served: Served) -> None:
     config = served.llm({"a": "x+status:500", "b": "x+garbage"}, fallbacks=("b",))
     reply = await ask(config)

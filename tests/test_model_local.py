@@ -40,13 +40,8 @@ def test_missing_weights_are_named(tmp_path: Path) -> None:
 async def test_real_model_answers_in_the_schema() -> None:
     server, url = local.start("127.0.0.1", 0)
     provider = LlmProviderConfig(base_url=url, api_key=Secret("local"), structured="json_schema")
-    model = LlmModelConfig(
-        provider="local",
-        model_name=local.MODEL,
-        temperature=0,
-        max_completion_tokens=300,
-        timeout=Duration(100),
-    )
+    model = LlmModelConfig(provider="local", model_name=local.MODEL, temperature=0, max_completion_tokens=120)
+    model = msgspec.structs.replace(model, timeout=Duration(100))
     client = LlmClient(LlmConfig(providers={"local": provider}, models={"local": model}), SystemClock())
     asked = ModelRequest(
         alias="local",

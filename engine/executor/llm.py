@@ -75,15 +75,20 @@ class LlmClient:
         self._lines.clear()
 
     async def ask(self, request: ModelRequest) -> ModelReply | ModelFailure:
-        """The answer of the alias or of one of its fallbacks, within the deadline."""
+        """The answer of the alias or of one of its fallbacks, within the deadline.
+
+        One that hangs gets at most half of the time that is left while there is another to ask.
+        """
         ends_s = self._clock.real_s() + request.deadline_s
         failure = ModelFailure(failure=Failure.TIMEOUT, detail="no time was left to ask")
         told: list[str] = []
-        for endpoint in self._config.chain(request.alias):
+        chain = self._config.chain(request.alias)
+        for endpoint in chain:
             left_s = ends_s - self._clock.real_s()
             if left_s <= 0:
                 break
-            outcome = await self._ask_one(endpoint, request, min(left_s, endpoint.timeout_s))
+            share_s = left_s if endpoint is chain[-1] else left_s / 2
+            outcome = await self._ask_one(endpoint, request, min(share_s, endpoint.timeout_s))
             if isinstance(outcome, ModelReply):
                 return outcome
             failure = outcome
