@@ -47,9 +47,13 @@ class Open:
 
     def __init__(self) -> None:
         self.resumed = 0
+        self.halted: list[str] = []
 
     def refusal(self, symbol: str) -> str:
         return ""
+
+    def halt(self, reason: str) -> None:
+        self.halted.append(reason)
 
     def resume(self) -> None:
         self.resumed += 1

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import bus, config, db, memory, prompt
+from engine.cli import bus, config, db, memory, prompt, risk
 from engine.cli.backtest import backtest
 from engine.cli.demo import demo
 from engine.cli.model_server import model_server
@@ -36,6 +36,7 @@ app.add_typer(db.app, name="db")
 app.add_typer(bus.app, name="bus")
 app.add_typer(memory.app, name="memory")
 app.add_typer(prompt.app, name="prompt")
+app.add_typer(risk.app, name="risk")
 
 Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
 

@@ -32,6 +32,10 @@ class ExchangeView(Protocol):
         """Why an entry must wait; "" when it may go."""
         ...
 
+    def halt(self, reason: str) -> None:
+        """No entry of any trader until `resume`."""
+        ...
+
     def resume(self) -> None:
         """An operator ends a halt of the whole account."""
         ...

@@ -1,0 +1,102 @@
+"""The gate as a dry run: what would become of a decision, with the numbers of every check. Sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+
+import msgspec
+
+from engine.clock import Clock
+from engine.config.manager import CapitalConfig
+from engine.core.decisions import Act, Action, Check, Decision, Wakeup
+from engine.core.instruments import Instrument
+from engine.core.orders import ZERO, OrderIntent
+from engine.core.signals import MarketSnapshot
+from engine.manager.risk import evaluate
+from engine.manager.sizing import Room
+from engine.manager.traders import Trader
+from engine.manager.translate import Translator
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """One action: allowed or the code of the first refusal, every check, and the order that it would be."""
+
+    symbol: str
+    act: Act
+    allowed: bool
+    reason: str
+    checks: tuple[Check, ...]
+    intent: OrderIntent | None
+
+
+class _Shown(msgspec.Struct, frozen=True):
+    snapshots: dict[str, MarketSnapshot]
+    instruments: Mapping[str, Instrument]
+
+
+class _Ready:
+    """An exchange part that would take everything: whether it really would, only the engine knows."""
+
+    def refusal(self, symbol: str) -> str:
+        return ""
+
+    def halt(self, reason: str) -> None:
+        """Nothing is there to halt."""
+
+    def resume(self) -> None:
+        """Nothing is halted."""
+
+
+def explain(
+    decision: Decision,
+    wakeup: Wakeup,
+    trader: Trader,
+    capital: CapitalConfig,
+    instruments: Mapping[str, Instrument],
+    clock: Clock,
+) -> tuple[Explained, ...]:
+    """Each action on the account and the market of `wakeup`, in order; each sees those before it.
+
+    Of the account-wide caps only this trader's own exposure is counted, and `total_equity_usd` is its
+    equity: what other traders hold is not in a wakeup.
+    """
+
+    def room(symbol: str, who: Trader) -> Room:
+        marks = {view.symbol: Decimal(str(price)) for view in wakeup.market if (price := view.price())}
+        values = {name: each.contract_value for name, each in instruments.items()}
+        used = who.exposure(marks, values)
+        for held in wakeup.account.positions:
+            used[held.symbol] = used.get(held.symbol, ZERO) + (held.notional or ZERO)
+        equity = capital.total_equity_usd
+        return Room(
+            symbol_usd=equity * capital.max_symbol_exposure_pct / 100 - used.get(symbol, ZERO),
+            gross_usd=equity * capital.max_gross_exposure_pct / 100 - sum(used.values(), ZERO),
+            pending_margin=who.pending_margin(marks, values),
+        )
+
+    shown = _Shown({view.symbol: view for view in wakeup.market}, instruments)
+    translator = Translator("", capital, shown, _Ready(), room, clock)
+    explained = []
+    for action in decision.actions:
+        if action.act is not Act.HOLD:
+            explained.append(_explain(translator, decision, action, wakeup, trader))
+    return tuple(explained)
+
+
+def _explain(
+    translator: Translator, decision: Decision, action: Action, wakeup: Wakeup, trader: Trader
+) -> Explained:
+    """Every check on the state before the action, then the action itself."""
+    entry = translator.proposal(decision, action, trader, wakeup.account) if action.act.enters else None
+    checks = evaluate(entry, all_checks=True)[1] if entry is not None else ()
+    alone = msgspec.structs.replace(decision, actions=(action,))
+    (verdict,), intents = translator.translate(alone, trader, lambda: wakeup.account)
+    return Explained(
+        symbol=action.symbol,
+        act=action.act,
+        allowed=verdict.approved,
+        reason=verdict.reason,
+        checks=checks or verdict.checks,
+        intent=intents[0] if intents else None,
+    )

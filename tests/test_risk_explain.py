@@ -1,0 +1,62 @@
+"""`edgewise risk explain`: every check with its numbers, and what would be sent."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from engine.cli.main import app
+from engine.executor.sample import sample_wakeup
+from engine.manager.risk import REASONS
+
+ETC = str(Path(__file__).parents[1] / "etc")
+
+PRICE = next(iter(sample_wakeup("x", ("BTC-USDT-SWAP",)).market)).price() or 0.0
+
+
+def explained(**changes: object) -> tuple[int, dict[str, object]]:
+    wire = {
+        "symbol": "DOGE",
+        "signal": "buy_to_enter",
+        "leverage": 3,
+        "position_size_usd": 5000,
+        "confidence": 80,
+        **changes,
+    }
+    command = ["risk", "explain", "--trader", "model-demo", "--dir", ETC, "--json", "--decision"]
+    result = CliRunner().invoke(app, [*command, json.dumps({"decisions": [wire]})])
+    (each,) = json.loads(result.stdout)
+    return result.exit_code, each
+
+
+def test_an_allowed_entry_shows_its_order() -> None:
+    code, each = explained(symbol="BTC", stop_loss=PRICE * 0.99, take_profit=PRICE * 1.03)
+    assert (code, each["allowed"]) == (0, True), each
+    assert [check["name"] for check in each["checks"]] == list(REASONS)  # type: ignore[attr-defined]
+    assert float(each["intent"]["stop_loss"]) == pytest.approx(PRICE * 0.99)  # type: ignore[index]
+
+
+def test_a_refused_entry_shows_every_check_and_the_first_reason() -> None:
+    code, each = explained(stop_loss=0.1, take_profit=0.3)
+    assert (code, each["reason"], each["intent"]) == (1, "stop_side", None)
+    refused = [check["name"] for check in each["checks"] if not check["passed"]]  # type: ignore[attr-defined]
+    assert refused == ["stop_side", "liquidation_before_stop"]
+    assert len(each["checks"]) == len(REASONS)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--trader", "model-dem", "--decision", "{}"], "did you mean 'model-demo'"),
+        (["--trader", "model-demo", "--decision", "all in on DOGE.txt"], "cannot be read"),
+        (["--trader", "model-demo", "--decision", '{"decisions": 1}'], "refused before the gate"),
+        (["--trader", "model-demo"], "give a decision"),
+    ],
+)
+def test_what_cannot_be_explained_says_why(arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(app, ["risk", "explain", "--dir", ETC, *arguments])
+    assert result.exit_code == 2
+    assert said in result.stderr
