@@ -11,6 +11,7 @@ from engine.cli import bus, config, db, memory, prompt, risk
 from engine.cli.backtest import backtest
 from engine.cli.demo import demo
 from engine.cli.model_server import model_server
+from engine.cli.record import record
 from engine.cli.replay import replay
 from engine.cli.signals import signals
 from engine.cli.simulator import simulator
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(simulator)
 app.command()(backtest)
+app.command()(record)
 app.command()(signals)
 app.command()(replay)
 app.command()(stats)

@@ -13,7 +13,8 @@ from engine.core.errors import ConfigError
 from engine.core.instruments import venue_symbol
 from engine.core.market import MarketEvent
 from engine.exchange.okx.recorded import first_symbol, is_frames, read_frames
-from engine.market.recording import read_events, read_lines
+from engine.market.recording import read_events
+from engine.recordings import read_lines
 
 _COIN: Final = re.compile(r"(?:^|_)([a-z]{2,5}?)[-_]?(?:usdt|perp)")
 
@@ -54,4 +55,4 @@ def read_all(paths: Sequence[Path], symbol: str) -> tuple[list[MarketEvent], Ite
 
 
 def _holds_frames(path: Path) -> bool:
-    return ".jsonl" in path.suffixes and is_frames(next(read_lines(path), ""))
+    return (path.is_dir() or ".jsonl" in path.suffixes) and is_frames(next(read_lines(path), ""))

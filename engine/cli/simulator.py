@@ -25,7 +25,9 @@ def simulator(
         typer.Option(help="KEY:SECRET:PASSPHRASE:USDT[:read_only+trade+withdraw], one each; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the generated market.")] = 1,
-    replay: Annotated[Path | None, typer.Option(help="Play this recording instead.", exists=True)] = None,
+    replay: Annotated[
+        Path | None, typer.Option(help="Play this file, or the folder of `record`, instead.", exists=True)
+    ] = None,
     funding: Annotated[
         Path | None, typer.Option(help="Funding rates for it: funding_ts_ms,funding_rate.", exists=True)
     ] = None,

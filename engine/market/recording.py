@@ -1,6 +1,6 @@
 """Recorded markets as events: what the pipeline would have been told at the time.
 
-Tables, `.gz` or not, with a header row:
+Tables, packed or not, with a header row:
 
     ts_ms,open,high,low,close,volume          candles, stamped at their open, volume in coins
     ...ts_ms,...,price,size,...taker_side     prints; the first column that names a time counts
@@ -14,7 +14,6 @@ the order of the file.
 from __future__ import annotations
 
 import csv
-import gzip
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
@@ -24,6 +23,7 @@ from engine.core.errors import ConfigError
 from engine.core.market import BookTop, Candle, FundingRate, MarketEvent, Side, Trade
 from engine.core.times import NS_PER_MS, TIMEFRAMES, timeframe_ns
 from engine.market.recorded_depth import read_depth
+from engine.recordings import read_lines
 
 _CANDLE_COLUMNS: Final = ("ts_ms", "open", "high", "low", "close", "volume")
 _FUNDING_COLUMNS: Final = ("funding_ts_ms", "funding_rate")
@@ -45,16 +45,6 @@ def read_events(path: Path, symbol: str) -> Iterator[MarketEvent]:
             yield parse(row)
         except (KeyError, ValueError) as error:
             raise ConfigError(f"{path}:{line}: {error}") from error
-
-
-def read_lines(path: Path) -> Iterator[str]:
-    """The lines of a file, `.gz` or not. Raises ConfigError."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8", newline="") as file:
-            yield from file
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
 def _rows(path: Path) -> Iterator[Row]:

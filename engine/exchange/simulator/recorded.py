@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -61,15 +60,6 @@ def listing_of(path: Path, symbols: tuple[str, ...]) -> Listing:
     symbol = venue_symbol(match[1])
     named = [each for each in asked if each.instrument.symbol == symbol]
     return named[0] if named else asked[0] if asked else listings((symbol,))[0]
-
-
-def lines_of(path: Path) -> Iterator[str]:
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8", newline="") as file:
-            yield from file
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
 def read_rows(path: Path, rows: Iterator[Row], parse: Callable[[Row], Any]) -> list[Any]:

@@ -28,6 +28,8 @@ from engine.exchange.simulator.recorded import (
 )
 from engine.exchange.simulator.universe import LISTINGS, Listing
 
+_TRADES, _BEST = "trades", "bbo-tbt"
+_BEST_NS: Final = 100_000_000  # best prices change a hundred times a second; one in so long is enough
 _SIZES: Final = ("size", "qty", "quantity", "amount")
 
 
@@ -72,13 +74,14 @@ def moments(path: Path, listing: Listing, points: list[Point]) -> Recording:
         raise ConfigError(f"{path} holds nothing to play for {listing.instrument.symbol}")
     points.sort(key=lambda point: point.after_ns)
     first, flat = points[0].after_ns, points[0].price
-    lot = listing.instrument.lot_size
+    lot, begun = listing.instrument.lot_size, -(first % NS_PER_MIN)
+    past = range(-HISTORY_CANDLES * NS_PER_MIN, 0, NS_PER_MIN)
     return Recording(
         name=path.name,
         listing=listing,
         period_ns=NS_PER_MIN,
         first_ns=first,
-        history=[Bar(-i * NS_PER_MIN, flat, flat, flat, flat, lot) for i in range(HISTORY_CANDLES, 0, -1)],
+        history=[Bar(begun + at, flat, flat, flat, flat, lot) for at in past],
         points=[point._replace(after_ns=point.after_ns - first) for point in points],
     )
 
@@ -87,36 +90,70 @@ def moments(path: Path, listing: Listing, points: list[Point]) -> Recording:
 
 
 def read_frames(path: Path, symbols: tuple[str, ...], lines: Iterator[str]) -> Recording:
-    """Trades of one market: the one asked for, else the first listed one that traded."""
+    """Trades and best prices of one market: the one asked for, else the first listed one that traded."""
     wanted = listing_of(path, symbols) if symbols else None
-    points: list[Point] = []
+    played = _Played()
     for number, line in enumerate(lines, 1):
-        for row in _trades(path, number, line):
-            try:
-                traded = LISTINGS.get(venue_symbol(str(row["instId"])))
-                wanted = wanted or traded
-                if traded is not None and traded is wanted:
-                    points.append(_traded(row, traded.instrument))
-            except (KeyError, ValueError, InvalidOperation, ConfigError) as error:
-                raise ConfigError(f"{path}:{number}: no trade as OKX writes it ({error})") from error
+        channel, symbol, rows = _rows_of(path, number, line)
+        if not rows:
+            continue
+        try:
+            told = LISTINGS.get(venue_symbol(symbol))
+            wanted = wanted or (told if channel == _TRADES else None)
+            if told is not None and told is wanted:
+                take = played.trades if channel == _TRADES else played.best
+                take(rows, symbol, told.instrument)
+        except (KeyError, IndexError, TypeError, ValueError, InvalidOperation, ConfigError) as error:
+            raise ConfigError(f"{path}:{number}: nothing that OKX writes ({error})") from error
     if wanted is None:
         raise ConfigError(f"{path} holds no trades of a market that the simulator lists")
-    return moments(path, wanted, points)
+    return moments(path, wanted, played.points)
 
 
-def _trades(path: Path, number: int, line: str) -> list[dict[str, Any]]:
+class _Played:
+    """Collects the moments of one market."""
+
+    def __init__(self) -> None:
+        self.points: list[Point] = []
+        self._newest = 0  # trade: a new subscription repeats the last one
+        self._best: tuple[Decimal | None, Decimal | None] = (None, None)
+        self._best_ns = 0
+
+    def trades(self, rows: list[Any], symbol: str, instrument: Instrument) -> None:
+        for row in rows:
+            if (number := int(row["tradeId"])) > self._newest:
+                self._newest = number
+                bid, ask = self._best
+                self.points.append(_traded(row, symbol, instrument)._replace(bid=bid, ask=ask))
+
+    def best(self, rows: list[Any], symbol: str, instrument: Instrument) -> None:
+        """A moment at which nothing was printed; none while they stand, and at most ten a second."""
+        row = rows[-1]
+        ts = nanoseconds(row["ts"])
+        bid, ask = (instrument.round_price(finite(row[side][0][0])) for side in ("bids", "asks"))
+        if (bid, ask) != self._best and ts - self._best_ns >= _BEST_NS and self.points:
+            self._best, self._best_ns = (bid, ask), ts
+            self.points.append(Point(ts, self.points[-1].price, Decimal(0), None, bid, ask))
+
+
+def _rows_of(path: Path, number: int, line: str) -> tuple[str, str, list[Any]]:
+    """Channel, symbol and rows of a push that is played; no rows for any other frame."""
     try:
         frame = msgspec.json.decode(line, type=dict[str, Any])
         inner = frame.get("frame", frame)
-        rows = inner.get("data", []) if inner.get("arg", {}).get("channel") == "trades" else []
-        return [row for row in rows if "-USDT" in str(row["instId"])]
+        arg, rows = inner.get("arg") or {}, inner.get("data") or []
+        channel = str(arg.get("channel"))
+        if channel not in {_TRADES, _BEST} or not rows:
+            return channel, "", []
+        symbol = str(arg.get("instId") or rows[0]["instId"])
+        return channel, symbol, list(rows) if "-USDT" in symbol else []
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}:{number}: expected a frame of OKX, one a line ({error})") from error
 
 
-def _traded(row: dict[str, Any], instrument: Instrument) -> Point:
+def _traded(row: dict[str, Any], symbol: str, instrument: Instrument) -> Point:
     size = finite(row["sz"])
-    if not str(row["instId"]).endswith("-SWAP"):
+    if not symbol.endswith("-SWAP"):
         size = instrument.floor_size(size / instrument.contract_value)
     price = instrument.round_price(finite(row["px"]))
     contracts = max(instrument.lot_size, size)

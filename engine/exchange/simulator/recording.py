@@ -1,12 +1,12 @@
 """Files of recorded markets, read into moments: prices and sizes at times after the first one.
 
-Files, `.gz` or plain, told by their first line:
+Files, plain or `.gz` or `.zst`, and folders of `edgewise record`, told by their first line:
 - `ts_ms,open,high,low,close,volume`: candles, stamped at the open, volume in coins, or in dollars
   where so many coins cannot be (`_in_coins`);
 - a header with `price` and a size: prints, size in coins; with `taker_side` if it is known;
 - a header with `bid` and `ask`: best prices;
-- JSON lines: OKX frames (`{"frame": {...}}` or bare), of which `trades` are prints, sizes in contracts for
-  a swap and in coins for a spot pair;
+- JSON lines: OKX frames (`{"frame": {...}}` or bare), of which `trades` are prints and `bbo-tbt` best
+  prices, sizes in contracts for a swap and in coins for a spot pair;
 - `funding_ts_ms,funding_rate`: see `read_funding`.
 """
 
@@ -20,10 +20,11 @@ from pathlib import Path
 
 from engine.core.errors import ConfigError
 from engine.core.times import NS_PER_MS
-from engine.exchange.simulator.recorded import Recording, Row, finite, lines_of, listing_of, read_rows
+from engine.exchange.simulator.recorded import Recording, Row, finite, listing_of, read_rows
 from engine.exchange.simulator.recorded_candles import read_candles
 from engine.exchange.simulator.recorded_prints import read_best_prices, read_frames, read_prints
 from engine.exchange.simulator.universe import Listing
+from engine.recordings import read_lines
 
 
 def read_recording(
@@ -34,7 +35,7 @@ def read_recording(
     It is of the one of `symbols` that the file names, else of the first; without any, of what it names.
     `corners`: as a backtest must play candles; see recorded_candles.
     """
-    lines = lines_of(path)
+    lines = read_lines(path)
     first = next(lines, "")
     if first.startswith("{"):
         recording = read_frames(path, symbols, chain([first], lines))
@@ -51,7 +52,7 @@ def read_recording(
 
 def read_funding(path: Path) -> list[tuple[int, Decimal]]:
     """Time in ns and rate of each charge, oldest first. Raises ConfigError."""
-    lines = lines_of(path)
+    lines = read_lines(path)
     if next(lines, "").strip() != "funding_ts_ms,funding_rate":
         raise ConfigError(f"{path}:1: expected a header funding_ts_ms,funding_rate")
     return sorted(read_rows(path, csv.reader(lines), lambda row: (int(row[0]) * NS_PER_MS, finite(row[1]))))

@@ -1,10 +1,10 @@
 """A recorded market, played: it keeps its own rhythm and gets new times.
 
-Its first played moment is when the simulator starts, rounded down to a whole bar, so that bars of the
-recording's own length come out as they were recorded. Played faster or slower only as engine time runs. A
-simulator that was away longer than ten minutes of engine time goes on where it stopped. When a recording
-ends, the market holds still and `status` says so, or it starts over (`loop`) with its prices scaled so that
-there is no jump.
+Its first played moment is when the simulator starts, or up to a bar before: as far into a bar as it was when
+it was recorded, so that bars of the recording's own length come out as they were. Played faster or slower
+only as engine time runs. A simulator that was away longer than ten minutes of engine time goes on where it
+stopped. When a recording ends, the market holds still and `status` says so, or it starts over (`loop`) with
+its prices scaled so that there is no jump.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class RecordedMarket:
         self.name = f"recorded {recording.name} {recording.listing.instrument.symbol}"
         self._recording = recording
         self._loop, self._strict = loop, strict
-        self._state = _State(start_ns - start_ns % recording.period_ns, 0, start_ns, Decimal(1))
+        late = (start_ns - recording.first_ns) % recording.period_ns
+        self._state = _State(start_ns - late, 0, start_ns, Decimal(1))
         self._untold = True  # nobody has asked for the past yet
 
     def take_bars(self) -> dict[str, list[Bar]]:

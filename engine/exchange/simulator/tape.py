@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import groupby
 from typing import Final
 
+from engine.core.times import NS_PER_MIN
 from engine.exchange.simulator.source import Print, Quote
 
 _KEPT: Final = 500
@@ -32,12 +34,15 @@ class Tape:
 
 
 def fold(prints: list[Print]) -> list[tuple[Print, int]]:
-    """At most four prints with how many each stands for: first, highest, lowest and last keep their prices.
+    """At most four prints a minute with how many each stands for; first, highest, lowest, last keep theirs.
 
     The sizes of the others are added to the next one kept, so that bars built of either are the same.
     """
-    if not prints:
-        return []
+    minutes = groupby(prints, key=lambda made: made.ts // NS_PER_MIN)
+    return [told for _, members in minutes for told in _folded(list(members))]
+
+
+def _folded(prints: list[Print]) -> list[tuple[Print, int]]:
     prices = [made.price for made in prints]
     keep = {0, prices.index(max(prices)), prices.index(min(prices)), len(prints) - 1}
     folded: list[tuple[Print, int]] = []
