@@ -115,7 +115,8 @@ async def test_bars_of_mark_and_index_are_pushed_as_rest_has_them() -> None:
         for each, path in ((mark, "market/mark-price-candles"), (index, "market/index-candles")):
             (row,) = (await socket.push(each["channel"], lambda row: "60000" in row))["data"]
             bar = each["channel"].partition("candle")[2]
-            assert row == (await venue.get(path, instId=each["instId"], bar=bar, limit=1))[0]
+            known = await venue.get(path, instId=each["instId"], bar=bar, limit=3)
+            assert row[:5] in [each[:5] for each in known]  # a minute may have ended since
             assert len(row) == 6
 
 
