@@ -38,6 +38,9 @@ class Reporter:
             await cache.set_hash("market:prices", prices)
         for symbol, snapshot in self._parts.view.snapshots.items():
             await cache.set_json(f"market:snapshot:{symbol}", msgspec.json.encode(snapshot), _VALUES_TTL_S)
+        for trader_id in self._parts.scheduler.traders:
+            rhythm = msgspec.json.encode(self._parts.scheduler.rhythm(trader_id))
+            await cache.set_json(f"cycle:{trader_id}", rhythm, _VALUES_TTL_S)
         for view in self._parts.accounts.views():
             key = f"trader:{view.trader_id}"
             await cache.set_json(f"{key}:equity", msgspec.json.encode(view.equity), _VALUES_TTL_S)

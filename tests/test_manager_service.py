@@ -11,7 +11,7 @@ from decimal import Decimal
 from engine.bus import COMMANDS, DECISIONS, INTENTS, SIGNALS, SNAPSHOTS, WAKEUPS, Command, Message
 from engine.clock import SystemClock
 from engine.config.manager import CapitalConfig, ManagerConfig, RiskConfig, StrategyConfig, TraderConfig
-from engine.config.scheduler import RhythmConfig
+from engine.config.scheduler import RhythmConfig, RolloutConfig
 from engine.config.values import Duration
 from engine.core.books import Books
 from engine.core.decisions import Act, Action, CycleStatus, Decision, Wakeup
@@ -113,7 +113,9 @@ def entry(notional: str = "5000") -> Action:
 
 
 @asynccontextmanager
-async def world(journal: MemoryJournal, symbol_cap_pct: int = 200) -> AsyncIterator[World]:
+async def world(
+    journal: MemoryJournal, symbol_cap_pct: int = 200, rollout: RolloutConfig | None = None
+) -> AsyncIterator[World]:
     """A manager with three traders of 10,000 each; the price of BTC is 100,000."""
     rhythm = RhythmConfig(grace=Duration(0), jitter=Duration(0), min_salience=0.3)
     configs = tuple(
@@ -122,6 +124,7 @@ async def world(journal: MemoryJournal, symbol_cap_pct: int = 200) -> AsyncItera
             strategy=StrategyConfig(name="x"),
             allocation_pct=D(30),
             rhythm=rhythm,
+            rollout=rollout or RolloutConfig(),
             risk_params=RiskConfig(max_position_size_usd=D(50_000), risk_per_trade_pct=D(100)),
         )
         for name in TRADERS
@@ -256,3 +259,15 @@ async def test_a_restart_abandons_what_was_being_thought_about() -> None:
         )
         (newest, *_) = await journal.recent_cycles("a", 5)
         assert newest.status is CycleStatus.ABANDONED
+
+
+async def test_shadow_decides_and_is_journalled_and_enters_nothing_live() -> None:
+    async with world(MemoryJournal(), rollout=RolloutConfig(weight=0)) as now:
+        await until(lambda: len(now.wakeups) == 3)
+        assert {wakeup.on_paper for wakeup in now.wakeups} == {(BTC,)}
+        now.hold("b", "3")
+        await now.decide(now.wakeups[0].cycle_id, now.wakeups[0].trader_id, entry())
+        await until(lambda: now.service.refusals["on_paper"] == 1)
+        await now.decide("b-7", "b", Action(symbol=BTC, act=Act.CLOSE, confidence=D(1)))
+        await until(lambda: bool(now.intents))
+        assert [intent.purpose for intent in now.intents] == [Purpose.EXIT]

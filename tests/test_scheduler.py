@@ -7,15 +7,18 @@ from itertools import pairwise
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from engine.config.scheduler import BudgetConfig, RhythmConfig
+from engine.config.scheduler import BudgetConfig, HourWeight, RhythmConfig, RolloutConfig
 from engine.config.values import Duration
 from engine.core.decisions import CycleMode, WakeKind
 from engine.core.errors import CodecError
 from engine.core.signals import Edge, Signal, signal_id
-from engine.core.times import NS_PER_HOUR, NS_PER_S
+from engine.core.times import NS_PER_DAY, NS_PER_HOUR, NS_PER_MIN, NS_PER_S
 from engine.manager.budget import Budget, Shortage
 from engine.manager.rhythm import MAX_REASONS
+from engine.manager.rollout import on_paper, weight
 from engine.manager.scheduler import Due, Refusal, Scheduler
 
 T0 = 1_000_000 * NS_PER_S
@@ -29,6 +32,10 @@ RHYTHM = RhythmConfig(
     jitter=Duration(0),
     max_thinking=Duration(180),
 )
+
+
+def hours(begin: str, end: str, share: float) -> HourWeight:
+    return HourWeight(begin=begin, end=end, weight=share)
 
 
 def at(seconds: float) -> int:
@@ -152,7 +159,7 @@ def test_a_cross_that_nothing_recovers_from_begins_no_excursion() -> None:
     seen = wakeups(scheduler, 3000)
     # stable_for after second 100 is 1000
     assert [second for second, _ in seen] == [120, 420, 720, 1440, 2160, 2880]
-    assert scheduler.mode("t") is CycleMode.LONG
+    assert scheduler.rhythm("t").mode is CycleMode.LONG
 
 
 def test_recovery_of_one_excursion_leaves_the_others_open() -> None:
@@ -395,3 +402,111 @@ def test_a_removed_trader_is_not_woken_and_gives_its_slot_back() -> None:
     assert send(scheduler, 2) == ("b",)
     with pytest.raises(ValueError, match="scheduled already"):
         scheduler.add("b", RHYTHM, ["BTC"], T0)
+
+
+# -- the account's breaker, restarts in the middle of a cycle, fairness, shadow and canary
+
+
+def test_cool_off_of_the_account_stops_both_timers_of_all_and_ends_by_itself() -> None:
+    scheduler = Scheduler()
+    for name in ("a", "b", "c"):
+        scheduler.add(name, RHYTHM, ["BTC"], T0)
+    for due in scheduler.poll(T0):
+        scheduler.on_closed(due.cycle_id, due.trader_id, at(1))
+    scheduler.pause("b", at(50))  # by an operator
+    send(scheduler, 100)  # a and c are in the short cycle, with a wakeup pending
+    scheduler.cool_off(at(110), at(4000))
+    send(scheduler, 200, detector="macd", score=1.0)
+    assert wakeups(scheduler, 3999) == []
+    assert scheduler.refusals[Refusal.COOL_OFF] == 4
+    assert {due.trader_id for _, due in wakeups(scheduler, 4001)} == {"a", "c"}
+    assert scheduler.rhythm("b").paused
+
+
+def test_longer_cool_off_is_not_shortened() -> None:
+    scheduler = started(one())
+    scheduler.cool_off(at(100), at(5000))
+    scheduler.cool_off(at(200), at(3000))
+    assert wakeups(scheduler, 4999) == []
+
+
+def test_trader_whose_cycle_was_abandoned_looks_again_after_the_cooldown() -> None:
+    scheduler = started(one())
+    send(scheduler, 100)
+    (due,) = scheduler.poll(at(120))
+    kept = scheduler.state("t")
+    later = one()
+    later.restore("t", kept)
+    later.look_again(due.cycle_id, "t", at(130))
+    (second, again), *_ = wakeups(later, 1000)
+    assert (second, again.reasons[0].kind) == (190, WakeKind.START)
+    assert again.cycle_id != due.cycle_id
+
+
+def test_wakeup_that_was_journalled_before_its_state_comes_again_under_another_id() -> None:
+    scheduler = started(one())
+    send(scheduler, 100)
+    kept = scheduler.state(
+        "t"
+    )  # the process dies after the journal took the wakeup, before it took the state
+    (due,) = scheduler.poll(at(120))
+    later = one()
+    later.restore("t", kept)
+    later.look_again(due.cycle_id, "t", at(130))
+    (_, again), *_ = wakeups(later, 1000)
+    assert again.cycle_id != due.cycle_id
+    assert again.reasons == due.reasons
+
+
+def test_a_thousand_traders_with_a_loud_half_and_few_slots_all_get_their_turn() -> None:
+    scheduler = Scheduler(Budget(BudgetConfig(max_concurrent=20, max_concurrent_per_model=20)))
+    rhythm = RhythmConfig(jitter=Duration(60), cooldown=Duration(30))
+    for n in range(1000):
+        scheduler.add(f"t{n:03}", rhythm, ["BTC" if n % 2 else "ETH"], T0, model="m")
+    woken: dict[str, list[int]] = {trader: [] for trader in scheduler.traders}
+    answers: list[tuple[int, str, str]] = []
+    for second in range(0, 3600, 2):
+        if second % 60 == 0:  # every minute the half that watches BTC is called with the highest salience
+            scheduler.on_signal(edge(at(second), score=1.0, detector=f"d{second}"), at(second))
+        while answers and answers[0][0] <= second:
+            _, cycle_id, trader = answers.pop(0)
+            scheduler.on_closed(cycle_id, trader, at(second))
+        for due in scheduler.poll(at(second)):
+            woken[due.trader_id].append(second)
+            answers.append((second + 10, due.cycle_id, due.trader_id))
+    # 20 slots of 10 s make 2 wakeups a second: 500 s for all of them
+    for seconds in woken.values():
+        gaps = [b - a for a, b in pairwise([0, *seconds, 3600])]
+        assert max(gaps) <= 720 + 600, "a long cycle, and the time that all others need at most"
+    assert sum(map(len, woken.values())) > 7000, "the slots are always taken"
+
+
+@pytest.mark.parametrize(
+    ("config", "symbol", "clock", "expected"),
+    [
+        (RolloutConfig(), "BTC-USDT-SWAP", "00:00", 100),
+        (RolloutConfig(weight=0), "BTC-USDT-SWAP", "00:00", 0),
+        (RolloutConfig(weight=10, symbols={"BTC": 50}), "BTC-USDT-SWAP", "00:00", 50),
+        (RolloutConfig(weight=10, symbols={"BTC": 50}), "ETH-USDT-SWAP", "00:00", 10),
+        (NIGHT := RolloutConfig(weight=50, hours=(hours("22:00", "06:30", 20),)), "X-USDT-SWAP", "21:59", 50),
+        (NIGHT, "X-USDT-SWAP", "22:00", 10),
+        (NIGHT, "X-USDT-SWAP", "06:29", 10),
+        (NIGHT, "X-USDT-SWAP", "06:30", 50),
+    ],
+)
+def test_weight_of_a_canary_by_instrument_and_time_of_day(
+    config: RolloutConfig, symbol: str, clock: str, expected: float
+) -> None:
+    minute = int(clock[:2]) * 60 + int(clock[3:])
+    assert weight(config, symbol, 20_000 * NS_PER_DAY + minute * NS_PER_MIN) == expected
+
+
+@given(share=st.integers(0, 100))
+@settings(max_examples=20)
+def test_canary_is_live_as_often_as_its_weight_says_and_the_same_each_time(share: int) -> None:
+    config = RolloutConfig(weight=share)
+    drawn = [on_paper(config, f"t-{n * 720_000}", ("BTC-USDT-SWAP",)) for n in range(2000)]
+    assert drawn == [on_paper(config, f"t-{n * 720_000}", ("BTC-USDT-SWAP",)) for n in range(2000)]
+    live = sum(not paper for paper in drawn) / 20
+    assert abs(live - share) < 5
+    assert share not in {0, 100} or live == share

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from engine.config.loader import Duration
-from engine.config.scheduler import BudgetConfig, RhythmConfig
+from engine.config.scheduler import BudgetConfig, RhythmConfig, RolloutConfig
 
 Percent = Annotated[Decimal, Meta(ge=0, le=100)]
 Positive = Annotated[Decimal, Meta(gt=0)]
@@ -101,6 +101,7 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     auto_start: bool = True
     symbols: tuple[str, ...] = ()  # empty: all of market.yaml
     rhythm: RhythmConfig = RhythmConfig()
+    rollout: RolloutConfig = RolloutConfig()  # how much of it is live, how much on paper
     risk_params: RiskConfig = RiskConfig()
 
     @property

@@ -12,6 +12,8 @@ from engine.config.values import Duration
 
 Score = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=1)]
+Weight = Annotated[float, Meta(ge=0, le=100)]
+DayTime = Annotated[str, Meta(pattern=r"^([01]\d|2[0-3]):[0-5]\d$")]
 Dollars = Annotated[Decimal, Meta(gt=0)]
 
 
@@ -37,6 +39,37 @@ class RhythmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return msgspec.structs.replace(self, long_cycle=interval, short_cycle=shorter)
 
 
+class HourWeight(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A part of the UTC day, which may go over midnight, and its weight."""
+
+    begin: DayTime  # HH:MM
+    end: DayTime
+    weight: Weight
+
+    def holds(self, minute: int) -> bool:
+        """Whether the minute of the day lies within."""
+        begin, end = _minute(self.begin), _minute(self.end)
+        return begin <= minute < end if begin < end else minute >= begin or minute < end
+
+
+class RolloutConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of a trader is live; the rest it does on paper. Weights are percentages of its wakeups.
+
+    100 is a live trader, 0 a shadow, between them a canary. A symbol's weight replaces `weight`, an hour's
+    multiplies it; the first hours that hold count, outside of all of them it is 100.
+    """
+
+    weight: Weight = 100.0
+    symbols: dict[str, Weight] = {}  # coin or venue id
+    hours: tuple[HourWeight, ...] = ()
+
+    @property
+    def live(self) -> bool:
+        """Whether nothing is on paper."""
+        weights = (self.weight, *self.symbols.values(), *(each.weight for each in self.hours))
+        return min(weights) >= 100.0  # noqa: PLR2004 - percent
+
+
 class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all traders together, and each of them, may spend on thinking. None sets no bound."""
 
@@ -47,3 +80,7 @@ class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     burst: Count = 10
     cost_per_hour_usd: Dollars | None = None  # per trader, by UTC hour
     cost_per_day_usd: Dollars | None = None  # per trader, by UTC day
+
+
+def _minute(text: str) -> int:
+    return int(text[:2]) * 60 + int(text[3:])

@@ -90,7 +90,7 @@ class Wakeup(msgspec.Struct, frozen=True, kw_only=True):
     """Asks one trader to decide, with everything it may look at: a cycle can be replayed from it alone.
 
     `notes`: what was refused or merged since the trader's last wakeup, oldest first, the newest 64.
-    `news`: headlines about its symbols, newest first.
+    `news`: headlines about its symbols, newest first. `on_paper`: symbols not to be entered live by it.
     """
 
     cycle_id: str
@@ -103,6 +103,7 @@ class Wakeup(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ns: int  # engine time after which an answer is stale
     notes: tuple[WakeNote, ...] = ()
     news: tuple[NewsItem, ...] = ()
+    on_paper: tuple[str, ...] = ()
 
     def snapshot(self, symbol: str) -> MarketSnapshot | None:
         """What is known of `symbol`, None when nothing is."""

@@ -87,7 +87,7 @@ class _Stage:
         for due in self.scheduler.poll(now):
             self.wakes.append(Wake(now, due))
             heapq.heappush(self._answers, (now + self._thinking_ns, due.cycle_id))
-        mode = self.scheduler.mode(_TRADER)
+        mode = self.scheduler.rhythm(_TRADER).mode
         if mode is not self.cycles[-1].mode:
             self.cycles.append(CycleChange(now, mode))
 

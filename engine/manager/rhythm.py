@@ -39,6 +39,7 @@ class Refusal(StrEnum):
     DUPLICATE = "duplicate"
     BELOW_SALIENCE = "below-salience"
     PAUSED = "paused"
+    COOL_OFF = "cool-off"  # a pause that ends by itself
     COOLDOWN = "cooldown"
     FULL = "full"  # the pending wakeup has MAX_REASONS already
     MERGED = "thinking-merged"  # not lost: it is in the pending wakeup
@@ -158,9 +159,19 @@ class Rhythm:
         if self.state.timer_ns <= now_ns:
             self.state.timer_ns = 0  # overdue; this wakeup looks for it
 
+    def look_again(self, cycle_id: str, now_ns: int) -> None:
+        """The engine ended in the middle of a cycle: its trader looks again, under another id.
+
+        If the state is from before that wakeup, what woke it is still pending.
+        """
+        ts = int(cycle_id.rpartition("-")[2]) * NS_PER_MS
+        self.state.woken_ns = max(self.state.woken_ns, ts)
+        if self.close(cycle_id, now_ns) and not self.state.pending:
+            self._collect(WakeReason(WakeKind.START, now_ns), now_ns)
+
     def pause(self, now_ns: int, until_ns: int) -> None:
         """Wake no more, until `until_ns` (0: until `ask`). What is pending is refused; thinking goes on."""
-        self._drop_pending(Refusal.PAUSED, now_ns)
+        self._drop_pending(Refusal.COOL_OFF if until_ns else Refusal.PAUSED, now_ns)
         self.state.paused, self.state.paused_until_ns = True, until_ns
 
     def close(self, cycle_id: str, now_ns: int) -> bool:
@@ -289,7 +300,7 @@ class Rhythm:
     def _refusal(self, signal: Signal, now_ns: int) -> Refusal | None:
         state = self.state
         if state.paused:
-            return Refusal.PAUSED
+            return Refusal.COOL_OFF if state.paused_until_ns else Refusal.PAUSED
         if len(state.pending) >= MAX_REASONS:
             return Refusal.FULL
         cooling = state.thinking is None and now_ns < state.cooldown_until_ns

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from engine.config.scheduler import BudgetConfig, RhythmConfig
-from engine.core.decisions import CycleMode, WakeKind
+from engine.core.decisions import WakeKind
 from engine.core.errors import CodecError
 from engine.core.signals import Signal
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN
@@ -103,9 +103,9 @@ class Scheduler:
         """Ids, in the order in which they were added."""
         return tuple(self._seats)
 
-    def mode(self, trader_id: str) -> CycleMode:
-        """The trader's cycle. Raises KeyError for an unknown trader."""
-        return self._seats[trader_id].rhythm.state.mode
+    def rhythm(self, trader_id: str) -> RhythmState:
+        """Where the trader is in its cycles; not to be changed. Raises KeyError for an unknown trader."""
+        return self._seats[trader_id].rhythm.state
 
     # -- events
 
@@ -169,6 +169,24 @@ class Scheduler:
         seat = self._seats[trader_id]
         self._advance(seat, now_ns)
         seat.rhythm.pause(now_ns, until_ns)
+        self._changed[trader_id] = None
+        self._place(seat)
+
+    def cool_off(self, now_ns: int, until_ns: int) -> None:
+        """The account lost too much: no timer and no signal wakes until then. Pauses of operators last."""
+        for trader_id, seat in self._seats.items():
+            state = seat.rhythm.state
+            if not state.paused or state.paused_until_ns:
+                self.pause(trader_id, now_ns, until_ns=max(until_ns, state.paused_until_ns))
+
+    def look_again(self, cycle_id: str, trader_id: str, now_ns: int) -> None:
+        """A cycle was abandoned when the engine ended; its trader decides anew after the cooldown."""
+        seat = self._seats.get(trader_id)
+        if seat is None:
+            return
+        self._advance(seat, now_ns)
+        seat.rhythm.look_again(cycle_id, now_ns)
+        self._release(cycle_id)
         self._changed[trader_id] = None
         self._place(seat)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
+import msgspec
 import structlog
 
 from engine.bus import (
@@ -28,13 +29,14 @@ from engine.bus import (
 from engine.clock import Clock
 from engine.config.manager import ManagerConfig
 from engine.core.books import Books
-from engine.core.decisions import CycleRecord, CycleStatus, Decision, WakeKind, Wakeup
+from engine.core.decisions import Check, CycleRecord, CycleStatus, Decision, Verdict, WakeKind, Wakeup
 from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
 from engine.core.orders import OrderIntent, Purpose
 from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.journal.ports import Journal, KeepState, RiskEvent
 from engine.manager.accounts import TraderAccounts
+from engine.manager.rollout import on_paper
 from engine.manager.room import AccountCaps
 from engine.manager.scheduler import Due, Scheduler
 from engine.manager.traders import Trader
@@ -121,7 +123,7 @@ class ManagerService:
         )
         record = CycleRecord(decision=decision, status=CycleStatus.ABANDONED)
         await patiently(lambda: self._context.journal.record_cycle(record))
-        self._context.scheduler.on_closed(cycle_id, trader_id, now)
+        self._context.scheduler.look_again(cycle_id, trader_id, now)
         log.info("cycle abandoned", cycle=cycle_id)
 
     async def run(self) -> None:
@@ -188,6 +190,7 @@ class ManagerService:
             deadline_ns=due.deadline_ns,
             notes=due.notes,
             news=context.market.news.newest(trader.symbols, now),
+            on_paper=on_paper(trader.config.rollout, due.cycle_id, trader.symbols),
         )
         await patiently(lambda: context.journal.record_wakeup(wakeup))
         kinds = {reason.kind for reason in due.reasons}
@@ -219,9 +222,11 @@ class ManagerService:
         now, cost = context.clock.now_ns(), decision.cost_usd
         context.scheduler.on_closed(decision.cycle_id, decision.trader_id, now, cost_usd=cost)
         await self._keep_schedule()
-        verdicts, intents = self._translator.translate(
-            decision, trader, lambda: context.accounts.view(trader.trader_id)
+        live, verdicts = self._live_part(decision, trader)
+        more, intents = self._translator.translate(
+            live, trader, lambda: context.accounts.view(trader.trader_id)
         )
+        verdicts += more
         for verdict in verdicts:
             if not verdict.approved:
                 self.refusals[verdict.reason] += 1
@@ -235,6 +240,28 @@ class ManagerService:
                 )
         await patiently(lambda: context.journal.record_verdicts(verdicts))
         await self._send(intents)
+
+    def _live_part(self, decision: Decision, trader: Trader) -> tuple[Decision, list[Verdict]]:
+        """Without the entries that a shadow or canary makes on paper; what is open it may always leave."""
+        paper = on_paper(trader.config.rollout, decision.cycle_id, trader.symbols)
+        kept = [a for a in decision.actions if not (a.act.enters and a.symbol in paper)]
+        if len(kept) == len(decision.actions):
+            return decision, []
+        verdicts = [
+            Verdict(
+                cycle_id=decision.cycle_id,
+                trader_id=decision.trader_id,
+                symbol=action.symbol,
+                act=action.act,
+                approved=False,
+                reason="on_paper",
+                checks=(Check("on_paper", False, "the rollout weight of this symbol and hour keeps it off"),),
+                ts=self._context.clock.now_ns(),
+            )
+            for action in decision.actions
+            if action not in kept
+        ]
+        return msgspec.structs.replace(decision, actions=tuple(kept)), verdicts
 
     async def _send(self, intents: list[OrderIntent]) -> None:
         """Journal first, then publish; an intent that is published again is the same order."""

@@ -1,0 +1,40 @@
+"""Live or on paper: the switch of shadow and canary traders. A pure function of the wakeup's id.
+
+The draw is by cycle and symbol, so that a replay, a restart and a second look give the same answer, and a
+weight of 20 sends one wakeup in five to the market whatever else happens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Final
+
+from engine.config.scheduler import RolloutConfig
+from engine.core.instruments import coin
+from engine.core.times import NS_PER_DAY, NS_PER_MIN, NS_PER_MS
+
+_SCALE: Final = 2**64
+_WHOLE: Final = 100.0
+
+
+def weight(config: RolloutConfig, symbol: str, ts_ns: int) -> float:
+    """Percentage of the trader's wakeups that may trade `symbol` live at this time of the UTC day."""
+    minute = ts_ns % NS_PER_DAY // NS_PER_MIN
+    by_symbol = config.symbols.get(coin(symbol), config.symbols.get(symbol, config.weight))
+    by_hour = next((each.weight for each in config.hours if each.holds(minute)), _WHOLE)
+    return by_symbol * by_hour / _WHOLE
+
+
+def on_paper(config: RolloutConfig, cycle_id: str, symbols: Iterable[str]) -> tuple[str, ...]:
+    """The symbols that the cycle may not enter live; its time of day is in its id."""
+    if config.live:
+        return ()
+    ts_ns = int(cycle_id.rpartition("-")[2]) * NS_PER_MS
+    return tuple(symbol for symbol in symbols if _draw(cycle_id, symbol) >= weight(config, symbol, ts_ns))
+
+
+def _draw(cycle_id: str, symbol: str) -> float:
+    """0 to 100, evenly spread."""
+    digest = hashlib.blake2b(f"{cycle_id}|{symbol}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / _SCALE * _WHOLE
