@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from rich.console import Console
 
-from bench import indicators, machines, market, storage, wire
+from bench import indicators, machines, market, sockets, storage, wire
 from bench.measure import Row, Run, Unequal
 from bench.table import report, show
 
@@ -24,6 +24,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "book": wire.books,
     "feeds": wire.feeds,
     "pipeline": market.pipeline,
+    "sockets": sockets.sockets,
     "indicators": indicators.closed_candles,
     "scheduler": machines.scheduler,
     "matching": machines.matching,

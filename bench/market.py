@@ -26,7 +26,7 @@ _WARM: Final = 100  # candles of each timeframe
 _ROUNDS: Final = 3
 
 
-class _Warm(msgspec.Struct, frozen=True):
+class Warm(msgspec.Struct, frozen=True):
     """A pipeline that has its history, to be set up again for each round."""
 
     config: MarketConfig
@@ -44,7 +44,7 @@ def pipeline(run: Run) -> list[Row]:
     """Frame to signals, one by one, with the default indicators, detectors and stream features."""
     config = MarketConfig(symbols=_SYMBOLS, timeframes=_TIMEFRAMES)
     markets = [Market(symbol, seed) for seed, symbol in enumerate(_SYMBOLS)]
-    warm = _Warm(config, _warmed(config, markets))
+    warm = warmed(config, markets)
     tape = [
         frame
         for minute in range(run.of(_MINUTES, 4))
@@ -108,14 +108,15 @@ def _without_wire(
     return signals, tuple(made.take_closed())
 
 
-def _warmed(config: MarketConfig, markets: Sequence[Market]) -> tuple[bytes, ...]:
+def warmed(config: MarketConfig, markets: Sequence[Market]) -> Warm:
+    """A pipeline of the symbols of `markets`, with as much history as they give."""
     made = MarketPipeline(config)
-    longest = timeframe_ns(_TIMEFRAMES[-1]) // timeframe_ns("1m")
+    longest = timeframe_ns(config.timeframes[-1]) // timeframe_ns(config.timeframes[0])
     for market in markets:
         minutes = market.history(_WARM * longest)
-        for timeframe in reversed(_TIMEFRAMES):
+        for timeframe in reversed(config.timeframes):
             made.warm_up(market.symbol, timeframe, _grouped(minutes, timeframe)[-_WARM:])
-    return tuple(made.state(symbol) for symbol in config.symbols)
+    return Warm(config, tuple(made.state(symbol) for symbol in config.symbols))
 
 
 def _grouped(minutes: Sequence[Candle], timeframe: str) -> list[Candle]:

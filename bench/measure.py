@@ -31,7 +31,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     `*_us` are microseconds an item: the median of the rounds, or of the items where `p99_us` is given.
     `equal` says what was compared; a row exists only if it was equal. `aim` is for `speed`, or for the same
-    ratio of the p99 where `aim_at_p99`; `met` is None without an aim.
+    ratio of the p99 where `aim_at_p99`; or the p99 is to stay below `p99_below_us`. `met` is None without.
     """
 
     section: str
@@ -44,6 +44,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     equal: str
     aim: float | None = None
     aim_at_p99: bool = False
+    p99_below_us: float | None = None
     met: bool | None = None
     p99_us: float | None = None
     reference_p99_us: float | None = None
@@ -70,6 +71,7 @@ class Title(msgspec.Struct, frozen=True):
     kind: Kind = Kind.LIMIT
     aim: float | None = None
     aim_at_p99: bool = False
+    p99_below_us: float | None = None
 
 
 def same(what: str, found: object, wanted: object) -> None:
@@ -122,7 +124,11 @@ def of_items(title: Title, path_ns: Sequence[int], reference_ns: Sequence[int]) 
     speed = _at(reference, 0.5) / _at(path, 0.5)
     row = _row(title, _at(path, 0.5), _at(reference, 0.5), speed)
     p99_us, reference_p99_us = _at(path, 0.99), _at(reference, 0.99)
-    met = reference_p99_us / p99_us >= title.aim if title.aim and title.aim_at_p99 else row.met
+    met = row.met
+    if title.p99_below_us is not None:
+        met = p99_us < title.p99_below_us
+    elif title.aim is not None and title.aim_at_p99:
+        met = reference_p99_us / p99_us >= title.aim
     return msgspec.structs.replace(row, p99_us=p99_us, reference_p99_us=reference_p99_us, met=met)
 
 
@@ -138,6 +144,7 @@ def _row(title: Title, path_us: float, reference_us: float, speed: float) -> Row
         equal=title.equal,
         aim=title.aim,
         aim_at_p99=title.aim_at_p99,
+        p99_below_us=title.p99_below_us,
         met=None if title.aim is None else speed >= title.aim,
     )
 

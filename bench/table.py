@@ -93,7 +93,10 @@ def _ratio(value: float) -> str:
 
 
 def _aim(row: Row) -> str:
-    if row.aim is None:
+    if row.met is None:
         return ""
-    of = " p99" if row.aim_at_p99 else ""
-    return f"{_ratio(row.aim)}{of} " + ("[green]met[/green]" if row.met else "[red]not met[/red]")
+    if row.p99_below_us is not None:
+        aim = f"p99 < {row.p99_below_us:.0f}"
+    else:
+        aim = _ratio(row.aim or 0.0) + (" p99" if row.aim_at_p99 else "")
+    return f"{aim} " + ("[green]met[/green]" if row.met else "[red]not met[/red]")

@@ -57,6 +57,12 @@ class _Ticker(msgspec.Struct):
     ts: int
 
 
+class _Mark(msgspec.Struct):
+    instId: str
+    markPx: float
+    ts: int
+
+
 class _Top(msgspec.Struct):
     asks: list[tuple[float, ...]]
     bids: list[tuple[float, ...]]
@@ -72,9 +78,15 @@ _BARE: Final[dict[str, Callable[[bytes], object]]] = {
     "trades": msgspec.json.Decoder(_Push[_Trade], strict=False).decode,
     "tickers": msgspec.json.Decoder(_Push[_Ticker], strict=False).decode,
     "books5": msgspec.json.Decoder(_Push[_Top], strict=False).decode,
+    "mark-price": msgspec.json.Decoder(_Push[_Mark], strict=False).decode,
     "candle1m": msgspec.json.Decoder(_Push[tuple[float, ...]], strict=False).decode,
 }
 _BARE_BOOK: Final = msgspec.json.Decoder(_Push[_Book], strict=False).decode
+
+
+def bare_decoder(channel: str) -> Callable[[bytes], object]:
+    """The bare decoder of a channel."""
+    return _BARE[channel]
 
 
 def decoding(run: Run) -> list[Row]:
@@ -104,7 +116,7 @@ def _mixed_row(frames: Sequence[Frame]) -> Row:
         for decode, data in bare:
             decode(data)
 
-    path = "four channels mixed: find the decoder, typed rows"
+    path = "all channels mixed: find the decoder, typed rows"
     return paired(
         Title(_BY_CHANNEL, path, "bare msgspec decode", "every row", aim=0.8), typed, reference, len(raw)
     )
@@ -130,7 +142,7 @@ def _typed(data: bytes) -> object:
 
 def _plain(push: Any) -> list[list[object]]:
     """The values of the rows that both decoders read, in an order of their own."""
-    names = ("px", "sz", "tradeId", "last", "bidPx", "askSz", "volCcy24h", "ts", "open", "close")
+    names = ("px", "sz", "tradeId", "last", "markPx", "bidPx", "askSz", "volCcy24h", "ts", "open", "close")
     rows = []
     for row in push.data:
         if isinstance(row, tuple):  # a bare bar

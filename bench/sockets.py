@@ -1,0 +1,208 @@
+"""From the socket to events and to signals, beside the least that reading the same socket can cost.
+
+The venue is a process of its own. What is timed is the processor time of this process, from the first frame
+that arrives to the last one that is handled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic_ns, process_time_ns
+from typing import Final
+
+from bench.bare import Decoders, Note, by_picows, by_recv
+from bench.frames import Frame, Market
+from bench.market import Warm, warmed
+from bench.measure import Row, Run, Title, of_items, of_rounds, same
+from bench.peers import missing
+from bench.venue import SYMBOLS, sent_ns, tape
+from bench.wire import bare_decoder
+from engine.clock import SystemClock, cancelled
+from engine.config.exchange import OkxConfig
+from engine.config.market import MarketConfig
+from engine.core.market import FeedStatus, MarketEvent
+from engine.core.signals import Signal
+from engine.exchange.okx.feed import OkxMarketFeed
+from engine.exchange.okx.links import Network
+from engine.exchange.okx.socket import Connect, Socket
+
+_MINUTES: Final = 60
+_PACED_MINUTES: Final = 12
+_RATE: Final = 5000
+_ROUNDS: Final = 3
+_TIMEFRAMES: Final = ("1m", "3m", "5m", "15m")
+_PER_MINUTE: Final = 31 * len(SYMBOLS)  # frames of the tape
+_INDICATORS: Final = (
+    *("ema_12", "ema_26", "sma_20", "rsi_14", "macd", "atr_14"),
+    *("bb_20", "adx_14", "cci_20", "donchian_20", "volume_ratio_20", "realised_vol_20"),
+)
+_PATIENCE_S: Final = 120.0
+_NS_PER_US: Final = 1000.0
+_LATEST_US: Final = 1000.0
+
+Handler = Callable[[MarketEvent], object]
+
+
+def sockets(run: Run) -> list[Row]:
+    """Socket to events, socket to signals, and how late a signal is at 5,000 frames a second."""
+    if missing("picows"):
+        run.notes.append("picows is not installed, so sockets are not measured (make bench installs it)")
+        return []
+    return asyncio.run(_sockets(run))
+
+
+async def _sockets(run: Run) -> list[Row]:
+    frames = tape(run.of(_MINUTES, 2))
+    decoders = [bare_decoder(frame.channel) for frame in frames]
+    warm, wanted = _signals_of(frames)
+    to_events, to_signals, recv, picows = list[float](), list[float](), list[float](), list[float]()
+    for _ in range(run.of(_ROUNDS, 1)):
+        events: list[MarketEvent] = []
+        to_events.append(await _ours(frames, events.append))
+        same("events of the socket", [_content(e) for e in events], [_content(f.event) for f in frames])
+        recv.append(await _bare(decoders, recv=True))
+        pipeline, signals = warm.made(), list[Signal]()
+        to_signals.append(await _ours(frames, lambda event: signals.extend(pipeline.update(event))))  # noqa: B023
+        same("signals of the socket", [_words(signal) for signal in signals], wanted)
+        picows.append(await _bare(decoders))
+    section = "Socket, 20 symbols"
+    events_title = Title(section, "to events", "recv, walk of frames, msgspec", "every event", aim=0.8)
+    signals_title = Title(
+        section, "to signals, 4 timeframes x 12 indicators", "picows, msgspec", "every signal", aim=0.5
+    )
+    return [
+        of_rounds(events_title, list(zip(to_events, recv, strict=True)), len(frames)),
+        of_rounds(signals_title, list(zip(to_signals, picows, strict=True)), len(frames)),
+        await _lateness(run, warm),
+    ]
+
+
+async def _lateness(run: Run, warm: Warm) -> Row:
+    """From the venue's sending to the end of the pipeline's work on the frame."""
+    frames = tape(run.of(_PACED_MINUTES, 2))
+    pipeline, taken, late, bare_late = warm.made(), deque[int](), list[int](), list[int]()
+
+    def handle(event: MarketEvent) -> None:
+        pipeline.update(event)
+        late.append(monotonic_ns() - taken.popleft())
+
+    await _ours(frames, handle, _RATE, taken.append)
+    decoders = [bare_decoder(frame.channel) for frame in frames]
+    await _bare(decoders, _RATE, lambda frame: bare_late.append(monotonic_ns() - sent_ns(frame)))
+    same("frames that were timed", (len(late), len(bare_late)), (len(frames), len(frames)))
+    title = Title(
+        "Socket, 20 symbols",
+        f"lateness of signals at {_RATE:,} frames/s",
+        "picows, msgspec",
+        "every frame once",
+        p99_below_us=_LATEST_US,
+    )
+    return of_items(title, late, bare_late)
+
+
+class _Stamps:
+    """A socket that also notes when each data frame was sent."""
+
+    def __init__(self, inner: Socket, note: Callable[[int], None]) -> None:
+        self._inner, self._note = inner, note
+        self.send, self.close = inner.send, inner.close
+
+    async def recv(self) -> bytes:
+        frame = await self._inner.recv()
+        if frame.startswith(b'{"arg"'):
+            self._note(sent_ns(frame))
+        return frame
+
+
+def _noting(connect: Connect, note: Callable[[int], None]) -> Connect:
+    async def connected(url: str, timeout_s: float) -> Socket:
+        return _Stamps(await connect(url, timeout_s), note)
+
+    return connected
+
+
+async def _ours(
+    frames: Sequence[object],
+    handle: Handler,
+    rate: int = 0,
+    note: Callable[[int], None] | None = None,
+) -> float:
+    """Microseconds of this process for all frames, through the feed of the engine."""
+    async with _venue(len(frames) // _PER_MINUTE, rate) as url:
+        config = OkxConfig(ws_public_url=f"{url}/public", ws_business_url=f"{url}/business")
+        network = Network.of(config)
+        if note is not None:
+            network = Network(_noting(network.connect, note), network.gate)
+        feed = OkxMarketFeed(config, SYMBOLS, _TIMEFRAMES, SystemClock(), network)
+        running = asyncio.create_task(feed.run(), name="feed")
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                took = await _drain(feed, len(frames), handle)
+        finally:
+            await cancelled(running)
+    return took
+
+
+async def _drain(feed: OkxMarketFeed, count: int, handle: Handler) -> float:
+    gc.collect()
+    began = 0
+    async for event in feed.events():
+        if isinstance(event, FeedStatus):
+            continue
+        began = began or process_time_ns()
+        handle(event)
+        count -= 1
+        if not count:
+            break
+    return (process_time_ns() - began) / _NS_PER_US
+
+
+async def _bare(decoders: Decoders, rate: int = 0, note: Note | None = None, *, recv: bool = False) -> float:
+    """The same frames by `recv` of the socket, or by picows."""
+    async with _venue(len(decoders) // _PER_MINUTE, rate) as url, asyncio.timeout(_PATIENCE_S):
+        if recv:
+            return by_recv(f"{url}/public", decoders)
+        return await by_picows(f"{url}/public", decoders, note)
+
+
+@asynccontextmanager
+async def _venue(minutes: int, rate: int) -> AsyncIterator[str]:
+    """The address of a fresh venue."""
+    command = (sys.executable, "-m", "bench.venue", str(minutes), str(rate))
+    venue = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    try:
+        assert venue.stdout is not None
+        port = int(await venue.stdout.readline())
+        yield f"ws://127.0.0.1:{port}"
+    finally:
+        venue.terminate()
+        await venue.wait()
+
+
+def _signals_of(frames: Sequence[Frame]) -> tuple[Warm, list[tuple[object, ...]]]:
+    """A warm pipeline, and the signals that it makes of events which never were frames."""
+    config = MarketConfig(symbols=SYMBOLS, timeframes=_TIMEFRAMES, indicators=_INDICATORS)
+    warm = warmed(config, [Market(symbol, seed) for seed, symbol in enumerate(SYMBOLS)])
+    pipeline, signals = warm.made(), list[Signal]()
+    for frame in frames:
+        signals += pipeline.update(frame.event)
+    same("whether there were signals", bool(signals), True)
+    return warm, [_words(signal) for signal in signals]
+
+
+def _words(signal: Signal) -> tuple[object, ...]:
+    """What does not depend on when a frame was received."""
+    return signal.symbol, signal.detector, signal.edge, signal.value, signal.threshold
+
+
+def _content(event: MarketEvent) -> tuple[object, ...]:
+    """All but the times, which for a forming candle are those of its receipt."""
+    return tuple(
+        getattr(event, name) for name in event.__struct_fields__ if name not in {"ts_event", "ts_recv"}
+    )
