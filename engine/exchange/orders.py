@@ -64,7 +64,9 @@ class OrderDesk:
         self.states: Counter[OrderState] = Counter()  # reached in this life
         self.purposes: Counter[Purpose] = Counter()  # of the fills
         self.rejects: Counter[str] = Counter()  # by the venue's code
+        self._waited: deque[str] = deque(maxlen=_RECENT_DONE)  # ids of fills that waited for an earlier one
         self.release: Callable[[OrderIntent], Awaitable[bool]] = _keep_stops
+        self.look_back: Callable[[], Awaitable[None]] = _see_nothing
         self.booked = asyncio.Event()  # set after every fill: protection looks then
 
     # -- intents in
@@ -172,7 +174,7 @@ class OrderDesk:
     async def _apply(self, report: ExecutionReport) -> None:
         order = await self._find(report)
         fill = self._fill_of(order, report)
-        if fill is not None and await self._overfills(order, report, fill):
+        if fill is not None and (await self._overfills(order, report, fill) or self._early(fill, report)):
             return
         changed = apply(order, report, fill)
         if changed == order:
@@ -210,6 +212,25 @@ class OrderDesk:
             return False
         await self._alarm("overfill", fill, "", f"{fill.contracts} more than {order.client_order_id} takes")
         return True
+
+    def _early(self, fill: Fill, report: ExecutionReport) -> bool:
+        """A fill that closes what was never opened: the opening one may have been missed and is looked for.
+
+        The report waits meanwhile; when it comes again it is booked, whatever was found.
+        """
+        if fill.trader_id == UNATTRIBUTED or fill.fill_id in self._waited:
+            return False
+        if not self._books.account(fill.trader_id).excess(fill):
+            return False
+        self._waited.append(fill.fill_id)
+        return self._jobs.start(f"early:{fill.fill_id}", lambda: self._after_looking_back(report))
+
+    async def _after_looking_back(self, report: ExecutionReport) -> None:
+        try:
+            await self.look_back()
+        except (Rejected, Unavailable, OutcomeUnknown) as error:
+            log.warning("executions not asked for", error=str(error))
+        await self._reports.put(report)
 
     async def _book(self, order: Order, fill: Fill) -> tuple[str, ...]:
         booked = self._books.apply_fill(fill, order.intent if order.intent.purpose is Purpose.ENTRY else None)
@@ -328,3 +349,7 @@ class OrderDesk:
 
 async def _keep_stops(_: OrderIntent) -> bool:
     return True
+
+
+async def _see_nothing() -> None:
+    pass

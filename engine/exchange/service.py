@@ -64,7 +64,7 @@ class ExchangeService:
         self.auditor = Auditor(
             context, self.desk, self.recovery, rules.thresholds, infer=rules.infer_missing_fills
         )
-        self.desk.release = self.guard.release
+        self.desk.release, self.desk.look_back = self.guard.release, self.recovery.look_back
         self.halted = ""  # reason; entries wait until an operator resumes
         self.ready = False
         self.stream_up = False
