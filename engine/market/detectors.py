@@ -18,8 +18,11 @@ from engine.config.market_rules import BreakoutRule, CrossRule, DetectorRule, Ru
 from engine.core.signals import Edge
 from engine.core.times import NS_PER_S
 
+Band = tuple[float, float, float, float]  # upper threshold and release, lower threshold and release
+
 _NONE: Final[tuple[Crossing, ...]] = ()
-_MEMORY: Final = 2.0 / 121.0  # weight of the newest change in the feature's volatility: span 120
+_SPAN: Final = 120
+_MEMORY: Final = 2.0 / (_SPAN + 1)  # weight of the newest change in the feature's volatility
 _BPS: Final = 10_000.0
 _INFINITY: Final = float("inf")
 _LONG_AGO: Final = -(2**62)
@@ -82,12 +85,16 @@ class _Motion:
 
     def add(self, value: float) -> float | None:
         """Deviation of the moves before this one; then take in this one."""
-        deviation = sqrt(self._variance) if self._moves >= self._READY and self._variance > 0 else None
+        variance, moves = self._variance, self._moves
+        deviation = sqrt(variance) if moves >= self._READY and variance > 0.0 else None
         if self._last is not None:
             move = value - self._last
-            self._moves = min(self._moves + 1, 120)
-            weight = max(_MEMORY, 1.0 / self._moves)
-            self._variance += (move * move - self._variance) * weight
+            moves += 1
+            self._variance = variance + (move * move - variance) * (
+                _MEMORY if moves > _SPAN / 2 else 1.0 / moves
+            )
+            if moves <= _SPAN:
+                self._moves = moves
         self._last = value
         return deviation
 
@@ -98,11 +105,12 @@ class BandDetector:
     Above `upper` it is UP (a spike: SPIKE) until the value is back at `upper_release`, and likewise below.
     """
 
-    __slots__ = ("_hold_ns", "_motion", "_side", "_since", "rule")
+    __slots__ = ("_fixed", "_hold_ns", "_motion", "_side", "_since", "rule")
     STATE: ClassVar[tuple[str, ...]] = ("_motion", "_side", "_since")
 
     def __init__(self, rule: ThresholdRule | SpikeRule | BreakoutRule) -> None:
         self.rule = rule
+        self._fixed = None if isinstance(rule, BreakoutRule) else _fixed_band(rule)
         self._hold_ns = _hold_ns(rule)
         self._side: str = Side.UNKNOWN
         self._since = _LONG_AGO
@@ -115,7 +123,7 @@ class BandDetector:
 
     def update(self, reading: Reading) -> Sequence[Crossing]:
         value = reading.value
-        if value is None or isnan(value) or (band := self._band(reading)) is None:
+        if value is None or isnan(value) or (band := self._fixed or _channel(reading)) is None:
             return _NONE
         deviation = self._motion.add(value)
         side = self._side
@@ -134,29 +142,11 @@ class BandDetector:
             return _NONE
         return self._change(reading, value, band, deviation)
 
-    def _band(self, reading: Reading) -> tuple[float, float, float, float] | None:
-        """Upper threshold and release, lower threshold and release."""
-        rule = self.rule
-        if isinstance(rule, SpikeRule):
-            return (rule.threshold, rule.release, -rule.threshold, -rule.release)
-        if isinstance(rule, ThresholdRule):
-            return (
-                _INFINITY if rule.upper is None else rule.upper,
-                _INFINITY if rule.upper_release is None else rule.upper_release,
-                -_INFINITY if rule.lower is None else rule.lower,
-                -_INFINITY if rule.lower_release is None else rule.lower_release,
-            )
-        if reading.upper is None or reading.lower is None or reading.release is None:
-            return None
-        if not reading.lower < reading.release < reading.upper:
-            return None  # a channel without height has no outside
-        return (reading.upper, reading.release, reading.lower, reading.release)
-
     def _change(
         self,
         reading: Reading,
         value: float,
-        band: tuple[float, float, float, float],
+        band: Band,
         deviation: float | None,
     ) -> Sequence[Crossing]:
         """The edges of a change of state that is due; none while the last state is held."""
@@ -222,6 +212,26 @@ class CrossDetector:
         threshold, release = (mark + band, mark - band) if up else (mark - band, mark + band)
         edge, direction = (Edge.UP, 1) if up else (Edge.DOWN, -1)
         return (Crossing(edge, value, threshold, release, distance, direction, reading.ts),)
+
+
+def _fixed_band(rule: ThresholdRule | SpikeRule) -> Band:
+    """The band of a rule that names its thresholds."""
+    if isinstance(rule, SpikeRule):
+        return (rule.threshold, rule.release, -rule.threshold, -rule.release)
+    return (
+        _INFINITY if rule.upper is None else rule.upper,
+        _INFINITY if rule.upper_release is None else rule.upper_release,
+        -_INFINITY if rule.lower is None else rule.lower,
+        -_INFINITY if rule.lower_release is None else rule.lower_release,
+    )
+
+
+def _channel(reading: Reading) -> Band | None:
+    """The band of a breakout: the channel of the candle before; one without height has no outside."""
+    upper, lower, release = reading.upper, reading.lower, reading.release
+    if upper is None or lower is None or release is None or not lower < release < upper:
+        return None
+    return (upper, release, lower, release)
 
 
 def _hold_ns(rule: DetectorRule) -> int:

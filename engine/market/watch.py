@@ -169,7 +169,8 @@ class Watch:
 
     def seen(self, ts_event: int, ts_recv: int) -> None:
         """Some event told this time; the age of an edge is measured against the newest."""
-        self.newest = max(self.newest, ts_event, ts_recv)
+        newest = ts_event if ts_event > ts_recv else ts_recv
+        self.newest = max(self.newest, newest)
 
     def _on_trade(self, event: Trade) -> None:
         self.seen_price(event.ts_event, event.price, event.ts_recv)
