@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,9 +12,12 @@ from engine.cli.db import dsn_of
 from engine.cli.startup import fail_clearly, settings_of
 
 if TYPE_CHECKING:
+    from engine.config.manager import TraderConfig
     from engine.config.settings import Settings
     from engine.core.decisions import Wakeup
+    from engine.executor.model import ModelDecider
     from engine.executor.prompt import Prompt
+    from engine.journal.ports import Journal
 
 app = typer.Typer(help="Look at the prompts of model traders.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Option("--dir", help="Folder of the configuration.")]
@@ -25,12 +29,15 @@ def render(
     wakeup: Annotated[
         Path | None, typer.Option(help="A wakeup as JSON, as the journal keeps it; else a made-up one.")
     ] = None,
+    cycle: Annotated[
+        str, typer.Option(help="A cycle of the journal, with its past and memory; `newest` for the last one.")
+    ] = "",
     folder: Folder = Path("etc"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Show exactly what would be sent for a wakeup: system and user prompt, version, digest, tokens."""
     with fail_clearly():
-        prompt = _prompt(settings_of(folder), trader, wakeup)
+        prompt = asyncio.run(_prompt(folder, trader, wakeup, cycle))
         _show(prompt, as_json=as_json)
 
 
@@ -52,8 +59,6 @@ def answers(
     folder: Folder = Path("etc"),
 ) -> None:
     """Write the model calls of the journal to a file, for `model: recorded` and for backtests."""
-    import asyncio
-
     with fail_clearly():
         count = asyncio.run(_write_answers(folder, trader, out))
     print(f"{count} answers written to {out}")
@@ -68,27 +73,61 @@ async def _write_answers(folder: Path, trader_id: str, path: Path) -> int:
         return await write_answers(journal.answered_calls(trader_id), path)
 
 
-def _prompt(settings: Settings, trader_id: str, path: Path | None) -> Prompt:
+async def _prompt(folder: Path, trader_id: str, path: Path | None, cycle: str) -> Prompt:
+    from engine.clock import SystemClock
     from engine.core.errors import ConfigError
-    from engine.executor.assemble import build_context
-    from engine.executor.decision import AnswerRules
-    from engine.executor.prompt import PromptLibrary
+    from engine.journal.memory import MemoryJournal
+    from engine.journal.postgres_journal import PostgresJournal
 
-    models = [each for each in settings.manager.traders if each.model]
-    chosen = [each for each in models if trader_id in {"", each.id}]
-    if not chosen:
+    settings = settings_of(folder)
+    trader = _model_trader(settings, trader_id)
+    if not cycle:
+        decider = _decider(settings, trader, MemoryJournal())
+        return await decider.prompt(_wakeup(path, trader.id, settings.symbols(trader)))
+    async with PostgresJournal(dsn_of(folder), SystemClock()) as journal:
+        if cycle == "newest":
+            newest = await journal.recent_cycles(trader.id, 1)
+            cycle = newest[0].decision.cycle_id if newest else cycle
+        kept = await journal.cycle(cycle)
+        if kept is None or kept.wakeup.trader_id != trader.id:
+            raise ConfigError(f"the journal has no cycle {cycle!r} of {trader.id}")
+        return await _decider(settings, trader, journal).prompt(kept.wakeup)
+
+
+def _model_trader(settings: Settings, trader_id: str) -> TraderConfig:
+    """The trader with its model; of an ensemble its first model."""
+    import msgspec
+
+    from engine.core.errors import ConfigError
+
+    models = [each for each in settings.manager.traders if each.models]
+    chosen = next((each for each in models if trader_id in {"", each.id}), None)
+    if chosen is None:
         known = ", ".join(each.id for each in models) or "none"
         raise ConfigError(f"no trader {trader_id!r} with a model; known: {known}")
-    config = chosen[0]
-    rules = AnswerRules(
-        limits=settings.executor.tighten(config.risk_params),
-        major_coins=frozenset(settings.manager.manager.major_coins),
-    )
-    context = build_context(_wakeup(path, config.id, settings.symbols(config)), rules)
-    pair = PromptLibrary(settings.executor.prompts).pair(
-        config.prompt_template, config.executor_prompt_template
-    )
-    return pair.render(context, settings.executor.prompt_token_budget)
+    if chosen.ensemble is None:
+        return chosen
+    member = next((each for each in chosen.ensemble.members if each.model), None)
+    if member is None:
+        raise ConfigError(f"{chosen.id}: its members ask no model")
+    template = member.prompt_template or chosen.prompt_template
+    return msgspec.structs.replace(chosen, model=member.model, prompt_template=template, ensemble=None)
+
+
+def _decider(settings: Settings, trader: TraderConfig, journal: Journal) -> ModelDecider:
+    import msgspec
+
+    from engine.clock import SimClock
+    from engine.deciders import build_deciders
+    from engine.executor.model import ModelDecider
+    from engine.executor.recorded import CycleAnswers, RecordedModel
+
+    manager = msgspec.structs.replace(settings.manager, traders=(trader,))
+    settings = msgspec.structs.replace(settings, manager=manager)
+    nobody = RecordedModel(CycleAnswers(()))
+    decider = build_deciders(settings, nobody, journal, SimClock())[trader.id]
+    assert isinstance(decider, ModelDecider)  # noqa: S101 - it has a model
+    return decider
 
 
 def _wakeup(path: Path | None, trader_id: str, symbols: tuple[str, ...]) -> Wakeup:
