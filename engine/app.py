@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -96,13 +96,21 @@ async def servers_of(settings: Settings, clock: Clock) -> AsyncIterator[ServerAd
 
 
 async def serve(settings: Settings, clock: Clock) -> None:
-    """Build all parts, recover, then run them until cancelled."""
+    """Build all parts, recover, then run them until cancelled.
+
+    A key or an account that cannot work is refused before anything else is started.
+    """
     provider = settings.provider
     if provider.type != "okx":
         raise ConfigError(f"provider {settings.provider_id!r}: type {provider.type} cannot trade yet")
     account_id = settings.provider_id
     okx = msgspec.structs.replace(provider.okx, account_id=account_id)
     async with AsyncExitStack() as stack:
+        network = Network.of(okx)
+        venue = OkxVenue(okx, clock, network)
+        stack.push_async_callback(venue.close)
+        with suppress(Unavailable, OutcomeUnknown):  # away: it is waited for later
+            await venue.check_account()
         servers = await stack.enter_async_context(servers_of(settings, clock))
         await patiently(lambda: migrate(servers.postgres_dsn))
         spool = Spool(settings.home / "spool" / account_id, settings.engine.journal.spool_mb * _MB)
@@ -110,9 +118,6 @@ async def serve(settings: Settings, clock: Clock) -> None:
         bus = RedisBus(servers.redis_url, settings.engine.env, clock)
         stack.push_async_callback(bus.aclose)
         await stack.enter_async_context(journal.account_lock(account_id))
-        network = Network.of(okx)
-        venue = OkxVenue(okx, clock, network)
-        stack.push_async_callback(venue.close)
         listed = await _listed(venue, clock)
         settings = restrict(settings, listed, partly=settings.provider.local)
         timeframes = settings.market.timeframes
