@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,7 @@ import pytest
 
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.exchange.simulator.build import Plan, build
+from engine.exchange.simulator.manual import Nudge
 from engine.exchange.simulator.server import Server
 from engine.exchange.simulator.venue import Venue
 
@@ -52,9 +54,10 @@ class Session:
 
 
 def client(url: str, **changes: Any) -> Any:
+    """As a user makes it; it does not wait between requests, of which these tests make few."""
     keys = {"apiKey": "key", "secret": "secret", "password": "pass"}
     api = {"rest": url, "ws": f"{url.replace('http', 'ws')}/ws/v5"}
-    return pro.okx({**keys, "urls": {"api": api}, **changes})
+    return pro.okx({**keys, "urls": {"api": api}, "enableRateLimit": False, **changes})
 
 
 @asynccontextmanager
@@ -366,6 +369,18 @@ async def test_refused_order_raises_the_class_that_ccxt_has_for_the_code(
         assert len(await here.okx.fetch_open_orders(BTC)) == 1
 
 
+async def test_price_beyond_the_limits_becomes_the_limit_for_those_who_wish_it() -> None:
+    async with session() as here:
+        okx, wish = here.okx, {"pxAmendType": "1"}
+        order = await okx.create_order(BTC, "limit", "sell", 1, 30_000, CROSS | wish | {"postOnly": True})
+        assert (await okx.fetch_order(order["id"], BTC))["price"] == 47_500.0
+        resting = await okx.create_order(BTC, "limit", "sell", 1, 51_000, CROSS)
+        with pytest.raises(ccxt.InvalidOrder, match="51006"):
+            await okx.edit_order(resting["id"], BTC, "limit", "sell", 1, 30_000)
+        await okx.edit_order(resting["id"], BTC, "limit", "sell", 1, 30_000, wish)
+        assert (await okx.fetch_order(resting["id"], BTC))["price"] == 47_500.0
+
+
 async def test_unknown_orders_and_markets_raise_their_classes() -> None:
     async with session() as here:
         okx = here.okx
@@ -381,12 +396,13 @@ async def test_unknown_orders_and_markets_raise_their_classes() -> None:
 
 async def test_too_many_requests_raise_the_rate_limit() -> None:
     async with session() as here:
-        hurried = client(here.url, enableRateLimit=False)
+        with pytest.raises(ccxt.RateLimitExceeded, match="50011"):
+            await asyncio.gather(*(here.okx.fetch_time() for _ in range(30)))
+        patient = client(here.url, enableRateLimit=True)
         try:
-            with pytest.raises(ccxt.RateLimitExceeded, match="50011"):
-                await asyncio.gather(*(hurried.fetch_time() for _ in range(30)))
+            assert len(await asyncio.gather(*(patient.fetch_time() for _ in range(5)))) == 5
         finally:
-            await hurried.close()
+            await patient.close()
 
 
 @pytest.mark.parametrize(("field", "code"), [("secret", "50113"), ("password", "50105")])
@@ -484,6 +500,26 @@ async def test_order_book_stays_whole_by_the_clients_own_sequence_check() -> Non
                 watched = await okx.watch_order_book(BTC)
         for side in ("bids", "asks"):
             assert [row[:2] for row in told[side]] == [list(row[:2]) for row in watched[side]]
+
+
+async def test_order_book_follows_three_thousand_updates_without_a_gap() -> None:
+    """The client checks every number, and raises ChecksumError where one does not follow."""
+    async with session() as here:
+        okx, random, price = here.okx, Random(7), Decimal(50_000)  # noqa: S311 - a walk
+        first = (await okx.watch_order_book(BTC))["nonce"]
+        told = here.venue.hub.market.books[ID]
+        async with asyncio.timeout(DEADLINE_S):
+            for _ in range(30):
+                for _ in range(100):
+                    price += Decimal(random.randint(1, 9)) / 10 * random.choice((-1, 1))
+                    here.venue.nudge(Nudge(symbol=ID, price=price, depth=Decimal(random.randint(1, 900))))
+                    here.venue.flush()
+                while (known := await okx.watch_order_book(BTC))["nonce"] < told.number:
+                    pass
+        assert told.number - first == 3_000 * 7  # each update raises the number by seven
+        rest = await okx.fetch_order_book(BTC)
+        for side in ("asks", "bids"):
+            assert [row[:2] for row in rest[side]] == [list(row[:2]) for row in known[side]]
 
 
 async def test_account_channels_tell_of_a_trade_from_entry_to_stop() -> None:

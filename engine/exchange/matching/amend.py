@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import msgspec
 
-from engine.exchange.matching.checks import check_price, check_size
+from engine.exchange.matching.checks import check_price, check_size, clamped
 from engine.exchange.matching.margin import closable, closes, margins, opening_margin, pending_exits
 from engine.exchange.matching.orders import BY_USER, end, enter, finish, leave_book, travel
 from engine.exchange.matching.records import OrderChanged, OrdState, VenueOrder
@@ -27,6 +27,9 @@ def amend_order(step: Step, account: Account, request: AmendRequest) -> None:
     order = account.order(request.order_id, request.client_order_id)
     if order is None or order.state.done or order.symbol != request.symbol:
         raise VenueRefusal("51503", "Your order has already been filled or canceled.")
+    if request.clamp_price:
+        price = clamped(step, step.state.market(order.symbol), order.side, request.price)
+        request = msgspec.structs.replace(request, price=price)
     try:
         _check(step, account, order, request)
     except VenueRefusal:

@@ -76,6 +76,14 @@ def price_limits(step: Step, market: Market) -> tuple[Decimal, Decimal] | None:
     return highest, lowest
 
 
+def clamped(step: Step, market: Market, side: Side, price: Decimal | None) -> Decimal | None:
+    """The price, or the limit that it is beyond."""
+    limits = price_limits(step, market)
+    if price is None or limits is None:
+        return price
+    return min(price, limits[0]) if side is Side.BUY else max(price, limits[1])
+
+
 def check_price(step: Step, market: Market, side: Side, price: Decimal | None) -> None:
     """A price is there, on the tick, and not more aggressive than the limits allow."""
     if price is None:
@@ -108,6 +116,9 @@ def check_order(step: Step, account: Account, request: OrderRequest) -> OrderReq
     if any(order.client_order_id == request.client_order_id != "" for order in account.orders.values()):
         raise VenueRefusal("51016", "Client order ID already exists.")
     check_size(market.instrument, request.size, request.ord_type)
+    if request.clamp_price:
+        price = clamped(step, market, request.side, request.price)
+        request = msgspec.structs.replace(request, price=price)
     if request.ord_type not in MARKET_TYPES:
         check_price(step, market, request.side, request.price)
     elif market.book.best_for(request.side) is None and _nothing_behind(step, market, request.side):

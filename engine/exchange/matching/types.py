@@ -95,6 +95,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     client_order_id: str = ""
     reduce_only: bool = False
     tag: str = ""
+    clamp_price: bool = False  # OKX pxAmendType 1: a price beyond the limits becomes the limit
     attached: tuple[AttachedAlgo, ...] = ()
 
 
@@ -119,6 +120,7 @@ class AmendRequest(msgspec.Struct, frozen=True, kw_only=True):
     price: Decimal | None = None
     cancel_on_fail: bool = False
     req_id: str = ""
+    clamp_price: bool = False
     attached: tuple[AttachedAmend, ...] = ()
 
 

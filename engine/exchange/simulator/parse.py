@@ -46,6 +46,7 @@ def place(body: Body) -> OrderRequest:
         client_order_id=client_id(body, "clOrdId"),
         reduce_only=flag(body, "reduceOnly"),
         tag=str(body.get("tag") or ""),
+        clamp_price=_clamps(body),
         attached=tuple(_attached(each) for each in attached),
     )
 
@@ -77,6 +78,7 @@ def amend(body: Body) -> AmendRequest:
         price=optional(body, "newPx"),
         cancel_on_fail=flag(body, "cxlOnFail"),
         req_id=str(body.get("reqId") or ""),
+        clamp_price=_clamps(body),
         attached=tuple(
             AttachedAmend(
                 client_id=str(each.get("attachAlgoClOrdId") or ""),
@@ -202,6 +204,14 @@ def optional(body: Body, key: str) -> Decimal | None:
 def flag(body: Body, key: str) -> bool:
     """A boolean, which some clients send as a string."""
     return body.get(key) in (True, "true")  # a tuple: what comes may not be hashable
+
+
+def _clamps(body: Body) -> bool:
+    """Whether a price beyond the limits is to become the limit. Raises VenueRefusal 51000."""
+    kind = str(body.get("pxAmendType") or "0")
+    if kind not in {"0", "1"}:
+        raise VenueRefusal("51000", "Parameter pxAmendType error")
+    return kind == "1"
 
 
 def objects(body: Body, key: str) -> list[Body]:
