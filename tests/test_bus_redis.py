@@ -96,7 +96,7 @@ async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_b2_consumer_outlives_the_server_and_publish_says_so(valkey: Valkey, bus: RedisBus) -> None:
+async def test_B2_consumer_outlives_the_server_and_publish_says_so(valkey: Valkey, bus: RedisBus) -> None:
     seen = Seen()
     task = asyncio.create_task(bus.consume(TEXTS, "g", seen))
     await bus.publish(TEXTS, "before")
@@ -122,7 +122,7 @@ async def test_a_short_absence_is_ridden_out_by_publish(valkey: Valkey) -> None:
     await patient.aclose()
 
 
-async def test_b2_server_that_comes_back_empty_gets_its_groups_again(valkey: Valkey, bus: RedisBus) -> None:
+async def test_B2_server_that_comes_back_empty_gets_its_groups_again(valkey: Valkey, bus: RedisBus) -> None:
     seen = Seen()
     task = asyncio.create_task(bus.consume(TEXTS, "g", seen))
     await bus.publish(TEXTS, "before")
@@ -138,13 +138,30 @@ async def test_b2_server_that_comes_back_empty_gets_its_groups_again(valkey: Val
     await cancelled(task)
 
 
-async def test_b2_a_full_server_refuses_and_recovers(valkey: Valkey, bus: RedisBus) -> None:
+async def test_B2_a_full_server_refuses_and_recovers(valkey: Valkey, bus: RedisBus) -> None:
     valkey.client.config_set("maxmemory-policy", "noeviction")
     valkey.client.config_set("maxmemory", "1mb")
     with pytest.raises(BusUnavailable):
         await bus.publish(TEXTS, "x" * 100)
     valkey.client.config_set("maxmemory", "0")
     await bus.publish(TEXTS, "y")
+
+
+async def test_B2_a_slow_server_is_waited_for_and_nothing_is_lost_or_twice(valkey: Valkey) -> None:
+    bus = RedisBus(
+        valkey.url, "test", SystemClock(), timing=RedisTiming(block_s=0.1, publish_s=20, command_s=2)
+    )
+    seen = Seen()
+    task = asyncio.create_task(bus.consume(TEXTS, "g", seen))
+    await bus.publish(TEXTS, "before")
+    await until(lambda: seen == ["before"])
+    for n in range(3):
+        valkey.client.client_pause(400)
+        await bus.publish(TEXTS, f"while it slept {n}")
+    await until(lambda: len(seen) >= 4)
+    assert seen == ["before", *(f"while it slept {n}" for n in range(3))]
+    await cancelled(task)
+    await bus.aclose()
 
 
 async def test_handled_messages_are_not_handled_again_when_the_acknowledgement_was_lost(
@@ -230,7 +247,7 @@ asyncio.run(RedisBus(sys.argv[1], "test", SystemClock()).consume(Topic("texts", 
 """
 
 
-async def test_b1_killed_after_the_read_the_message_comes_again(valkey: Valkey, bus: RedisBus) -> None:
+async def test_B1_killed_after_the_read_the_message_comes_again(valkey: Valkey, bus: RedisBus) -> None:
     await bus.publish_many(TEXTS, ["first", "second"])
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _CONSUMER, valkey.url, stdout=asyncio.subprocess.PIPE

@@ -104,7 +104,7 @@ async def test_answer_is_journalled_and_published() -> None:
         assert room.service.cycles == {CycleStatus.DECIDED: 1}
 
 
-async def test_wakeup_seen_again_is_answered_once() -> None:
+async def test_A3_wakeup_seen_again_is_answered_once() -> None:
     thinker = Thinker()
     async with room_of(t1=thinker) as room:
         wakeup = wakeup_of(deadline_ns=soon())

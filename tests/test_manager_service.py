@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
-from engine.bus import COMMANDS, DECISIONS, INTENTS, SIGNALS, SNAPSHOTS, WAKEUPS, Command, Message
+from engine.bus import COMMANDS, DECISIONS, INTENTS, SIGNALS, SNAPSHOTS, WAKEUPS, Bus, Command, Message
 from engine.clock import SystemClock
 from engine.config.manager import CapitalConfig, ManagerConfig, RiskConfig, StrategyConfig, TraderConfig
 from engine.config.scheduler import RhythmConfig, RolloutConfig
@@ -21,6 +21,7 @@ from engine.core.market import Side
 from engine.core.orders import Fill, OrderIntent, PositionSide, Purpose
 from engine.core.signals import Edge, MarketSnapshot, Signal, signal_id
 from engine.journal.memory import MemoryJournal
+from engine.journal.ports import Journal
 from engine.manager.accounts import TraderAccounts
 from engine.manager.scheduler import Scheduler
 from engine.manager.service import ManagerContext, ManagerService, MarketView
@@ -63,7 +64,7 @@ class Open:
 class World:
     service: ManagerService
     books: Books
-    bus: MemoryBus
+    bus: Bus
     wakeups: list[Wakeup]
     intents: list[OrderIntent]
 
@@ -114,10 +115,16 @@ def entry(notional: str = "5000") -> Action:
 
 @asynccontextmanager
 async def world(
-    journal: MemoryJournal, symbol_cap_pct: int = 200, rollout: RolloutConfig | None = None
+    journal: Journal,
+    symbol_cap_pct: int = 200,
+    rollout: RolloutConfig | None = None,
+    cooldown_s: float = 60,
+    bus: Bus | None = None,
 ) -> AsyncIterator[World]:
     """A manager with three traders of 10,000 each; the price of BTC is 100,000."""
-    rhythm = RhythmConfig(grace=Duration(0), jitter=Duration(0), min_salience=0.3)
+    rhythm = RhythmConfig(
+        grace=Duration(0), jitter=Duration(0), min_salience=0.3, cooldown=Duration(cooldown_s)
+    )
     configs = tuple(
         TraderConfig(
             id=name,
@@ -139,7 +146,7 @@ async def world(
             flow_id=name, trader_id=name, account_id="sim", kind=FlowKind.CAPITAL, amount=D(10_000), ts=1
         )
         books.apply_cash(flow)
-    bus, scheduler, now = MemoryBus(CLOCK), Scheduler(), CLOCK.now_ns()
+    bus, scheduler, now = bus or MemoryBus(CLOCK), Scheduler(), CLOCK.now_ns()
     for name in TRADERS:
         scheduler.add(name, rhythm, (BTC,), now)
     accounts = TraderAccounts(books, CLOCK.now_ns)
@@ -210,8 +217,8 @@ async def test_every_trader_is_woken_once_with_what_it_may_see() -> None:
         assert [each.signal_id for each in reasons if each] == [signal.signal_id] * 3
 
 
-async def test_a_decision_delivered_twice_is_one_intent() -> None:
-    """A3: the intent's id, and so the order's, is that of the decision."""
+async def test_A3_a_decision_delivered_twice_is_one_intent() -> None:
+    """The intent's id, and so the order's, is that of the decision."""
     journal = MemoryJournal()
     async with world(journal) as now:
         await now.decide("a-1", "a", entry())

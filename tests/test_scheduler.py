@@ -191,7 +191,7 @@ def test_the_grace_window_merges_edges_and_timer_into_one_wakeup_with_its_reason
     assert detectors == ["rsi", "macd", "adx"]
 
 
-def test_a3_the_same_signal_twice_wakes_once() -> None:
+def test_A3_the_same_signal_twice_wakes_once() -> None:
     scheduler = started(one())
     signal = edge(at(100))
     assert scheduler.on_signal(signal, at(100)) == ("t",)

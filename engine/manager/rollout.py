@@ -10,7 +10,10 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from engine.config.scheduler import RolloutConfig
+from engine.core.decisions import Check, Decision, Verdict
 from engine.core.instruments import coin
 from engine.core.times import NS_PER_DAY, NS_PER_MIN, NS_PER_MS
 
@@ -32,6 +35,30 @@ def on_paper(config: RolloutConfig, cycle_id: str, symbols: Iterable[str]) -> tu
         return ()
     ts_ns = int(cycle_id.rpartition("-")[2]) * NS_PER_MS
     return tuple(symbol for symbol in symbols if _draw(cycle_id, symbol) >= weight(config, symbol, ts_ns))
+
+
+def live_part(config: RolloutConfig, decision: Decision, now_ns: int) -> tuple[Decision, list[Verdict]]:
+    """Without the entries that are on paper only, and a verdict on each; what is open may always be left."""
+    paper = on_paper(config, decision.cycle_id, {action.symbol for action in decision.actions})
+    barred = [action for action in decision.actions if action.act.enters and action.symbol in paper]
+    if not barred:
+        return decision, []
+    check = Check("on_paper", False, "the rollout weight of this symbol and hour keeps it off the market")
+    verdicts = [
+        Verdict(
+            cycle_id=decision.cycle_id,
+            trader_id=decision.trader_id,
+            symbol=action.symbol,
+            act=action.act,
+            approved=False,
+            reason=check.name,
+            checks=(check,),
+            ts=now_ns,
+        )
+        for action in barred
+    ]
+    live = tuple(action for action in decision.actions if action not in barred)
+    return msgspec.structs.replace(decision, actions=live), verdicts
 
 
 def _draw(cycle_id: str, symbol: str) -> float:

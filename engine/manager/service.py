@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-import msgspec
 import structlog
 
 from engine.bus import (
@@ -29,14 +28,14 @@ from engine.bus import (
 from engine.clock import Clock
 from engine.config.manager import ManagerConfig
 from engine.core.books import Books
-from engine.core.decisions import Check, CycleRecord, CycleStatus, Decision, Verdict, WakeKind, Wakeup
+from engine.core.decisions import CycleRecord, CycleStatus, Decision, WakeKind, Wakeup
 from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
 from engine.core.orders import OrderIntent, Purpose
 from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.journal.ports import Journal, KeepState, RiskEvent
 from engine.manager.accounts import TraderAccounts
-from engine.manager.rollout import on_paper
+from engine.manager.rollout import live_part, on_paper
 from engine.manager.room import AccountCaps
 from engine.manager.scheduler import Due, Scheduler
 from engine.manager.traders import Trader
@@ -108,6 +107,10 @@ class ManagerService:
                     log.warning("schedule of a former version dropped", trader=trader_id, error=str(error))
         for cycle_id in await patiently(context.journal.open_cycles):
             await self._abandon(cycle_id)
+        for trader_id in context.scheduler.traders:
+            # Answered and journalled; whether the answer was published before the end, nobody knows.
+            if (thinking := context.scheduler.rhythm(trader_id).thinking) is not None:
+                context.scheduler.look_again(thinking.cycle_id, trader_id, context.clock.now_ns())
 
     async def _abandon(self, cycle_id: str) -> None:
         """Close a cycle that was being thought about when the engine ended; its trader is free again."""
@@ -222,7 +225,7 @@ class ManagerService:
         now, cost = context.clock.now_ns(), decision.cost_usd
         context.scheduler.on_closed(decision.cycle_id, decision.trader_id, now, cost_usd=cost)
         await self._keep_schedule()
-        live, verdicts = self._live_part(decision, trader)
+        live, verdicts = live_part(trader.config.rollout, decision, now)
         more, intents = self._translator.translate(
             live, trader, lambda: context.accounts.view(trader.trader_id)
         )
@@ -240,28 +243,6 @@ class ManagerService:
                 )
         await patiently(lambda: context.journal.record_verdicts(verdicts))
         await self._send(intents)
-
-    def _live_part(self, decision: Decision, trader: Trader) -> tuple[Decision, list[Verdict]]:
-        """Without the entries that a shadow or canary makes on paper; what is open it may always leave."""
-        paper = on_paper(trader.config.rollout, decision.cycle_id, trader.symbols)
-        kept = [a for a in decision.actions if not (a.act.enters and a.symbol in paper)]
-        if len(kept) == len(decision.actions):
-            return decision, []
-        verdicts = [
-            Verdict(
-                cycle_id=decision.cycle_id,
-                trader_id=decision.trader_id,
-                symbol=action.symbol,
-                act=action.act,
-                approved=False,
-                reason="on_paper",
-                checks=(Check("on_paper", False, "the rollout weight of this symbol and hour keeps it off"),),
-                ts=self._context.clock.now_ns(),
-            )
-            for action in decision.actions
-            if action not in kept
-        ]
-        return msgspec.structs.replace(decision, actions=tuple(kept)), verdicts
 
     async def _send(self, intents: list[OrderIntent]) -> None:
         """Journal first, then publish; an intent that is published again is the same order."""
