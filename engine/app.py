@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import stamina.instrumentation
@@ -29,8 +29,11 @@ from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import PositionMode
 from engine.executor.llm import LlmClient
 from engine.jobs import Jobs
+from engine.journal.filed_bodies import Bodies
+from engine.journal.filing import DECISIONS, Filing
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import migrate
+from engine.journal.postgres_reader import JournalReader
 from engine.journal.spool import Spool
 from engine.journal.upkeep import Upkeep
 from engine.log import configure
@@ -141,8 +144,31 @@ async def serve(settings: Settings, clock: Clock) -> None:
         book = InstrumentBook(listed)
         parts = await build_parts(settings, book, mode, around)
         feed.on_listed = _Listing(book, venue, parts.market, journal, clock, jobs).take
+        keepers = await _keepers(settings, journal, servers.postgres_dsn, stack, clock)
         sources = Sources(settings.market, around.news, parts.market.pipeline.refer, clock)
-        await Engine(Reported(settings, clock, bus, feed, venue, parts), journal, bus, sources).run()
+        await Engine(Reported(settings, clock, bus, feed, venue, parts), journal, bus, sources, keepers).run()
+
+
+class Keeper(Protocol):
+    """Looks after what is kept, beside the trading, until cancelled."""
+
+    async def run(self) -> None: ...
+
+
+async def _keepers(
+    settings: Settings, journal: PostgresJournal, dsn: str, stack: AsyncExitStack, clock: Clock
+) -> dict[str, Keeper]:
+    """The months of the database, and the decision files when they are wanted."""
+    config = settings.engine.journal
+    keepers: dict[str, Keeper] = {
+        "journal upkeep": Upkeep(journal.partitions, clock, msgspec.structs.asdict(config.keep))
+    }
+    if config.decisions_mb:
+        reader = await stack.enter_async_context(JournalReader(dsn))
+        bodies = Bodies(journal.filing, journal, reader)
+        folder, most = settings.home / DECISIONS, config.decisions_mb * _MB
+        keepers["decision files"] = Filing(journal.filing, bodies.describe, folder, most, clock)
+    return keepers
 
 
 async def _listed(venue: OkxVenue, clock: Clock) -> tuple[Instrument, ...]:
@@ -183,11 +209,16 @@ class _Listing:
 class Engine:
     """The parts of one account beside each other, with the faces that an operator sees."""
 
-    def __init__(self, of: Reported, journal: PostgresJournal, bus: RedisBus, sources: Sources) -> None:
+    def __init__(
+        self,
+        of: Reported,
+        journal: PostgresJournal,
+        bus: RedisBus,
+        sources: Sources,
+        keepers: Mapping[str, Keeper],
+    ) -> None:
         self._settings, self._clock, self._parts = of.settings, of.clock, of.parts
-        self._journal, self._bus, self._sources = journal, bus, sources
-        keep_s = msgspec.structs.asdict(of.settings.engine.journal.keep)
-        self._upkeep = Upkeep(journal.partitions, of.clock, keep_s)
+        self._journal, self._bus, self._sources, self._keepers = journal, bus, sources, keepers
         self.metrics = Metrics()
         self._reporter = Reporter(of, self.metrics)
         bus.on_dead = self._on_dead
@@ -209,7 +240,7 @@ class Engine:
                 ("market", self._parts.market.run()),
                 ("manager", self._parts.manager.run()),
                 ("executor", self._parts.executor.run()),
-                ("journal upkeep", self._upkeep.run()),
+                *((name, keeper.run()) for name, keeper in self._keepers.items()),
                 ("memory", self._parts.write_back.run()),
                 ("sources", self._sources.run()),
                 ("report", self._reporter.run()),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import bus, config, db, memory, prompt, risk
+from engine.cli import bus, config, db, journal, memory, prompt, risk
 from engine.cli.backtest import backtest
 from engine.cli.demo import demo
 from engine.cli.model_server import model_server
@@ -35,6 +35,7 @@ app.command()(stats)
 app.command(name="model-server")(model_server)
 app.add_typer(config.app, name="config")
 app.add_typer(db.app, name="db")
+app.add_typer(journal.app, name="journal")
 app.add_typer(bus.app, name="bus")
 app.add_typer(memory.app, name="memory")
 app.add_typer(prompt.app, name="prompt")

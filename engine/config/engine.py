@@ -66,6 +66,7 @@ class JournalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     last one that was kept.
     """
 
+    decisions_mb: Annotated[int, Meta(ge=0, le=1_000_000)] = 512  # of decision files a trader; 0: none
     spool_mb: Annotated[int, Meta(ge=1, le=100_000)] = 256  # on disk, while Postgres is away
     balance_min_usd: Annotated[Decimal, Meta(ge=0)] = Decimal(1)
     balance_min_pct: Annotated[Decimal, Meta(ge=0, le=100)] = Decimal("0.01")

@@ -17,6 +17,7 @@ from engine.journal.postgres_accounts import AccountTables
 from engine.journal.postgres_answers import AnswerTables
 from engine.journal.postgres_batches import Batches
 from engine.journal.postgres_decisions import DecisionTables
+from engine.journal.postgres_filing import FilingTables
 from engine.journal.postgres_market import MarketTables
 from engine.journal.postgres_memory import MemoryTables
 from engine.journal.postgres_orders import OrderTables
@@ -42,6 +43,7 @@ class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, M
         self._dsn, self._clock = dsn, clock
         self.partitions = Partitions(pool := Pool(dsn))
         self.batches = Batches(pool, self.partitions, clock, spool)
+        self.filing = FilingTables(pool)
         OrderTables.__init__(self, pool)
         MarketTables.__init__(self, pool, self.batches)
         AccountTables.__init__(self, pool, self.batches)

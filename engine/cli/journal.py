@@ -1,0 +1,184 @@
+"""`edgewise journal`: decision files, read without a running engine."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.cli.startup import fail_clearly, settings_of
+
+if TYPE_CHECKING:
+    from engine.config.settings import Settings
+    from engine.journal.decision_files import FiledRecord
+    from engine.journal.verify import Verdict
+
+app = typer.Typer(help="Read and check the decision files.", no_args_is_help=True)
+Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
+Folder = Annotated[Path | None, typer.Option("--files", help="Folder of the decision files.")]
+Trader = Annotated[str, typer.Option(help="Only this trader.")]
+Json = Annotated[bool, typer.Option("--json", help="For machines.")]
+
+
+@app.command()
+def show(
+    cycle_id: Annotated[str, typer.Argument(help="A cycle; without one, the newest are listed.")] = "",
+    etc: Etc = Path("etc"),
+    folder: Folder = None,
+    trader: Trader = "",
+    as_json: Json = False,
+    last: Annotated[int, typer.Option(min=1, help="How many to list.")] = 20,
+) -> None:
+    """Everything about one cycle and what became of it, or a list of the newest cycles."""
+    with fail_clearly():
+        records = list(_records(_folder(folder, etc), trader))
+    if cycle_id:
+        found = [record for _, record in records if record.cycle_id == cycle_id]
+        if not found:
+            print(f"no decision file has the cycle {cycle_id}", file=sys.stderr)
+            sys.exit(1)
+        _print_records(found, as_json=as_json)
+        return
+    newest = sorted(records, key=lambda each: each[1].ts)[-last:]
+    if as_json:
+        _print_records([record for _, record in newest], as_json=True)
+    else:
+        _list(newest)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="File of JSON lines to write; - is the terminal.")],
+    etc: Etc = Path("etc"),
+    folder: Folder = None,
+    trader: Trader = "",
+) -> None:
+    """All records, uncompressed, one JSON object a line, with the trader that each belongs to."""
+    import msgspec
+
+    count = 0
+    with fail_clearly(), sys.stdout.buffer if str(out) == "-" else out.open("wb") as file:
+        for name, record in _records(_folder(folder, etc), trader):
+            line = msgspec.json.encode({"trader_id": name, **msgspec.structs.asdict(record)})
+            file.write(line + b"\n")
+            count += 1
+    print(f"{count} records", file=sys.stderr)
+
+
+@app.command()
+def verify(
+    etc: Etc = Path("etc"),
+    folder: Folder = None,
+    trader: Trader = "",
+    as_json: Json = False,
+    chain_only: Annotated[bool, typer.Option(help="Do not ask the database what it knows.")] = False,
+) -> None:
+    """Whether every record is there and as it was written; exit code 1 if not."""
+    import msgspec
+
+    with fail_clearly():
+        found = asyncio.run(_verify(_folder(folder, etc), "" if chain_only else _dsn(etc), trader))
+    if as_json:
+        print(msgspec.json.encode(found).decode())
+    else:
+        _show_verdicts(found)
+    if any(verdict.problems for verdict in found):
+        sys.exit(1)
+
+
+def _dsn(etc: Path) -> str:
+    from engine.cli.db import dsn_of
+
+    return dsn_of(etc)
+
+
+def _folder(given: Path | None, etc: Path) -> Path:
+    from engine.journal.filing import DECISIONS
+
+    return given or _home(settings_of(etc)) / DECISIONS
+
+
+def _home(settings: Settings) -> Path:
+    """The engine's home, or the demo's below it."""
+    from engine.journal.filing import DECISIONS
+
+    demo = settings.home / "demo"
+    return demo if (demo / DECISIONS).exists() and not (settings.home / DECISIONS).exists() else settings.home
+
+
+def _homes(folder: Path) -> list[Path]:
+    """The folders of the traders."""
+    return sorted(home for home in folder.iterdir() if home.is_dir()) if folder.exists() else []
+
+
+def _records(folder: Path, trader: str) -> Iterator[tuple[str, FiledRecord]]:
+    """Trader and record; what cannot be read is told and passed over."""
+    from engine.journal.decision_files import Broken, files_in, records_of
+
+    for home in _homes(folder):
+        if trader in {"", home.name}:
+            for path in files_in(home):
+                for found in records_of(path):
+                    if isinstance(found, Broken):
+                        print(f"{path}, from byte {found.offset}: {found.why}", file=sys.stderr)
+                    else:
+                        yield home.name, found
+
+
+async def _verify(folder: Path, dsn: str, trader: str) -> list[Verdict]:
+    from engine.journal.postgres_filing import FilingTables
+    from engine.journal.postgres_pool import Pool
+    from engine.journal.verify import verify as verify_files
+
+    async with Pool(dsn) as pool:
+        tables = FilingTables(pool)
+        names = {home.name for home in _homes(folder)} | set(await tables.traders() if dsn else ())
+        return [
+            verify_files(folder / name, await tables.anchors(name, 1) if dsn else None)
+            for name in sorted(names)
+            if trader in {"", name}
+        ]
+
+
+def _print_records(records: list[FiledRecord], *, as_json: bool) -> None:
+    import msgspec
+    from rich.console import Console
+
+    for record in records:
+        raw = msgspec.json.encode(record)
+        if as_json:
+            print(raw.decode())
+        else:
+            Console().print_json(raw.decode(), indent=2)
+
+
+def _list(records: list[tuple[str, FiledRecord]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from engine.core.times import to_datetime
+
+    table = Table("time", "trader", "record", "kind", "cycle")
+    for name, record in records:
+        when = to_datetime(record.ts).isoformat(" ", "seconds")
+        table.add_row(when, name, str(record.n), record.kind, record.cycle_id)
+    Console().print(table)
+
+
+def _show_verdicts(found: list[Verdict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("trader", "records", "first", "last", "anchored", "problems")
+    for each in found:
+        numbers = (each.records, each.first, each.last, each.anchored, len(each.problems))
+        table.add_row(each.trader_id, *map(str, numbers))
+    console = Console()
+    console.print(table)
+    for each in found:
+        for problem in each.problems:
+            console.print(f"{each.trader_id} record {problem.record} {problem.file}: {problem.what}")
