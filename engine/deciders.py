@@ -27,10 +27,13 @@ from engine.journal.ports import Journal
 
 
 def build_deciders(
-    settings: Settings, model: ModelClient, journal: Journal, clock: Clock
+    settings: Settings, model: ModelClient, journal: Journal, clock: Clock, letta: Memory | None = None
 ) -> dict[str, Decider]:
-    """Who decides for each trader. Raises ConfigError for what a trader names wrongly."""
-    makers = _Makers(settings, model, journal, clock)
+    """Who decides for each trader. Raises ConfigError for what a trader names wrongly.
+
+    `letta` takes the place of the configured server for traders with `memory: letta`.
+    """
+    makers = _Makers(settings, model, journal, clock, letta)
     return {trader.id: makers.decider(trader) for trader in settings.manager.traders}
 
 
@@ -43,17 +46,18 @@ def build_write_back(settings: Settings, journal: Journal, clock: Clock) -> Writ
 class _Makers:
     """Makes deciders that share a client, templates and memories."""
 
-    def __init__(self, settings: Settings, model: ModelClient, journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self, settings: Settings, model: ModelClient, journal: Journal, clock: Clock, letta: Memory | None
+    ) -> None:
         self._settings, self._model, self._journal, self._clock = settings, model, journal, clock
         self._library = PromptLibrary(settings.executor.prompts)
         file = settings.llm.recorded
         self._recorded = RecordedModel(journal if file is None else AnswerFile(file))
         config = settings.executor.memory
-        letta = LettaMemory(LettaClient(config.letta, clock), journal, config)
         self._memories: Final[dict[str, Memory]] = {
             "off": MemoryOff(),
             "local": LocalMemory(journal, config),
-            "letta": letta,
+            "letta": letta or LettaMemory(LettaClient(config.letta, clock), journal, config),
         }
 
     def decider(self, trader: TraderConfig) -> Decider:

@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 from engine.clock import SystemClock
 from engine.config.executor import LettaConfig, MemoryConfig
 from engine.config.loader import Duration, Secret
-from engine.core.decisions import Act, Action
+from engine.core.decisions import Act, Action, CycleRecord, CycleStatus
 from engine.core.ledger import ClosedTrade
 from engine.core.memory import CoreBlock, CoreLabel, Episode, MemoryQuery, choose, merged
 from engine.core.orders import PositionSide, Purpose
 from engine.executor.assemble import Past, build_context
+from engine.executor.decision import held
 from engine.executor.letta import LettaAway, LettaClient, LettaMemory
-from engine.executor.memory import LocalMemory, core_text, query_of
+from engine.executor.memory import LocalMemory, NotesOfThen, core_text, query_of
 from engine.executor.prompt import PromptLibrary
 from engine.executor.write_back import WriteBack
 from engine.journal.memory import MemoryJournal
-from engine.journal.ports import Journal, KeepState
+from engine.journal.ports import Journal, KeepState, KeptCycle
 from engine.journal.postgres_journal import PostgresJournal
 from tests import journal_parts as parts
 from tests.executor_parts import BTC, ETH, RULES, CycleJournal, flat, wakeup_of
@@ -228,6 +229,23 @@ async def test_dead_letta_is_left_alone_after_a_few_failures() -> None:
     assert "left alone" in told[3]
     away = msgspec.structs.replace(config, base_url="http://127.0.0.1:9/v1", breaker_failures=1)
     assert "cannot be reached" in (await memory_of(away).recall(QUERY)).missing
+
+
+async def test_cycle_gone_through_again_has_the_notes_of_then_and_asks_nobody() -> None:
+    wakeup = flat(wakeup_of(trader_id="alice"))
+    journal = MemoryJournal()
+    for answer in (lambda: said("stops were too tight"), lambda: web.Response(status=500)):
+        async with letta_server() as (letta, config):
+            letta.answer = answer
+            memory = LettaMemory(LettaClient(config, SystemClock()), journal, CONFIG)
+            recalled = await memory.recall(query_of(wakeup, 5))
+        context = build_context(wakeup, RULES, Past(recalled=recalled))
+        prompt = PromptLibrary().pair().render(context, 20_000, core_text(recalled.core))
+        record = CycleRecord(
+            decision=held(wakeup, "m", 1), status=CycleStatus.DECIDED, user_prompt=prompt.user
+        )
+        kept = KeptCycle(wakeup=wakeup, record=record)
+        assert await NotesOfThen(kept, journal, CONFIG).recall(query_of(wakeup, 5)) == recalled
 
 
 async def test_notes_are_few_short_and_NONE_is_nothing() -> None:

@@ -19,7 +19,7 @@ from engine.executor.memory import MemoryOff
 from engine.executor.model import ModelDecider, ModelSetup
 from engine.executor.prompt import PromptLibrary
 from engine.journal.ports import Journal
-from tests.executor_parts import BTC, RULES, CycleJournal, Served, flat, model_server, wakeup_of
+from tests.executor_parts import BTC, KEY, RULES, CycleJournal, Served, flat, model_server, wakeup_of
 
 
 class Desk:
@@ -193,3 +193,10 @@ async def test_costs_are_exact_decimals(desk: Desk) -> None:
     fresh = record.tokens_in - record.tokens_cached
     expected = (fresh + record.tokens_cached * Decimal("0.1") + record.tokens_out * 2) / 1_000_000
     assert record.cost_usd == expected
+
+
+async def test_key_that_an_endpoint_repeats_reaches_no_record(desk: Desk) -> None:
+    record = await desk.decide("+echo-key")
+    assert record.status is CycleStatus.UNAVAILABLE
+    assert record.calls[0].failure == "not_allowed"
+    assert KEY.encode() not in msgspec.json.encode(record)

@@ -38,6 +38,7 @@ async def _replay(etc: Path, cycle_id: str) -> Comparison:
     from engine.clock import SimClock
     from engine.core.errors import ConfigError
     from engine.deciders import build_deciders
+    from engine.executor.memory import NotesOfThen
     from engine.executor.recorded import CycleAnswers, RecordedModel
     from engine.executor.replay import replay
     from engine.journal.postgres_journal import PostgresJournal
@@ -55,7 +56,8 @@ async def _replay(etc: Path, cycle_id: str) -> Comparison:
         settings = msgspec.structs.replace(settings, manager=manager)
         clock.set(kept.record.ts_started or kept.wakeup.ts)
         model = RecordedModel(CycleAnswers(kept.record.calls))
-        deciders = build_deciders(settings, model, journal, clock)
+        notes = NotesOfThen(kept, journal, settings.executor.memory)
+        deciders = build_deciders(settings, model, journal, clock, letta=notes)
         return await replay(kept, deciders[kept.wakeup.trader_id])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +11,7 @@ import msgspec
 from engine.executor.context import Context, Market
 
 _CHARACTERS_PER_TOKEN: Final = 3  # numbers and punctuation cost more than prose; this errs on the dear side
+_BLOCK: Final = re.compile(r"<data>\s*(\{.*?\})\s*</data>", re.DOTALL)
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -29,6 +31,17 @@ def data_block(context: Context) -> str:
         else:
             lines.append(f'"{name}":{_ENCODER.encode(value).decode()}')
     return ("{" + ",\n".join(lines) + "}").replace("</", "<\\/")  # no text inside can end the block
+
+
+def find_block(prompt: str) -> Context | None:
+    """The context in the data block of a prompt; None without a readable one."""
+    match = _BLOCK.search(prompt)
+    if match is None:
+        return None
+    try:
+        return read_block(match[1])
+    except msgspec.MsgspecError:
+        return None
 
 
 def read_block(block: str) -> Context:

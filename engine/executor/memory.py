@@ -10,7 +10,8 @@ import msgspec
 from engine.config.executor import MemoryConfig
 from engine.core.decisions import Wakeup
 from engine.core.memory import CoreBlock, CoreLabel, Episode, MemoryQuery, merged, words_of
-from engine.journal.ports import Journal
+from engine.executor.budget import find_block
+from engine.journal.ports import Journal, KeptCycle
 
 
 class Recalled(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +54,21 @@ class LocalMemory:
         own = await self._journal.core_blocks(query.trader_id)
         episodes = await self._journal.episodes(query)
         return Recalled(source="local", core=merged(self._defaults, own), episodes=episodes)
+
+
+class NotesOfThen:
+    """Implements Memory for a cycle that is gone through again: core memory of today, the notes of then."""
+
+    def __init__(self, kept: KeptCycle, journal: Journal, config: MemoryConfig) -> None:
+        self._kept = kept
+        self._core = LocalMemory(journal, config)
+
+    async def recall(self, query: MemoryQuery) -> Recalled:
+        then = find_block(self._kept.record.user_prompt)
+        source, _, missing = then.memory.partition("; ") if then else ("", "", "")
+        today = await self._core.recall(msgspec.structs.replace(query, limit=0))
+        notes = then.notes if then else ()
+        return Recalled(source=source, missing=missing, core=today.core, notes=notes)
 
 
 def default_blocks(config: MemoryConfig) -> tuple[CoreBlock, ...]:

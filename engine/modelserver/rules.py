@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
-from engine.executor.budget import read_block
+from engine.executor.budget import find_block
 from engine.executor.context import Context, Frame, Market, Position
 from engine.executor.wire import WireAction
 
 MODEL: Final = "rules-only-demo"
 NOTICE: Final = f"{MODEL}: this answer comes from fixed rules, not from a language model."
 
-_BLOCK: Final = re.compile(r"<data>\s*(\{.*?\})\s*</data>", re.DOTALL)
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 _ENTER_VOTES: Final = 3
 _STOP_ATR: Final = 2.5
@@ -35,7 +33,7 @@ class RulesAnswer(msgspec.Struct, frozen=True):
 
 def answer(messages: Sequence[str]) -> RulesAnswer:
     """The answer to the newest message that carries a data block; without one, an empty decision."""
-    context = next((found for text in reversed(messages) if (found := _context(text)) is not None), None)
+    context = next((found for text in reversed(messages) if (found := find_block(text)) is not None), None)
     if context is None:
         thought = f"{NOTICE} There is no data block in the prompt, so there is nothing to decide."
         return RulesAnswer(_wire(thought, []), thought)
@@ -51,16 +49,6 @@ def answer(messages: Sequence[str]) -> RulesAnswer:
     summary = "; ".join(f"{action.signal} {action.symbol}" for action in wanted) or "hold everything"
     thought = f"{NOTICE} Moving averages, MACD and RSI of {len(context.market)} symbols say: {summary}."
     return RulesAnswer(_wire(thought, actions), thought)
-
-
-def _context(text: str) -> Context | None:
-    match = _BLOCK.search(text)
-    if match is None:
-        return None
-    try:
-        return read_block(match[1])
-    except msgspec.MsgspecError:
-        return None
 
 
 def _wire(reasoning: str, actions: Sequence[WireAction]) -> str:
