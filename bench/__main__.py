@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from rich.console import Console
 
-from bench import indicators, machines, market, sockets, storage, wire
+from bench import indicators, machines, market, reconcile, sockets, storage, wire
 from bench.measure import Row, Run, Unequal
 from bench.table import report, show
 
@@ -29,6 +29,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "scheduler": machines.scheduler,
     "matching": machines.matching,
     "storage": storage.storage,
+    "reconcile": reconcile.reconcile,
 }
 
 

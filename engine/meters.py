@@ -55,6 +55,9 @@ class Meters:
         self._raise_all(metrics.wakeups, parts.manager.wakeups)
         self._raise_all(metrics.orders, desk.states)
         self._raise_all(metrics.fills, desk.purposes)
+        watch, account = parts.exchange.watch, parts.exchange.account_id
+        self._raise_all(metrics.order_checks, {"queried": watch.queries, "inferred": watch.inferred})
+        metrics.unprotected(account).set(parts.exchange.guard.unprotected)
         for gate, refusals in (
             ("risk", parts.manager.refusals),
             ("scheduler", parts.scheduler.refusals),

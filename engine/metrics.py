@@ -104,6 +104,12 @@ class Metrics:
         # trading
         self.orders = self._counter("orders", "Changes of orders, by the state reached.", "state")
         self.fills = self._counter("fills", "Fills booked, by purpose.", "purpose")
+        self.order_checks = self._counter(
+            "order_checks", "Orders asked for one by one, and fills inferred, by which.", "what"
+        )
+        self.unprotected = self._gauge(
+            "unprotected_positions", "Positions without a stop at the last look (I7).", "account"
+        )
         self.equity = self._gauge("equity_usd", "Equity of a trader.", "trader")
         self.imbalance = self._gauge(
             "books_imbalance_usd", "Venue equity less that of the traders and the reserve (I8).", "account"

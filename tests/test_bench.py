@@ -10,7 +10,7 @@ from bench import __main__ as program
 from bench.measure import Kind, Run, Title, Unequal, of_items, of_rounds, same
 from bench.table import Report, report, show
 
-_SERVERS = {"storage"}  # its paths have tests of their own, on real servers
+_SERVERS = {"storage", "reconcile"}  # its paths have tests of their own, on real servers
 
 
 @pytest.mark.parametrize("section", [name for name in program.SECTIONS if name not in _SERVERS])

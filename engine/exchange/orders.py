@@ -41,6 +41,7 @@ log = structlog.get_logger()
 _REPORTS_LIMIT: Final = 10_000
 _OUTBOX_LIMIT: Final = 10_000
 _RECENT_DONE: Final = 2_000
+_WRITE_EVERY: Final = 50  # reports of a burst
 # Kinds of risk events: what the venue closed for a trader without an order of his.
 _CLOSED_BY: Final = {Purpose.LIQUIDATION: "liquidation", Purpose.EXTERNAL: "closed_externally"}
 
@@ -64,6 +65,7 @@ class OrderDesk:
         self.states: Counter[OrderState] = Counter()  # reached in this life
         self.purposes: Counter[Purpose] = Counter()  # of the fills
         self.rejects: Counter[str] = Counter()  # by the venue's code
+        self._unwritten: dict[str, list[ClosedTrade]] = {}  # trader → trades that closed since the last write
         self._waited: deque[str] = deque(maxlen=_RECENT_DONE)  # ids of fills that waited for an earlier one
         self.release: Callable[[OrderIntent], Awaitable[bool]] = _keep_stops
         self.look_back: Callable[[], Awaitable[None]] = _see_nothing
@@ -156,10 +158,17 @@ class OrderDesk:
         await self._reports.put(report)
 
     async def run(self) -> None:
-        """Apply reports one after the other, for ever."""
+        """Apply reports one after the other, for ever. Positions are written when a burst is over.
+
+        A crash before that loses nothing: they are folded from the fills at the next start.
+        """
+        applied = 0
         while True:
             report = await self._reports.get()
             await self._apply(report)
+            applied += 1
+            if self._reports.empty() or applied % _WRITE_EVERY == 0:
+                await self._write_positions()
             self._reports.task_done()
 
     @property
@@ -235,7 +244,8 @@ class OrderDesk:
     async def _book(self, order: Order, fill: Fill) -> tuple[str, ...]:
         booked = self._books.apply_fill(fill, order.intent if order.intent.purpose is Purpose.ENTRY else None)
         for trader_id in booked.traders:
-            await self._write(trader_id, [trade for trade in booked.trades if trade.trader_id == trader_id])
+            closed = self._unwritten.setdefault(trader_id, [])
+            closed += [trade for trade in booked.trades if trade.trader_id == trader_id]
             if fill.trader_id == UNATTRIBUTED:
                 detail = f"{fill.contracts} contracts of the account were closed at {fill.price}"
                 await self._alarm(_CLOSED_BY[fill.purpose], fill, trader_id, detail)
@@ -247,9 +257,11 @@ class OrderDesk:
         self.booked.set()
         return booked.traders
 
-    async def _write(self, trader_id: str, trades: list[ClosedTrade]) -> None:
-        view = self._accounts.view(trader_id)
-        await patiently(lambda: self._journal.record_position(view, trades))
+    async def _write_positions(self) -> None:
+        unwritten, self._unwritten = self._unwritten, {}
+        for trader_id, trades in unwritten.items():
+            view = self._accounts.view(trader_id)
+            await patiently(lambda view=view, trades=trades: self._journal.record_position(view, trades))  # type: ignore[misc]
 
     def _remember(self, order: Order) -> None:
         if order.state.done:

@@ -77,9 +77,10 @@ class Recovery:
         listed = await context.venue.open_orders()
         for report in listed:
             await desk.report(report)
+        await self.catch_up(since)  # before asking one by one: what it fills whole needs no question
         resting = {report.client_order_id for report in listed}
         await self._settle([order for name, order in desk.open.items() if name not in resting])
-        await self.catch_up(since)
+        await desk.drained()
         await self.book_funding(since)
         log.info("venue reconciled", open_orders=len(desk.open))
 

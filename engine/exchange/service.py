@@ -72,6 +72,11 @@ class ExchangeService:
         self._gaps = 0  # of the private stream
         self.balance: VenueBalance | None = None
 
+    @property
+    def account_id(self) -> str:
+        """The venue account's name."""
+        return self._context.books.account_id
+
     def refusal(self, symbol: str) -> str:
         """Why an entry in `symbol` must not be sent now; "" when it may."""
         if not self._context.trading_enabled:
