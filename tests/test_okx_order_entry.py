@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -296,7 +298,78 @@ async def test_batch_is_cut_into_requests_of_twenty_and_keeps_its_order(scene: S
     assert [len(bodies) for bodies in scene.by_rest("trade/batch-orders")] == [5]
 
 
+BEHAVIOURS: dict[str, tuple[bool, type[VenueError] | None]] = {  # carried out; what a socket's sender is told
+    "0": (True, None),
+    "silent": (True, OutcomeUnknown),
+    "cut": (True, OutcomeUnknown),
+    "50004": (True, OutcomeUnknown),
+    "51008": (False, Rejected),
+    "50011": (False, Unavailable),
+    "51001": (False, None),  # goes by REST
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_order_is_carried_out_twice_whatever_the_socket_does(seed: int) -> None:
+    """Sockets that answer, refuse, fall silent and break at random, with many orders under way at once."""
+    chance, taken = random.Random(seed), Counter[str]()  # noqa: S311 - no secret
+    fate = {order(n).client_order_id: chance.choice(list(BEHAVIOURS)) for n in range(60)}
+    hasty = msgspec.structs.replace(QUICK, operation=Duration(0.2))
+    async with connected(timeouts=hasty, rate_limits=False) as scene:
+
+        def by_socket(args: list[Any]) -> dict[str, Any] | None:
+            name = args[0]["clOrdId"]
+            kind = fate[name]
+            taken[name] += BEHAVIOURS[kind][0]
+            if kind == "cut":
+                cuts.create_task(scene.server.cut("private"))
+            return None if kind in {"silent", "cut"} else answer(verdict(kind, ordId="1"))
+
+        def by_rest(_: object, body: Any) -> dict[str, Any]:
+            taken[body["clOrdId"]] += 1
+            return item("0", ordId="REST", ts="1700000000900")
+
+        scene.server.operations["order"] = by_socket
+        scene.server.answers["POST trade/order"] = by_rest
+        results: dict[str, VenueError | None] = {}
+
+        async def send(given: Order) -> None:
+            await asyncio.sleep(chance.random() * 0.5)
+            results[given.client_order_id] = await _error_of(scene.venue.submit(given))
+
+        async with asyncio.TaskGroup() as cuts, asyncio.TaskGroup() as tasks:
+            for number in range(60):
+                tasks.create_task(send(order(number)))
+    for name, error in results.items():
+        assert taken[name] <= 1, (name, fate[name])
+        if error is None:
+            assert taken[name] == 1
+        elif not isinstance(error, OutcomeUnknown):
+            assert taken[name] == 0
+
+
 # -- against the simulator
+
+
+@pytest.mark.parametrize(
+    ("order_type", "price", "filled", "reason"),
+    [
+        (OrderType.POST_ONLY, "51000", "0", "post-only would have taken"),
+        (OrderType.FOK, "50000.1", "0", "fill-or-kill could not be filled whole"),
+        (OrderType.IOC, "50000.1", "100", "immediate-or-cancel remainder"),
+    ],
+)
+async def test_what_cannot_be_done_as_asked_ends_with_the_reason(
+    order_type: OrderType, price: str, filled: str, reason: str
+) -> None:
+    """`market_ioc` is such an IOC: its price is the most that it may slip."""
+    async with world() as here:
+        await here.venue.instruments()
+        await here.market("50000", depth="100")  # contracts at each tick from 50000.1
+        given = here.order(order_type=order_type, price=D(price), contracts=D(500))
+        await here.venue.submit(given)
+        ended = await here.report(given.client_order_id, lambda report: report.state is OrderState.CANCELED)
+        assert (ended.filled, ended.reason) == (D(filled), reason)
 
 
 async def resting(here: World, **changes: Any) -> Order:

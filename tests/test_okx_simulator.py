@@ -52,8 +52,8 @@ class World:
     events: list[VenueEvent] = field(default_factory=list)
     count: int = 0
 
-    async def market(self, price: str) -> None:
-        await self._post("/sim/market", {"symbol": BTC, "price": price})
+    async def market(self, price: str, **details: str) -> None:
+        await self._post("/sim/market", {"symbol": BTC, "price": price, **details})
 
     async def fault(self, **fault: Any) -> None:
         await self._post("/sim/faults", fault)
