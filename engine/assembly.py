@@ -13,6 +13,7 @@ from engine.config.values import plain
 from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, coin, venue_symbol
 from engine.journal.ports import TraderRecord
+from engine.manager.breaker import ACCOUNT, Breaker
 from engine.manager.budget import Budget
 from engine.manager.scheduler import Scheduler
 from engine.manager.traders import Trader
@@ -81,14 +82,22 @@ def restrict(settings: Settings, listed: tuple[Instrument, ...], *, partly: bool
     )
 
 
-def build_traders(settings: Settings, states: dict[str, bytes]) -> dict[str, Trader]:
+def build_traders(settings: Settings, states: Mapping[str, bytes], account: Breaker) -> dict[str, Trader]:
     """The traders with their limits tightened by executor.yaml, and the breaker states of a former life."""
     traders: dict[str, Trader] = {}
+    reset_s = settings.manager.manager.daily_reset_s
     for config in settings.manager.traders:
         limits = settings.executor.tighten(config.risk_params)
         tightened = msgspec.structs.replace(config, risk_params=limits)
-        traders[config.id] = Trader(tightened, settings.symbols(config), states.get(config.id, b""))
+        breaker = Breaker(limits, states.get(config.id, b""), reset_s=reset_s)
+        traders[config.id] = Trader(tightened, settings.symbols(config), breaker, account)
     return traders
+
+
+def build_account_breaker(settings: Settings, states: Mapping[str, bytes]) -> Breaker:
+    """The breaker over all traders, as a former life left it."""
+    config = settings.manager.manager
+    return Breaker(config.breaker, states.get(ACCOUNT, b""), reset_s=config.daily_reset_s)
 
 
 def build_scheduler(settings: Settings, traders: Mapping[str, Trader], now_ns: int) -> Scheduler:

@@ -58,7 +58,10 @@ class FundingBooked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """An operator's order to the engine: pause, resume, flatten (a trader), halt, resume_all."""
+    """An operator's order to the engine: pause, resume, close, flatten (a trader), halt, resume_all.
+
+    The answer is a risk event `command:<command_id>`, kind `command_applied` or `command_refused`.
+    """
 
     command_id: str
     name: str

@@ -11,6 +11,7 @@ from typing import Final
 
 from engine.assembly import (
     InstrumentBook,
+    build_account_breaker,
     build_scheduler,
     build_traders,
     trader_records,
@@ -31,8 +32,9 @@ from engine.jobs import Jobs
 from engine.journal.ports import Journal, KeepState
 from engine.journal.snapshots import Compression
 from engine.manager.accounts import TraderAccounts
+from engine.manager.context import ManagerContext, MarketView
 from engine.manager.scheduler import Scheduler
-from engine.manager.service import ManagerContext, ManagerService, MarketView
+from engine.manager.service import ManagerService
 from engine.market.news import NewsBoard
 from engine.market.service import MarketService
 from engine.retry import patiently
@@ -83,7 +85,9 @@ async def build_parts(
     if start:
         await patiently(lambda: journal.record_initial_equity(start, now))
     kept = settings.engine.journal
-    traders = build_traders(settings, await patiently(lambda: journal.load_states(KeepState.BREAKER)))
+    states = await patiently(lambda: journal.load_states(KeepState.BREAKER))
+    breaker = build_account_breaker(settings, states)
+    traders = build_traders(settings, states, breaker)
     books = Books(settings.provider_id, traders, netting=mode is PositionMode.NET)
     accounts = TraderAccounts(books, clock.now_ns)
     exchange = ExchangeService(
@@ -111,7 +115,16 @@ async def build_parts(
     view = MarketView({}, instruments.by_symbol, around.news)
     scheduler = build_scheduler(settings, traders, now)
     context = ManagerContext(
-        settings.manager, books, accounts, view, exchange, scheduler, bus, journal, clock
+        config=settings.manager,
+        books=books,
+        accounts=accounts,
+        market=view,
+        exchange=exchange,
+        scheduler=scheduler,
+        bus=bus,
+        journal=journal,
+        clock=clock,
+        breaker=breaker,
     )
     deciders = build_deciders(settings, around.model, journal, clock)
     return Parts(

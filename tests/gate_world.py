@@ -14,6 +14,7 @@ from engine.core.ledger import CashFlow, FlowKind
 from engine.core.orders import ZERO, Fill, Order, OrderIntent, OrderState
 from engine.core.signals import MarketSnapshot
 from engine.manager.accounts import TraderAccounts
+from engine.manager.breaker import Breaker
 from engine.manager.room import AccountCaps
 from engine.manager.traders import Trader
 from engine.manager.translate import Translator
@@ -46,9 +47,6 @@ class Open:
     def refusal(self, symbol: str) -> str:
         return ""
 
-    def halt(self, reason: str) -> None:
-        raise AssertionError(reason)
-
     def resume(self) -> None:
         raise AssertionError
 
@@ -75,7 +73,10 @@ class GateWorld:
             for name in names
         )
         self.config = ManagerConfig(traders=configs, manager=capital or CapitalConfig())
-        self.traders = {each.id: Trader(each, tuple(PRICES)) for each in configs}
+        self.breaker = Breaker(self.config.manager.breaker)
+        self.traders = {
+            each.id: Trader(each, tuple(PRICES), Breaker(limits), self.breaker) for each in configs
+        }
         self.books = Books("sim", names)
         for name in names:
             self.books.apply_cash(

@@ -10,7 +10,15 @@ from decimal import Decimal
 
 from engine.bus import COMMANDS, DECISIONS, INTENTS, SIGNALS, SNAPSHOTS, WAKEUPS, Bus, Command, Message
 from engine.clock import SystemClock
-from engine.config.manager import CapitalConfig, ManagerConfig, RiskConfig, StrategyConfig, TraderConfig
+from engine.config.manager import (
+    BreakerAction,
+    CapitalConfig,
+    ManagerConfig,
+    MonitoringConfig,
+    RiskConfig,
+    StrategyConfig,
+    TraderConfig,
+)
 from engine.config.scheduler import RhythmConfig, RolloutConfig
 from engine.config.values import Duration
 from engine.core.books import Books
@@ -21,10 +29,12 @@ from engine.core.market import Side
 from engine.core.orders import Fill, OrderIntent, PositionSide, Purpose
 from engine.core.signals import Edge, MarketSnapshot, Signal, signal_id
 from engine.journal.memory import MemoryJournal
-from engine.journal.ports import Journal
+from engine.journal.ports import Journal, KeepState, RiskEvent
 from engine.manager.accounts import TraderAccounts
+from engine.manager.breaker import ACCOUNT, Breaker
+from engine.manager.context import ManagerContext, MarketView
 from engine.manager.scheduler import Scheduler
-from engine.manager.service import ManagerContext, ManagerService, MarketView
+from engine.manager.service import ManagerService
 from engine.manager.traders import Trader
 from engine.memory_bus import MemoryBus
 from tests.exchange_world import until
@@ -48,13 +58,9 @@ class Open:
 
     def __init__(self) -> None:
         self.resumed = 0
-        self.halted: list[str] = []
 
     def refusal(self, symbol: str) -> str:
         return ""
-
-    def halt(self, reason: str) -> None:
-        self.halted.append(reason)
 
     def resume(self) -> None:
         self.resumed += 1
@@ -78,6 +84,14 @@ class World:
             ts_decided=CLOCK.now_ns(),
         )
         await self.bus.publish(DECISIONS, decision)
+
+    async def show(self, price: float) -> None:
+        """The market is at `price`."""
+        now = CLOCK.now_ns()
+        shown = MarketSnapshot(
+            symbol=BTC, ts=now, last=price, bid=price - 1, ask=price, mark=price, ts_price=now, ts_mark=now
+        )
+        await self.bus.publish(SNAPSHOTS, shown)
 
     def hold(self, trader: str, contracts: str) -> None:
         """The trader has a long position."""
@@ -120,6 +134,7 @@ async def world(
     rollout: RolloutConfig | None = None,
     cooldown_s: float = 60,
     bus: Bus | None = None,
+    breaker_action: BreakerAction = BreakerAction.REDUCE_ONLY,
 ) -> AsyncIterator[World]:
     """A manager with three traders of 10,000 each; the price of BTC is 100,000."""
     rhythm = RhythmConfig(
@@ -132,13 +147,18 @@ async def world(
             allocation_pct=D(30),
             rhythm=rhythm,
             rollout=rollout or RolloutConfig(),
-            risk_params=RiskConfig(max_position_size_usd=D(50_000), risk_per_trade_pct=D(100)),
+            risk_params=RiskConfig(
+                max_position_size_usd=D(50_000),
+                risk_per_trade_pct=D(100),
+                breaker_action=breaker_action,
+            ),
         )
         for name in TRADERS
     )
     config = ManagerConfig(
         traders=configs,
         manager=CapitalConfig(max_symbol_exposure_pct=D(symbol_cap_pct)),
+        monitoring=MonitoringConfig(update_interval=Duration(0.1)),
     )
     books = Books("sim", TRADERS)
     for name in TRADERS:
@@ -151,8 +171,24 @@ async def world(
         scheduler.add(name, rhythm, (BTC,), now)
     accounts = TraderAccounts(books, CLOCK.now_ns)
     view = MarketView({}, {BTC: INSTRUMENT})
-    context = ManagerContext(config, books, accounts, view, Open(), scheduler, bus, journal, CLOCK)
-    traders = {each.id: Trader(each, (BTC,)) for each in configs}
+    states = await journal.load_states(KeepState.BREAKER)
+    breaker = Breaker(config.manager.breaker, states.get(ACCOUNT, b""))
+    context = ManagerContext(
+        config=config,
+        books=books,
+        accounts=accounts,
+        market=view,
+        exchange=Open(),
+        scheduler=scheduler,
+        bus=bus,
+        journal=journal,
+        clock=CLOCK,
+        breaker=breaker,
+    )
+    traders = {
+        each.id: Trader(each, (BTC,), Breaker(each.risk_params, states.get(each.id, b"")), breaker)
+        for each in configs
+    }
     service = ManagerService(context, traders)
     made = World(service, books, bus, [], [])
 
@@ -171,11 +207,7 @@ async def world(
     try:
         await asyncio.sleep(0)
         while BTC not in view.snapshots:
-            now = CLOCK.now_ns()
-            shown = MarketSnapshot(
-                symbol=BTC, ts=now, last=1e5, bid=1e5 - 1, ask=1e5, mark=1e5, ts_price=now, ts_mark=now
-            )
-            await bus.publish(SNAPSHOTS, shown)
+            await made.show(1e5)
             await asyncio.sleep(0.01)
         yield made
     finally:
@@ -278,3 +310,78 @@ async def test_shadow_decides_and_is_journalled_and_enters_nothing_live() -> Non
         await now.decide("b-7", "b", Action(symbol=BTC, act=Act.CLOSE, confidence=D(1)))
         await until(lambda: bool(now.intents))
         assert [intent.purpose for intent in now.intents] == [Purpose.EXIT]
+
+
+async def command(now: World, journal: MemoryJournal, name: str, trader: str = "") -> RiskEvent:
+    """Order something and wait for the answer."""
+    number = f"{name} {trader} {len(journal.risk_events)}"
+    await now.bus.publish(COMMANDS, Command(command_id=number, name=name, trader_id=trader))
+    await until(lambda: any(event.event_id == f"command:{number}" for event in journal.risk_events))
+    answer = await journal.risk_event(f"command:{number}")
+    assert answer is not None
+    return answer
+
+
+async def test_every_command_is_answered_and_journalled() -> None:
+    journal = MemoryJournal()
+    async with world(journal) as now:
+        now.hold("a", "2")
+        told = [
+            await command(now, journal, *words)
+            for words in (("pause", "b"), ("close", "a"), ("close", "nobody"), ("dance", "a"), ("halt",))
+        ]
+        assert [answer.kind for answer in told] == [
+            "command_applied",
+            "command_applied",
+            "command_refused",
+            "command_refused",
+            "command_applied",
+        ]
+        assert told[1].detail == "closing 1 position at market"
+        assert "no trader 'nobody'" in told[2].detail
+        assert [intent.purpose for intent in now.intents] == [Purpose.EXIT]
+
+
+async def test_R2_halt_stops_every_trader_outlives_a_restart_and_resume_ends_it() -> None:
+    journal = MemoryJournal()
+    async with world(journal) as now:
+        await command(now, journal, "pause", "b")
+        await command(now, journal, "halt")
+    async with world(journal) as now:
+        await now.decide("a-100", "a", entry())
+        await until(lambda: now.service.refusals["trading_state"] == 1)
+        await command(now, journal, "resume_all")
+        await now.decide("a-101", "a", entry())
+        await until(lambda: len(now.intents) == 1)
+        await now.decide("b-100", "b", entry())  # paused by itself, and still is
+        await until(lambda: now.service.refusals["trading_state"] == 2)
+        await command(now, journal, "resume", "b")
+        await now.decide("b-101", "b", entry())
+        await until(lambda: len(now.intents) == 2)
+
+
+async def test_R4_an_unrealised_loss_flattens_the_trader_that_has_it() -> None:
+    journal = MemoryJournal()
+    async with world(journal, breaker_action=BreakerAction.FLATTEN) as now:
+        now.hold("a", "40")  # 0.4 BTC, bought at 100,000
+        await until(lambda: bool(journal.performance))
+        await now.show(97_000.0)
+        await until(lambda: bool(now.intents))
+        (close,) = now.intents
+        assert (close.trader_id, close.purpose, close.contracts) == ("a", Purpose.EXIT, D(40))
+        assert {(event.trader_id, event.kind) for event in journal.risk_events} == {("a", "daily_loss")}
+        await now.decide("a-1", "a", entry())
+        await until(lambda: now.service.refusals["trading_state"] == 1)
+
+
+async def test_R5_entries_under_way_count_after_a_restart_too() -> None:
+    journal = MemoryJournal()
+    async with world(journal, symbol_cap_pct=40) as now:
+        await now.decide("a-1", "a", entry("9000"))
+        await until(lambda: len(now.intents) == 1)
+    async with world(journal, symbol_cap_pct=40) as now:
+        await now.decide("b-1", "b", entry("9000"))
+        await until(lambda: len(now.intents) == 1)
+        assert now.intents[0].contracts * 1000 <= 3_000, "12,000 less the 9,000 of a former life"
+        await now.decide("a-2", "a", entry())
+        await until(lambda: now.service.refusals["position_open"] == 1)

@@ -236,7 +236,7 @@ def test_proposal_without_a_size_is_no_order() -> None:
 
 
 def test_daily_loss_blocks_entries_until_the_cool_off_ends() -> None:
-    """R4: unrealised losses count, the state outlives a restart, the cool-off ends by itself."""
+    """R4: unrealised losses count, the state outlives a restart and ends at the next UTC day."""
     config = RiskConfig(max_daily_loss_pct=D(10))
     breaker = Breaker(config)
     assert breaker.on_equity(D(1000), NOW) is None
@@ -246,7 +246,8 @@ def test_daily_loss_blocks_entries_until_the_cool_off_ends() -> None:
     restarted = Breaker(config, breaker.state())
     assert restarted.trading_state(NOW + 2) == (TradingState.REDUCE_ONLY, "daily_loss")
     assert restarted.on_equity(D(800), NOW + 2) is None
-    assert restarted.trading_state(NOW + 5 * HOUR)[0] is TradingState.ENABLED
+    assert restarted.trading_state(23 * HOUR)[0] is TradingState.REDUCE_ONLY, "until the day is over"
+    assert restarted.trading_state(24 * HOUR)[0] is TradingState.ENABLED
 
 
 def test_the_day_turns_at_midnight_utc() -> None:
@@ -261,5 +262,5 @@ def test_halt_lasts_until_resumed() -> None:
     breaker = Breaker(RiskConfig())
     breaker.halt("maintenance")
     assert breaker.trading_state(NOW + 1000 * HOUR) == (TradingState.HALTED, "maintenance")
-    breaker.resume()
+    breaker.resume(NOW)
     assert breaker.trading_state(NOW)[0] is TradingState.ENABLED

@@ -36,7 +36,7 @@ def show(etc: Etc = _ETC, as_json: Json = False) -> None:
 
     from engine.bus_admin import overview
 
-    infos = _ask(etc, overview)
+    infos = ask(etc, overview)
     if as_json:
         print(msgspec.json.encode(infos).decode())
         return
@@ -78,7 +78,7 @@ def dead(
     async def every(bus: RedisBus) -> list[DeadMessage]:
         return [letter for each in topics for letter in await dead_messages(bus, each, limit)]
 
-    letters = _ask(etc, every)
+    letters = ask(etc, every)
     if as_json:
         print(msgspec.json.encode(letters).decode())
         return
@@ -103,7 +103,7 @@ def requeue(
     from engine.bus_admin import requeue as put_back
 
     chosen = _topic(topic)
-    message_id = _ask(etc, lambda bus: put_back(bus, chosen, letter))
+    message_id = ask(etc, lambda bus: put_back(bus, chosen, letter))
     if as_json:
         print(msgspec.json.encode({"topic": topic, "letter": letter, "message_id": message_id}).decode())
     elif message_id is not None:
@@ -122,7 +122,7 @@ def _topic(name: str) -> Topic[Any]:
     raise typer.BadParameter(f"{name!r} is no topic; there are {', '.join(topic.name for topic in TOPICS)}")
 
 
-def _ask(etc: Path, question: Callable[[RedisBus], Awaitable[R]]) -> R:
+def ask(etc: Path, question: Callable[[RedisBus], Awaitable[R]]) -> R:
     """Put a question to the configured bus. Errors of ours end the process with their text."""
     from engine.clock import SystemClock
     from engine.redis_bus import RedisBus
@@ -133,14 +133,14 @@ def _ask(etc: Path, question: Callable[[RedisBus], Awaitable[R]]) -> R:
             settings.engine.servers.redis_url, etc.absolute().parent / settings.engine.servers.home
         )
 
-        async def ask() -> R:
+        async def asked() -> R:
             bus = RedisBus(url, settings.engine.env, SystemClock())
             try:
                 return await question(bus)
             finally:
                 await bus.aclose()
 
-        return asyncio.run(ask())
+        return asyncio.run(asked())
 
 
 def _redis_url(configured: str, home: Path) -> str:

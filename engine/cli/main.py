@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import bus, config, db, journal, memory, prompt, risk
+from engine.cli import bus, config, db, journal, memory, operate, prompt, risk
 from engine.cli.backtest import backtest
 from engine.cli.demo import demo
 from engine.cli.model_server import model_server
@@ -40,6 +40,9 @@ app.add_typer(bus.app, name="bus")
 app.add_typer(memory.app, name="memory")
 app.add_typer(prompt.app, name="prompt")
 app.add_typer(risk.app, name="risk")
+app.add_typer(operate.app, name="trader")
+app.command()(operate.halt)
+app.command()(operate.resume)
 
 Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
 

@@ -51,14 +51,14 @@ def explain(
 def _explain(
     settings: Settings, folder: Path, trader_id: str, text: str, cycle_id: str
 ) -> tuple[Explained, ...]:
-    from engine.assembly import build_traders
+    from engine.assembly import build_account_breaker, build_traders
     from engine.clock import SimClock
     from engine.config.loader import nearest
     from engine.core.errors import ConfigError
     from engine.exchange.simulator.universe import LISTINGS
     from engine.manager.explain import explain
 
-    traders = build_traders(settings, {})
+    traders = build_traders(settings, {}, build_account_breaker(settings, {}))
     kept = asyncio.run(_kept(folder, cycle_id)) if cycle_id else None
     name = trader_id or (kept[0].trader_id if kept else "")
     if name not in traders:

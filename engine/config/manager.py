@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
@@ -14,6 +15,14 @@ from engine.config.scheduler import BudgetConfig, RhythmConfig, RolloutConfig
 Percent = Annotated[Decimal, Meta(ge=0, le=100)]
 Positive = Annotated[Decimal, Meta(gt=0)]
 Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{1,48}$")]
+
+
+class BreakerAction(StrEnum):
+    """What happens when a breaker trips. Closing passes in every case."""
+
+    REDUCE_ONLY = "reduce_only"  # no entries for the cool-off
+    HALT = "halt"  # no entries until an operator resumes
+    FLATTEN = "flatten"  # own positions are closed at market, and no entries for the cool-off
 
 
 class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -47,6 +56,10 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_entries_per_hour: Annotated[int, Meta(ge=1)] = 12
     max_daily_loss_pct: Percent = Decimal(10)
     max_drawdown_pct: Percent = Decimal(30)
+    max_losses_in_row: Annotated[int, Meta(ge=0)] = 8  # closed trades; 0: not watched
+    max_model_failures: Annotated[int, Meta(ge=0)] = 20  # decisions in a row that could not be had
+    max_order_rejects: Annotated[int, Meta(ge=0)] = 5  # entries in a row that the venue did not take
+    breaker_action: BreakerAction = BreakerAction.REDUCE_ONLY
     cool_off: Duration = Duration(14_400)
 
 
@@ -120,6 +133,18 @@ class TraderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return self.model or (self.strategy.name if self.strategy else "")
 
 
+class AccountBreakerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Limits of all traders together, on the equity of the venue account. 0 in a row: not watched."""
+
+    max_daily_loss_pct: Percent = Decimal(20)
+    max_drawdown_pct: Percent = Decimal(50)
+    max_losses_in_row: Annotated[int, Meta(ge=0)] = 0
+    max_model_failures: Annotated[int, Meta(ge=0)] = 0
+    max_order_rejects: Annotated[int, Meta(ge=0)] = 20
+    breaker_action: BreakerAction = BreakerAction.REDUCE_ONLY
+    cool_off: Duration = Duration(14_400)
+
+
 class CapitalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much of the venue account is traded, and how it is divided."""
 
@@ -131,8 +156,16 @@ class CapitalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     state_storage_path: str = ""
     max_gross_exposure_pct: Annotated[Decimal, Meta(gt=0, le=10_000)] = Decimal(400)  # of account equity
     max_symbol_exposure_pct: Annotated[Decimal, Meta(gt=0, le=10_000)] = Decimal(200)
+    breaker: AccountBreakerConfig = AccountBreakerConfig()
+    daily_reset_utc: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] = "00:00"
     major_coins: tuple[str, ...] = ("BTC", "ETH")
     limit_order_timeout: Duration = Duration(120)
+
+    @property
+    def daily_reset_s(self) -> int:
+        """Seconds after midnight UTC at which the day of the daily loss begins."""
+        hours, minutes = self.daily_reset_utc.split(":")
+        return int(hours) * 3600 + int(minutes) * 60
 
 
 class MonitoringConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

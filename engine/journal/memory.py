@@ -232,6 +232,9 @@ class MemoryJournal:
             self.risk_events.append(event)
             self._note("risk", event)
 
+    async def risk_event(self, event_id: str) -> RiskEvent | None:
+        return next((event for event in self.risk_events if event.event_id == event_id), None)
+
     async def record_balance(self, snapshot: BalanceSnapshot) -> None:
         if self._once("balance", snapshot.account_id, str(snapshot.ts)):
             self._note("balance", snapshot)

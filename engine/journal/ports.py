@@ -142,6 +142,7 @@ class KeepState(StrEnum):
 
     SCHEDULER = "scheduler"
     BREAKER = "breaker"
+    TRADER = "trader"  # cooldowns and entry counts
     MARKET = "market"  # of a symbol, kept under its id
     MEMORY = "memory"  # the newest episode that a memory outside the journal was told
 
@@ -197,6 +198,10 @@ class Journal(Protocol):
     async def record_performance(self, views: Sequence[AccountView]) -> None: ...
     async def record_check(self, check: AccountCheck) -> None: ...
     async def record_risk_event(self, event: RiskEvent) -> None: ...
+    async def risk_event(self, event_id: str) -> RiskEvent | None:
+        """The event, once it is written; writing may lag behind `record_risk_event` a little."""
+        ...
+
     async def record_balance(self, snapshot: BalanceSnapshot) -> None: ...
     async def record_venue_positions(
         self, account_id: str, positions: Sequence[VenuePositionRow], ts: int

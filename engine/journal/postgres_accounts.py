@@ -83,6 +83,12 @@ class AccountTables:
     async def record_risk_event(self, event: RiskEvent) -> None:
         await self._batches.put(RISK_EVENTS, [row_of(event, RISK_EVENTS.columns)])
 
+    async def risk_event(self, event_id: str) -> RiskEvent | None:
+        columns = ", ".join(RiskEvent.__struct_fields__)
+        sql = f"select {columns} from risk_events where event_id = $1"  # noqa: S608 - names of our own
+        rows = await self._pool.fetch(sql, event_id)
+        return RiskEvent(**dict(rows[0])) if rows else None
+
     async def record_balance(self, snapshot: BalanceSnapshot) -> None:
         await self._batches.put(BALANCES, [row_of(snapshot, BALANCES.columns)])
 

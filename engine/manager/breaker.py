@@ -1,45 +1,76 @@
-"""Trading state of one trader: what losses do to it, and when it may trade again. Sans I/O."""
+"""Trading state of a trader, or of all: what trips it, and when it may trade again. Sans I/O."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from typing import Final, Protocol
 
 import msgspec
 
-from engine.config.manager import RiskConfig
+from engine.config.manager import BreakerAction
 from engine.core.times import NS_PER_DAY, NS_PER_S
+
+ACCOUNT: Final = "*"  # in place of a trader id: the state of the breaker over all traders
 
 
 class TradingState(StrEnum):
     ENABLED = "enabled"
     REDUCE_ONLY = "reduce_only"  # closes pass, entries wait
-    HALTED = "halted"  # an operator stopped it; closes still pass
+    HALTED = "halted"  # until an operator resumes; closes still pass
+
+
+class BreakerLimits(Protocol):
+    """The keys that a breaker reads, of RiskConfig or AccountBreakerConfig; 0 in a row: not watched."""
+
+    @property
+    def max_daily_loss_pct(self) -> Decimal: ...
+    @property
+    def max_drawdown_pct(self) -> Decimal: ...
+    @property
+    def max_losses_in_row(self) -> int: ...
+    @property
+    def max_model_failures(self) -> int: ...
+    @property
+    def max_order_rejects(self) -> int: ...
+    @property
+    def breaker_action(self) -> BreakerAction: ...
+    @property
+    def cool_off(self) -> float: ...
 
 
 class BreakerState(msgspec.Struct, kw_only=True):
     """What survives a restart. Equities in quote currency, times in engine nanoseconds."""
 
-    day: int = -1  # UTC day number of day_equity
+    day: int = -1  # number of the day of day_equity, counted from the reset time
     day_equity: Decimal = Decimal(0)
     peak_equity: Decimal = Decimal(0)
     tripped_until: int = 0
     reason: str = ""
-    halted: str = ""  # an operator's reason
+    halted: str = ""  # a reason that only an operator takes away
+    losses_since: int = 0  # closed trades before it do not count any more
+    model_failures: int = 0  # in a row
+    order_rejects: int = 0  # in a row
 
 
 class Tripped(msgspec.Struct, frozen=True):
-    """A limit was crossed: worth a risk event."""
+    """A limit was crossed: worth a risk event, and `action` is to be taken."""
 
     reason: str
     detail: str
+    action: BreakerAction
 
 
 class Breaker:
-    """Watches equity, unrealised profit included. The day turns at 00:00 UTC of engine time."""
+    """Watches equity, unrealised profit included, and what fails in a row.
 
-    def __init__(self, config: RiskConfig, state: bytes = b"") -> None:
-        self._config = config
+    `reset_s`: seconds after 00:00 UTC of engine time at which the day of the daily loss begins. A daily loss
+    holds entries back until the next day, and at least for the cool-off; all else for the cool-off.
+    """
+
+    def __init__(self, limits: BreakerLimits, state: bytes = b"", *, reset_s: int = 0) -> None:
+        self._limits = limits
+        self._reset_ns = reset_s * NS_PER_S
         self._state = msgspec.msgpack.decode(state, type=BreakerState) if state else BreakerState()
 
     def state(self) -> bytes:
@@ -54,28 +85,31 @@ class Breaker:
             return TradingState.REDUCE_ONLY, self._state.reason
         return TradingState.ENABLED, ""
 
+    @property
+    def losses_since(self) -> int:
+        """Closed trades count toward a loss streak from this time on."""
+        return self._state.losses_since
+
     def halt(self, reason: str) -> None:
         """No entries until `resume`, whatever the equity."""
         self._state.halted = reason or "halted by operator"
 
-    def resume(self) -> None:
-        """End a halt and a cool-off; the peak starts anew, or the drawdown would trip again at once."""
-        self._state.halted, self._state.tripped_until, self._state.reason = "", 0, ""
-        self._state.peak_equity = Decimal(0)
-        self._state.day = -1
+    def resume(self, now_ns: int) -> None:
+        """End a halt and a cool-off; everything is measured anew, or it would trip again at once."""
+        self._state = BreakerState(losses_since=now_ns)
 
     def on_equity(self, equity: Decimal, now_ns: int) -> Tripped | None:
         """Take the newest equity; Tripped at the moment when a limit is crossed, not again while it lasts."""
         state = self._state
-        day = now_ns // NS_PER_DAY
+        day = (now_ns - self._reset_ns) // NS_PER_DAY
         if day != state.day:
             state.day, state.day_equity = day, equity
         state.peak_equity = max(state.peak_equity, equity)
-        if now_ns < state.tripped_until or not state.peak_equity:
+        if not state.peak_equity:
             return None
         for reason, start, limit_pct in (
-            ("daily_loss", state.day_equity, self._config.max_daily_loss_pct),
-            ("drawdown", state.peak_equity, self._config.max_drawdown_pct),
+            ("daily_loss", state.day_equity, self._limits.max_daily_loss_pct),
+            ("drawdown", state.peak_equity, self._limits.max_drawdown_pct),
         ):
             lost_pct = (start - equity) / start * 100 if start > 0 else Decimal(100)
             if lost_pct >= limit_pct:
@@ -84,10 +118,50 @@ class Breaker:
                 )
         return None
 
-    def _trip(self, reason: str, detail: str, now_ns: int) -> Tripped:
-        self._state.tripped_until = now_ns + int(self._config.cool_off * NS_PER_S)
-        self._state.reason = reason
-        # After the cool-off, loss is measured from where the trader starts again.
-        self._state.peak_equity = Decimal(0)
-        self._state.day = -1
-        return Tripped(reason, detail)
+    def on_flow(self, amount: Decimal) -> None:
+        """Money that was put in or taken out is neither profit nor loss."""
+        state = self._state
+        if state.day_equity:
+            state.day_equity += amount
+        if state.peak_equity:
+            state.peak_equity += amount
+
+    def on_losses(self, in_row: int, now_ns: int) -> Tripped | None:
+        """The newest closed trades since `losses_since`, this many, were all losses."""
+        return self._in_row("loss_streak", in_row, self._limits.max_losses_in_row, now_ns)
+
+    def on_decision(self, now_ns: int, *, failed: bool) -> Tripped | None:
+        """A decision came, or it could not be had."""
+        self._state.model_failures = self._state.model_failures + 1 if failed else 0
+        return self._in_row(
+            "model_failures", self._state.model_failures, self._limits.max_model_failures, now_ns
+        )
+
+    def on_entry(self, now_ns: int, *, rejected: bool) -> Tripped | None:
+        """The venue took an entry, or did not."""
+        self._state.order_rejects = self._state.order_rejects + 1 if rejected else 0
+        return self._in_row(
+            "order_rejects", self._state.order_rejects, self._limits.max_order_rejects, now_ns
+        )
+
+    def _in_row(self, reason: str, count: int, most: int, now_ns: int) -> Tripped | None:
+        if not most or count < most:
+            return None
+        return self._trip(reason, f"{count} in a row, limit {most}", now_ns)
+
+    def _trip(self, reason: str, detail: str, now_ns: int) -> Tripped | None:
+        state = self._state
+        if state.halted or now_ns < state.tripped_until:
+            return None
+        action = self._limits.breaker_action
+        until = now_ns + int(self._limits.cool_off * NS_PER_S)
+        if reason == "daily_loss":
+            until = max(until, (state.day + 1) * NS_PER_DAY + self._reset_ns)
+        # Afterwards, loss is measured from where the trader starts again.
+        self._state = BreakerState(
+            tripped_until=until,
+            reason=reason,
+            halted=f"{reason}: {detail}" if action is BreakerAction.HALT else "",
+            losses_since=now_ns,
+        )
+        return Tripped(reason, detail, action)

@@ -41,9 +41,6 @@ class _Ready:
     def refusal(self, symbol: str) -> str:
         return ""
 
-    def halt(self, reason: str) -> None:
-        """Nothing is there to halt."""
-
     def resume(self) -> None:
         """Nothing is halted."""
 

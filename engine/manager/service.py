@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
@@ -20,57 +19,28 @@ from engine.bus import (
     SIGNALS,
     SNAPSHOTS,
     WAKEUPS,
-    Bus,
     Command,
     Message,
     OrderUpdate,
 )
-from engine.clock import Clock
-from engine.config.manager import ManagerConfig
-from engine.core.books import Books
 from engine.core.decisions import CycleRecord, CycleStatus, Decision, WakeKind, Wakeup
 from engine.core.errors import CodecError
-from engine.core.instruments import Instrument
 from engine.core.orders import OrderIntent, Purpose
 from engine.core.signals import Edge, MarketSnapshot, Signal
-from engine.journal.ports import Journal, KeepState, RiskEvent
-from engine.manager.accounts import TraderAccounts
+from engine.journal.ports import KeepState
+from engine.manager.context import ManagerContext
 from engine.manager.rollout import live_part, on_paper
 from engine.manager.room import AccountCaps
-from engine.manager.scheduler import Due, Scheduler
+from engine.manager.scheduler import Due
+from engine.manager.supervision import Supervision
 from engine.manager.traders import Trader
-from engine.manager.translate import ExchangeView, Translator
-from engine.market.news import NewsBoard
+from engine.manager.translate import ENTRY_LIVES_S, Translator
 from engine.retry import patiently
 
 log = structlog.get_logger()
 
 _SHORTEST_WAIT_S: Final = 0.01  # where nothing was admitted although something is due
 _LONGEST_WAIT_S: Final = 60.0
-
-
-@dataclass(slots=True)
-class MarketView:
-    """Newest snapshot by symbol, the venue's instruments, and headlines."""
-
-    snapshots: dict[str, MarketSnapshot]
-    instruments: Mapping[str, Instrument]
-    news: NewsBoard = field(default_factory=NewsBoard)
-
-
-@dataclass(frozen=True, slots=True)
-class ManagerContext:
-    """The parts around the manager of one venue account; it reads the books and never writes them."""
-
-    config: ManagerConfig
-    books: Books
-    accounts: TraderAccounts
-    market: MarketView
-    exchange: ExchangeView
-    scheduler: Scheduler
-    bus: Bus
-    journal: Journal
-    clock: Clock
 
 
 class ManagerService:
@@ -90,6 +60,7 @@ class ManagerService:
             caps.room,
             context.clock,
         )
+        self.supervision = Supervision(context, traders, self._close_all)
         self._schedule_changed = asyncio.Event()
         self.refusals: Counter[str] = Counter()  # reason code → count
         self.wakeups: Counter[WakeKind] = Counter()
@@ -105,12 +76,29 @@ class ManagerService:
                     context.scheduler.restore(trader_id, states[trader_id])
                 except CodecError as error:
                     log.warning("schedule of a former version dropped", trader=trader_id, error=str(error))
+        await self._restore_traders()
         for cycle_id in await patiently(context.journal.open_cycles):
             await self._abandon(cycle_id)
         for trader_id in context.scheduler.traders:
             # Answered and journalled; whether the answer was published before the end, nobody knows.
             if (thinking := context.scheduler.rhythm(trader_id).thinking) is not None:
                 context.scheduler.look_again(thinking.cycle_id, trader_id, context.clock.now_ns())
+
+    async def _restore_traders(self) -> None:
+        """Cooldowns and counts as they were, and entries that the venue may still fill."""
+        journal, account_id = self._context.journal, self._context.books.account_id
+        for trader_id, state in (await patiently(lambda: journal.load_states(KeepState.TRADER))).items():
+            if trader_id in self.traders:
+                try:
+                    self.traders[trader_id].restore(state)
+                except CodecError as error:
+                    log.warning("state of a former version dropped", trader=trader_id, error=str(error))
+        since = self._context.clock.now_ns() - self._context.clock.engine_ns(ENTRY_LIVES_S)
+        intents = list(await patiently(lambda: journal.pending_intents(account_id, since)))
+        intents += [order.intent for order in await patiently(lambda: journal.open_orders(account_id))]
+        for intent in intents:
+            if intent.trader_id in self.traders:
+                self.traders[intent.trader_id].take_up(intent)
 
     async def _abandon(self, cycle_id: str) -> None:
         """Close a cycle that was being thought about when the engine ended; its trader is free again."""
@@ -225,6 +213,7 @@ class ManagerService:
         now, cost = context.clock.now_ns(), decision.cost_usd
         context.scheduler.on_closed(decision.cycle_id, decision.trader_id, now, cost_usd=cost)
         await self._keep_schedule()
+        await self.supervision.on_decision(decision)
         live, verdicts = live_part(trader.config.rollout, decision, now)
         more, intents = self._translator.translate(
             live, trader, lambda: context.accounts.view(trader.trader_id)
@@ -249,6 +238,8 @@ class ManagerService:
         if not intents:
             return
         await patiently(lambda: self._context.journal.record_intents(intents))
+        for trader_id in dict.fromkeys(intent.trader_id for intent in intents):
+            await self._keep(KeepState.TRADER, trader_id, self.traders[trader_id].state())
         for intent in intents:
             await self._publish(intent)
 
@@ -261,18 +252,14 @@ class ManagerService:
         update = message.body
         trader = self.traders.get(update.order.intent.trader_id)
         if trader is not None:
+            before = trader.state()
             trader.on_order(update.order)
+            if (state := trader.state()) != before:
+                await self._keep(KeepState.TRADER, trader.trader_id, state)
+        await self.supervision.on_order(update.order)
         if update.order.intent.purpose is Purpose.LIQUIDATION:
             for name in update.traders:
-                await self._halt_liquidated(name)
-
-    async def _halt_liquidated(self, trader_id: str) -> None:
-        """Who was liquidated opens nothing until an operator has looked. The exchange journalled it."""
-        trader = self.traders.get(trader_id)
-        if trader is not None:
-            trader.breaker.halt("liquidated at the venue")
-            await self._keep(KeepState.BREAKER, trader_id, trader.breaker.state())
-            log.error("trader halted after a liquidation", trader=trader_id)
+                await self.supervision.on_liquidation(name)
 
     async def _measure(self) -> None:
         """Performance rows and breakers, every update_interval of engine time, at most once a second."""
@@ -282,55 +269,38 @@ class ManagerService:
             await context.clock.sleep(max(0.0, context.config.monitoring.update_interval - 1.0))
             views = context.accounts.views()
             await patiently(lambda views=views: context.journal.record_performance(views))  # type: ignore[misc]
-            for view in views:
-                trader = self.traders.get(view.trader_id)
-                if trader is not None and view.equity is not None and view.capital:
-                    await self._watch(trader, view.equity)
+            await self.supervision.on_equities(views)
+            await self._look_for_unseen()
 
-    async def _watch(self, trader: Trader, equity: Decimal) -> None:
-        now = self._context.clock.now_ns()
-        before = trader.breaker.state()
-        tripped = trader.breaker.on_equity(equity, now)
-        if trader.breaker.state() != before:
-            await self._keep(KeepState.BREAKER, trader.trader_id, trader.breaker.state())
-        if tripped is None:
-            return
-        log.warning("breaker tripped", trader=trader.trader_id, reason=tripped.reason, detail=tripped.detail)
-        event = RiskEvent(
-            event_id=f"breaker:{trader.trader_id}:{now}",
-            trader_id=trader.trader_id,
-            symbol="",
-            kind=tripped.reason,
-            detail=tripped.detail,
-            ts=now,
-        )
-        await patiently(lambda: self._context.journal.record_risk_event(event))
+    async def _look_for_unseen(self) -> None:
+        """Ask the journal for entries of which no end was told: the exchange drops updates when it must."""
+        journal, now = self._context.journal, self._context.clock.now_ns()
+        for trader in self.traders.values():
+            for intent in trader.unseen(now):
+                name = intent.client_order_id
+                order = await patiently(lambda name=name: journal.order(name))  # type: ignore[misc]
+                if order is None:
+                    trader.forget(intent)
+                else:
+                    trader.on_order(order)
 
     # -- operators
 
     async def _on_command(self, message: Message[Command]) -> None:
-        """pause, resume, flatten: one trader, or all when none is named. Closing works in every state."""
-        command = message.body
-        if command.name == "resume" and not command.trader_id:
-            self._context.exchange.resume()
-        chosen = [t for t in self.traders.values() if command.trader_id in {"", t.trader_id}]
-        for trader in chosen:
-            if command.name == "resume":
-                trader.breaker.resume()
-            else:  # flatten also stops new entries, or the trader would be in again at once
-                trader.breaker.halt(command.reason or f"{command.name} by operator")
-            await self._keep(KeepState.BREAKER, trader.trader_id, trader.breaker.state())
-            if command.name == "flatten":
-                await self._flatten(trader, command.command_id)
-        log.info("command carried out", name=command.name, traders=[t.trader_id for t in chosen])
+        await self.supervision.on_command(message.body)
 
-    async def _flatten(self, trader: Trader, command_id: str) -> None:
-        account = self._context.accounts.view(trader.trader_id)
+    async def _close_all(self, trader: Trader, name: str) -> int:
+        """Send exits for all that a trader holds. `name` makes their ids: called again, they are the same."""
+        positions = self._context.accounts.view(trader.trader_id).positions
         await self._send(
             [
                 self._translator.exit_intent(
-                    f"{command_id}:{trader.trader_id}:{view.symbol}", trader.trader_id, view, view.contracts
+                    f"{name}:{trader.trader_id}:{view.symbol}:{view.side}",
+                    trader.trader_id,
+                    view,
+                    view.contracts,
                 )
-                for view in account.positions
+                for view in positions
             ]
         )
+        return len(positions)

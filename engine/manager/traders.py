@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
+from typing import Final
+
+import msgspec
 
 from engine.config.manager import TraderConfig
+from engine.core.errors import CodecError
 from engine.core.orders import Order, OrderIntent, Purpose
 from engine.core.times import NS_PER_HOUR, NS_PER_S
-from engine.manager.breaker import Breaker
+from engine.manager.breaker import Breaker, TradingState
+
+_TOLD_NS: Final = 60 * NS_PER_S
+
+
+class TraderState(msgspec.Struct, frozen=True):
+    """Times are engine nanoseconds, `known` are intent ids."""
+
+    cooldown_until: dict[str, int]
+    entries: tuple[int, ...]
+    known: tuple[str, ...]
 
 
 class Trader:
-    """Run-time state of one trader. Cooldowns and entry counts are told anew by the journal at start."""
+    """Run-time state of one trader; `account` is the breaker that all traders share."""
 
-    def __init__(self, config: TraderConfig, symbols: tuple[str, ...], state: bytes = b"") -> None:
+    def __init__(
+        self, config: TraderConfig, symbols: tuple[str, ...], breaker: Breaker, account: Breaker
+    ) -> None:
         self.config = config
         self.symbols = symbols
         self.limits = config.risk_params
-        self.breaker = Breaker(config.risk_params, state)
+        self.breaker = breaker
+        self._account = account
         self.under_way: dict[str, OrderIntent] = {}  # entries, by client order id, until they are done
         self.cooldown_until: dict[str, int] = {}
         self._entries: deque[int] = deque(maxlen=1000)
@@ -28,6 +45,13 @@ class Trader:
     @property
     def trader_id(self) -> str:
         return self.config.id
+
+    def trading_state(self, now_ns: int) -> tuple[TradingState, str]:
+        """What the account's breaker says, and if that is nothing, the trader's own."""
+        state, reason = self._account.trading_state(now_ns)
+        if state is not TradingState.ENABLED:
+            return state, f"of the account: {reason}"
+        return self.breaker.trading_state(now_ns)
 
     @property
     def known_intents(self) -> frozenset[str]:
@@ -38,8 +62,13 @@ class Trader:
         """An approved intent leaves for the exchange."""
         self._known.append(intent.intent_id)
         if intent.purpose is Purpose.ENTRY:
-            self.under_way[intent.client_order_id] = intent
+            self.take_up(intent)
             self._entries.append(intent.ts_created)
+
+    def take_up(self, intent: OrderIntent) -> None:
+        """Count an entry of a former life, or a new one, until it is done."""
+        if intent.purpose is Purpose.ENTRY:
+            self.under_way[intent.client_order_id] = intent
 
     def on_order(self, order: Order) -> None:
         """The venue has finished an order, or changed it."""
@@ -57,12 +86,32 @@ class Trader:
         """Entries approved within the hour before `now_ns`."""
         return sum(1 for ts in self._entries if ts > now_ns - NS_PER_HOUR)
 
-    def forget_expired(self, open_orders: Iterable[str], now_ns: int) -> None:
-        """Drop entries that expired unseen: the desk does not have them and may not take them any more."""
-        known = set(open_orders)
-        for client_id, intent in list(self.under_way.items()):
-            if intent.ts_expires and now_ns > intent.ts_expires + 60 * NS_PER_S and client_id not in known:
-                del self.under_way[client_id]
+    def unseen(self, now_ns: int) -> tuple[OrderIntent, ...]:
+        """Entries under way that expired a while ago: what became of them was not told."""
+        return tuple(
+            intent
+            for intent in self.under_way.values()
+            if intent.ts_expires and now_ns > intent.ts_expires + _TOLD_NS
+        )
+
+    def forget(self, intent: OrderIntent) -> None:
+        """The exchange never had it, and it is too late to take it."""
+        self.under_way.pop(intent.client_order_id, None)
+
+    def state(self) -> bytes:
+        """What a restart must not forget: cooldowns, when entries were made, and which."""
+        state = TraderState(self.cooldown_until, tuple(self._entries), tuple(self._known))
+        return msgspec.msgpack.encode(state)
+
+    def restore(self, state: bytes) -> None:
+        """Continue where `state` was taken. Raises CodecError for a state of a former version."""
+        try:
+            kept = msgspec.msgpack.decode(state, type=TraderState)
+        except msgspec.MsgspecError as error:
+            raise CodecError(f"no trader state: {error}", state) from error
+        self.cooldown_until = dict(kept.cooldown_until)
+        self._entries.extend(kept.entries)
+        self._known.extend(kept.known)
 
     def exposure(self, prices: Mapping[str, Decimal], values: Mapping[str, Decimal]) -> dict[str, Decimal]:
         """Notional of entries under way, by symbol. `values`: coins in one contract."""

@@ -19,7 +19,7 @@ from engine.manager.risk import evaluate
 from engine.manager.sizing import Room, Sized, size_entry
 from engine.manager.traders import Trader
 
-_ENTRY_LIVES_S: Final = 15.0  # real time from approval to the venue
+ENTRY_LIVES_S: Final = 15.0  # real time from approval to the venue
 _LARGEST: Final = Decimal(10) ** 15  # beyond it a number of a decision is no price and no amount
 _FINEST: Final = -30  # decimal places
 _NOTHING: Final = Sized(contracts=Decimal(0), limited_by="no_price", detail="no price to size by")
@@ -30,10 +30,6 @@ class ExchangeView(Protocol):
 
     def refusal(self, symbol: str) -> str:
         """Why an entry must wait; "" when it may go."""
-        ...
-
-    def halt(self, reason: str) -> None:
-        """No entry of any trader until `resume`."""
         ...
 
     def resume(self) -> None:
@@ -118,7 +114,7 @@ class Translator:
         if price is not None and price > 0:
             sized = size_entry(action, account, instrument, price, trader.limits, room)
         now, second = self._clock.now_ns(), self._clock.engine_ns(1.0)
-        state, why = trader.breaker.trading_state(now)
+        state, why = trader.trading_state(now)
         referred = snapshot is not None and snapshot.reference_px is not None
         return Entry(
             intent_id=_intent_id(decision, action),
@@ -185,7 +181,7 @@ class Translator:
             risk_usd=risk,
             invalidation=action.invalidation,
             ts_created=now,
-            ts_expires=now + self._clock.engine_ns(_ENTRY_LIVES_S),
+            ts_expires=now + self._clock.engine_ns(ENTRY_LIVES_S),
         )
 
     @staticmethod

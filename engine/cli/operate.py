@@ -1,0 +1,96 @@
+"""`edgewise trader`, `halt` and `resume`: orders of an operator to the running engine, with its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from engine.cli.bus import ask
+from engine.cli.db import dsn_of
+from engine.cli.startup import fail_clearly
+
+if TYPE_CHECKING:
+    from engine.bus import Command
+    from engine.journal.ports import RiskEvent
+    from engine.redis_bus import RedisBus
+
+app = typer.Typer(help="Pause, resume, close or flatten one trader.", no_args_is_help=True)
+Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
+Trader = Annotated[str, typer.Argument(help="Id of the trader.")]
+Reason = Annotated[str, typer.Option(help="Kept with the halt, and shown wherever it is.")]
+_ETC: Final = Path("etc")
+_ANSWER_S: Final = 15.0
+_LOOK_S: Final = 0.1
+
+
+@app.command()
+def pause(trader: Trader, reason: Reason = "", etc: Etc = _ETC) -> None:
+    """No new entries of the trader until it is resumed; its stops rest and closing passes."""
+    _order(etc, "pause", trader, reason)
+
+
+@app.command(name="resume")
+def resume_trader(trader: Trader, etc: Etc = _ETC) -> None:
+    """End a pause, a halt or a cool-off of the trader; losses are measured anew."""
+    _order(etc, "resume", trader)
+
+
+@app.command()
+def close(trader: Trader, etc: Etc = _ETC) -> None:
+    """Close all positions of the trader at market; it goes on trading."""
+    _order(etc, "close", trader)
+
+
+@app.command()
+def flatten(trader: Trader, reason: Reason = "", etc: Etc = _ETC) -> None:
+    """Close all positions of the trader at market and pause it."""
+    _order(etc, "flatten", trader, reason)
+
+
+def halt(reason: Reason = "", etc: Etc = _ETC) -> None:
+    """No new entries of any trader until `edgewise resume`; stops rest and closing passes."""
+    _order(etc, "halt", "", reason)
+
+
+def resume(etc: Etc = _ETC) -> None:
+    """End a halt of the whole account. Traders that were paused stay paused."""
+    _order(etc, "resume_all", "")
+
+
+def _order(etc: Path, name: str, trader_id: str, reason: str = "") -> None:
+    import secrets
+
+    from engine.bus import Command
+
+    command = Command(command_id=secrets.token_hex(8), name=name, trader_id=trader_id, reason=reason)
+    with fail_clearly():
+        dsn = dsn_of(etc)
+    answer = ask(etc, lambda bus: _send(bus, dsn, command))
+    if answer is None:
+        print(f"no answer within {_ANSWER_S:.0f} s: is the engine running? It will do it when it is back.")
+        raise typer.Exit(1)
+    subject = f"{trader_id}: " if trader_id else ""
+    print(f"{subject}{answer.detail}")
+    if answer.kind != "command_applied":
+        raise typer.Exit(1)
+
+
+async def _send(bus: RedisBus, dsn: str, command: Command) -> RiskEvent | None:
+    """Publish the command and wait for the answer in the journal; None when there is none in time."""
+    from engine.bus import COMMANDS
+    from engine.clock import SystemClock
+    from engine.journal.postgres_journal import PostgresJournal
+
+    clock = SystemClock()
+    async with PostgresJournal(dsn, clock) as journal:
+        await bus.publish(COMMANDS, command, trace_id=command.command_id)
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                while (answer := await journal.risk_event(f"command:{command.command_id}")) is None:
+                    await clock.sleep_real(_LOOK_S)
+        except TimeoutError:
+            return None
+        return answer

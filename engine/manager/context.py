@@ -1,0 +1,47 @@
+"""What surrounds the manager of one venue account."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from engine.bus import Bus
+from engine.clock import Clock
+from engine.config.manager import ManagerConfig
+from engine.core.books import Books
+from engine.core.instruments import Instrument
+from engine.core.signals import MarketSnapshot
+from engine.journal.ports import Journal
+from engine.manager.accounts import TraderAccounts
+from engine.manager.breaker import Breaker
+from engine.manager.scheduler import Scheduler
+from engine.manager.translate import ExchangeView
+from engine.market.news import NewsBoard
+
+
+@dataclass(slots=True)
+class MarketView:
+    """Newest snapshot by symbol, the venue's instruments, and headlines."""
+
+    snapshots: dict[str, MarketSnapshot]
+    instruments: Mapping[str, Instrument]
+    news: NewsBoard = field(default_factory=NewsBoard)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManagerContext:
+    """The parts around the manager of one venue account; it reads the books and never writes them.
+
+    `breaker` is that of all traders together.
+    """
+
+    config: ManagerConfig
+    books: Books
+    accounts: TraderAccounts
+    market: MarketView
+    exchange: ExchangeView
+    scheduler: Scheduler
+    bus: Bus
+    journal: Journal
+    clock: Clock
+    breaker: Breaker
