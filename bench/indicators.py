@@ -13,11 +13,14 @@ import talib
 from bench.frames import Market
 from bench.measure import Kind, Row, Run, Title, Unequal, paired
 from bench.peers import missing
+from engine.config.market import parse_indicator
 from engine.core.market import Candle
+from engine.market.indicators.batch import History
 from engine.market.indicators.catalog import build
 
 _NAMES: Final = ("sma_20", "ema_12", "rsi_14", "macd_12_26_9", "bb_20_2", "atr_14", "adx_14", "cci_20")
 _CANDLES: Final = 3000
+_HISTORY: Final = 50_000
 _SECTION: Final = "Eight indicators, a closed candle"
 _CLOSE: Final = 1e-9
 _SHARE_OF_TALIPP: Final = 0.15  # of its time, at most
@@ -47,7 +50,30 @@ def closed_candles(run: Run) -> list[Row]:
         )
         rows.append(paired(title, lambda: _fed(candles), lambda: _talipp(candles), len(candles), 3))
     title = Title(_SECTION, "candle by candle", "TA-Lib, whole array in C", "every value, 1e-9")
-    return [*rows, paired(title, lambda: _fed(candles), batch, len(candles))]
+    rows.append(paired(title, lambda: _fed(candles), batch, len(candles)))
+    return [*rows, _whole(run.of(_HISTORY, 200))]
+
+
+def _whole(size: int) -> Row:
+    """A history at once, all lines of each indicator, columns ready on both sides."""
+    candles = Market("COIN-USDT-SWAP", 8).history(size)
+    history, batch = History(candles), _batch(candles)
+    made = history.features(_NAMES)
+    firsts = [made[parse_indicator(name).outputs[0]] for name in _NAMES]
+    for name, ours, theirs in zip(_NAMES, firsts, batch(), strict=True):
+        known = ~np.isnan(theirs)
+        if not np.allclose(ours[known], theirs[known], rtol=_CLOSE, atol=1e-6):
+            raise Unequal(f"{name}: not as TA-Lib has it")
+    high, low, close = history.high, history.low, history.close
+
+    def reference() -> None:
+        batch()
+        talib.PLUS_DI(high, low, close, 14)
+        talib.MINUS_DI(high, low, close, 14)
+
+    path, limit = "a history at once, all lines", "TA-Lib, the same lines in C"
+    title = Title(_SECTION, path, limit, "every value, 1e-9", aim=0.5)
+    return paired(title, lambda: history.features(_NAMES), reference, size)
 
 
 def _ours(candles: Sequence[Candle]) -> list[tuple[float | None, ...]]:

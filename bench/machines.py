@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import heapq
+from collections.abc import Callable
 from decimal import Decimal
-from time import perf_counter_ns
+from time import monotonic_ns, perf_counter_ns
 from typing import Final
 
 from bench.measure import Row, Run, Title, of_items, of_rounds, same, timed
@@ -22,6 +24,7 @@ from engine.manager.scheduler import Scheduler
 
 _CYCLE_S: Final = 500
 _START: Final = 1_790_000_000 * NS_PER_S
+_NAP_S: Final = 0.0005  # between two looks, as a timer of the event loop has it
 _ORDERS: Final = 2000
 _SYMBOL: Final = "BTC-USDT-SWAP"
 _ACCOUNT: Final = "bench"
@@ -33,7 +36,7 @@ def scheduler(run: Run) -> list[Row]:
     """Whole cycles of 100,000 traders, polled once a second of engine time: each fires and answers."""
     traders = run.of(100_000, 1000)
     names = {f"trader{number}": number for number in range(traders)}
-    made = _scheduler(names)
+    made = _scheduler(names, _apart_ns(traders))
     heap = [(_START + number * _apart_ns(traders), number) for number in range(traders)]
     pairs = []
     for cycle in range(3):  # the first is the start of all, and warms up
@@ -55,7 +58,51 @@ def scheduler(run: Run) -> list[Row]:
     run.notes.append(
         f"scheduler: {1e6 / row.path_us:,.0f} fires a second, {1e6 / row.reference_us:,.0f} of a heap"
     )
-    return [row]
+    return [row, asyncio.run(_lateness(run.of(100_000, 500), run.of(3, 1)))]
+
+
+async def _lateness(traders: int, rounds: int) -> Row:
+    """All traders due within one real second, each once: how long after its time is one handed out?"""
+    late, bare_late = list[int](), list[int]()
+    for _ in range(rounds):
+        numbers = {f"trader{number}": number for number in range(traders)}
+        made = _scheduler(numbers, NS_PER_S // traders)
+        late += await _handed_out(traders, lambda now: [numbers[due.trader_id] for due in made.poll(now)])  # noqa: B023
+        heap = [(_START + number * (NS_PER_S // traders), number) for number in range(traders)]
+        bare_late += await _handed_out(traders, lambda now: _popped(heap, now))  # noqa: B023
+    return of_items(
+        Title(
+            f"Scheduler, {traders:,} traders",
+            f"{traders:,} fires in a second: lateness",
+            "bare heapq loop",
+            "each fires once",
+            aim=0.5,
+            aim_at_p99=True,
+        ),
+        late,
+        bare_late,
+    )
+
+
+async def _handed_out(traders: int, poll: Callable[[int], list[int]]) -> list[int]:
+    """Real nanoseconds after its time at which each trader was handed out; a timer polls."""
+    gc.collect()
+    late, fired, began = list[int](), list[int](), monotonic_ns()
+    while len(fired) < traders:
+        numbers = poll(_START + monotonic_ns() - began)
+        passed = monotonic_ns() - began
+        late += [passed - number * (NS_PER_S // traders) for number in numbers]
+        fired += numbers
+        await asyncio.sleep(_NAP_S)
+    same("who fired", sorted(fired), list(range(traders)))
+    return late
+
+
+def _popped(heap: list[tuple[int, int]], now: int) -> list[int]:
+    numbers = []
+    while heap and heap[0][0] <= now:
+        numbers.append(heapq.heappop(heap)[1])
+    return numbers
 
 
 def _apart_ns(traders: int) -> int:
@@ -63,12 +110,12 @@ def _apart_ns(traders: int) -> int:
     return _CYCLE_S * NS_PER_S // traders
 
 
-def _scheduler(names: dict[str, int]) -> Scheduler:
+def _scheduler(names: dict[str, int], apart_ns: int) -> Scheduler:
     cycle = Duration(_CYCLE_S)
     rhythm = RhythmConfig(long_cycle=cycle, short_cycle=cycle, cooldown=Duration(1), jitter=Duration(0))
     made = Scheduler()
     for name, number in names.items():
-        made.add(name, rhythm, (f"SYMBOL{number % 20}",), _START + number * _apart_ns(len(names)))
+        made.add(name, rhythm, (f"SYMBOL{number % 20}",), _START + number * apart_ns)
     return made
 
 

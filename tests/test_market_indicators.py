@@ -21,6 +21,7 @@ from engine.config.market import INDICATORS
 from engine.config.patterns import PATTERNS
 from engine.core.errors import ConfigError
 from engine.core.market import Candle
+from engine.market.indicators.batch import History
 from engine.market.indicators.catalog import build
 from engine.market.recording import read_events
 from tests.market_world import BTC, candle, closes, walk
@@ -116,6 +117,27 @@ def test_indicators_equal_talib_on_real_candles(file: str) -> None:
     candles = [event for event in events if isinstance(event, Candle)]
     for name in ORACLES.keys() - {"vwap"}:  # which begins anew at midnight, TA-Lib's never
         assert_equal_to_talib(name, candles)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32), size=st.integers(1, 220), still=st.integers(0, 60))
+def test_a_history_at_once_equals_candle_by_candle(seed: int, size: int, still: int) -> None:
+    candles = walk(seed, size, price=150.0, step=0.003)
+    flat = {"open": 150.0, "high": 150.0, "low": 150.0, "close": 150.0}
+    candles = [msgspec.structs.replace(c, **flat) if n < still else c for n, c in enumerate(candles)]
+    history = History(candles)
+    for name in ALL:
+        study = build(name)
+        streamed = zip(*(study.update(candle) for candle in candles), strict=True)
+        for feature, ours in zip(study.names, streamed, strict=True):
+            whole = history.features([name])[feature]
+            assert len(whole) == len(candles)
+            for one, all_at_once in zip(ours, whole.tolist(), strict=True):
+                assert (one is None) == math.isnan(all_at_once), (name, feature)
+                assert one is None or math.isclose(one, all_at_once, rel_tol=1e-9, abs_tol=1e-9), (
+                    name,
+                    feature,
+                )
 
 
 def test_every_pattern_of_talib_has_a_name_and_equals_it() -> None:
