@@ -1,16 +1,14 @@
 """python-okx, unmodified, trades on the simulator; nothing of it is changed but its addresses.
 
-Its sockets insist on TLS, which the simulator does not speak: a relay with a certificate of its own,
-trusted by SSL_CERT_FILE, stands between them.
+Its sockets insist on TLS: the simulator then has a certificate, which the client trusts by SSL_CERT_FILE.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -69,13 +67,14 @@ class Session:
 
 
 @asynccontextmanager
-async def session(**plan: Any) -> AsyncIterator[Session]:
+async def session(certificate: Path | None = None, **plan: Any) -> AsyncIterator[Session]:
     """One account with 100,000 USDT in net mode; BTC stands at its start price of 98,000."""
     given = {"accounts": ("key:secret:pass:100000",), "market": "manual", "symbols": (BTC,)}
-    server = Server(build(Plan(**(given | {"position_mode": "net"} | plan)), SystemClock()), 0)
+    venue = build(Plan(**(given | {"position_mode": "net"} | plan)), SystemClock())
+    server = Server(venue, 0, certificate=certificate)
     async with server.running():
         kinds: tuple[Any, ...] = (AccountAPI, TradeAPI, MarketAPI, PublicAPI)
-        where = {"flag": "0", "domain": f"http://127.0.0.1:{server.port}"}
+        where = {"flag": "0", "domain": f"http{'s' if certificate else ''}://127.0.0.1:{server.port}"}
         parts = [kind("key", "secret", "pass", **where) for kind in kinds]
         try:
             yield Session(server.port, *parts)
@@ -302,28 +301,6 @@ def certificate(folder: Path) -> Path:
     return file
 
 
-@asynccontextmanager
-async def tls(file: Path, port: int) -> AsyncIterator[str]:
-    """The sockets' address with TLS in front of it."""
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, ssl.SSLError):
-            while data := await source.read(65_536):
-                sink.write(data)
-                await sink.drain()
-        sink.close()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind_reader, behind = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(pump(reader, behind), pump(behind_reader, writer))
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    server = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}/ws/v5"
-
-
 async def heard(frames: list[Row], wanted: Callable[[Row], bool]) -> Row:
     async with asyncio.timeout(DEADLINE_S):
         while not any(wanted(frame) for frame in frames):
@@ -344,8 +321,8 @@ async def stop(socket: Any, reader: asyncio.Task[None]) -> None:
 async def test_public_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    async with session(market="generated") as here, tls(file, here.port) as url:
-        socket: Any = WsPublicAsync(f"{url}/public")
+    async with session(file, market="generated") as here:
+        socket: Any = WsPublicAsync(f"wss://127.0.0.1:{here.port}/ws/v5/public")
         reader = await socket.start()
         frames: list[Row] = []
         channels = ("tickers", "books", "trades", "mark-price", "funding-rate")
@@ -362,8 +339,9 @@ async def test_public_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 async def test_private_socket_tells_and_takes_orders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
-    async with session() as here, tls(file, here.port) as url:
-        socket: Any = WsPrivateAsync("key", "pass", "secret", f"{url}/private")
+    async with session(file) as here:
+        socket: Any = WsPrivateAsync("key", "pass", "secret", f"wss://127.0.0.1:{here.port}/ws/v5/private")
+        assert (await here.ask(here.account.get_account_balance))[0]["totalEq"] == "100000"
         reader = await socket.start()
         frames: list[Row] = []
         take: Callable[[str], None] = lambda text: frames.append(json.loads(text))  # noqa: E731

@@ -14,7 +14,7 @@ from engine.cli.startup import fail_clearly
 
 if TYPE_CHECKING:
     from engine.clock import Clock
-    from engine.exchange.simulator.faults import Fault
+    from engine.exchange.simulator.server import Server
     from engine.exchange.simulator.venue import Venue
 
 
@@ -45,6 +45,10 @@ def simulator(
     state: Annotated[Path | None, typer.Option(help="Folder that keeps the accounts.")] = None,
     position_mode: Annotated[str, typer.Option(help="long_short or net.")] = "long_short",
     vip: Annotated[bool, typer.Option("--vip", help="Accounts have the channels of high fee tiers.")] = False,
+    certificate: Annotated[
+        Path | None,
+        typer.Option(help="PEM of certificate and key: speak TLS, for those who insist.", exists=True),
+    ] = None,
     latency_ms: Annotated[
         int, typer.Option(help="How long orders travel to the book, ms of engine time.", min=0, max=60_000)
     ] = 0,
@@ -65,12 +69,15 @@ def simulator(
     from engine.clock import ScaledClock, SystemClock
     from engine.exchange.simulator.build import Plan, build
     from engine.exchange.simulator.faults import MEANINGS, read_faults
+    from engine.exchange.simulator.server import Server
 
     if list_faults:
         for fault, meaning in MEANINGS.items():
             print(f"{fault.value:<16}{meaning}")
         return
-    clock: Clock = ScaledClock(speed, epoch, wall_epoch) if epoch else SystemClock()
+    clock: Clock = SystemClock()
+    if epoch or speed != 1.0:
+        clock = ScaledClock(speed, epoch or clock.now_ns(), wall_epoch or clock.now_ns())
     kind: Literal["generated", "recorded", "manual"] = "generated"
     kind = "recorded" if replay else "manual" if manual else kind
     with fail_clearly():
@@ -91,19 +98,20 @@ def simulator(
             ),
             clock,
         )
-        asyncio.run(_serve(venue, port, read_faults(faults, os.environ) if faults else ()))
+        wanted = read_faults(faults, os.environ) if faults else ()
+        server = Server(venue, port, faults=wanted, certificate=certificate)
+        if not account:
+            print("account key demo-key, secret demo-secret, passphrase demo-pass, 100,000 USDT", flush=True)
+        asyncio.run(_serve(venue, server, "s" if certificate else ""))
 
 
-async def _serve(venue: Venue, port: int, faults: tuple[Fault, ...]) -> None:
-    from engine.exchange.simulator.server import Server
-
+async def _serve(venue: Venue, server: Server, tls: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = Server(venue, port, faults=faults)
     async with server.running():
-        print(f"REST    http://127.0.0.1:{server.port}", flush=True)
-        print(f"sockets ws://127.0.0.1:{server.port}/ws/v5/public, /private, /business", flush=True)
+        print(f"REST    http{tls}://127.0.0.1:{server.port}", flush=True)
+        print(f"sockets ws{tls}://127.0.0.1:{server.port}/ws/v5/public, /private, /business", flush=True)
         markets = ", ".join(each.instrument.symbol for each in venue.world.source.listings)
         print(f"markets {markets} ({venue.world.source.status()})", flush=True)
         print("simulator ready", flush=True)

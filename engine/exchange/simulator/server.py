@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -30,11 +32,18 @@ class Server:
     """Serves one venue until its block is left. `port` is the one that was taken when 0 was asked for."""
 
     def __init__(
-        self, venue: Venue, port: int, host: str = "127.0.0.1", faults: Iterable[Fault] = ()
+        self,
+        venue: Venue,
+        port: int,
+        host: str = "127.0.0.1",
+        faults: Iterable[Fault] = (),
+        certificate: Path | None = None,
     ) -> None:
+        """With a `certificate`, a PEM file that holds its key too, TLS is spoken. Raises ConfigError."""
         self._faults = tuple(faults)
         self._venue = venue
         self._host, self.port = host, port
+        self._tls = _tls_of(certificate) if certificate else None
         self._rest = Rest(venue)
         self._happenings = Happenings(venue)
         self._said_ended = False
@@ -70,7 +79,7 @@ class Server:
 
     async def _listen(self, runner: web.AppRunner) -> None:
         try:
-            await web.TCPSite(runner, self._host, self.port).start()
+            await web.TCPSite(runner, self._host, self.port, ssl_context=self._tls).start()
         except OSError as error:
             raise ConfigError(f"--port {self.port} cannot be used: {error.strerror or error}") from error
         self.port = int(runner.addresses[0][1])
@@ -163,3 +172,12 @@ class Server:
             return web.Response(status=409, text=refusal.message)
         self._venue.flush()
         return web.json_response({"ok": True})
+
+
+def _tls_of(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate)
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(f"--certificate {certificate}: no PEM file with certificate and key") from error
+    return context
