@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket as sockets
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -90,6 +92,13 @@ def test_signed_headers_name_time_and_hide_nothing_needed() -> None:
         ("50119", 200, VenueMisconfigured, VenueMisconfigured),
         ("50101", 401, VenueMisconfigured, VenueMisconfigured),
         ("50113", 401, VenueMisconfigured, VenueMisconfigured),
+        ("50036", 200, Rejected, Rejected),  # it came after its expTime
+        ("50037", 200, Rejected, Rejected),
+        ("51513", 200, Unavailable, Unavailable),  # too many amendments under way
+        ("51412", 200, OutcomeUnknown, Unavailable),
+        ("64007", 200, OutcomeUnknown, Unavailable),
+        ("60014", 200, Unavailable, Unavailable),
+        ("60032", 200, VenueMisconfigured, VenueMisconfigured),
     ],
 )
 def test_error_table(code: str, status: int, write: type[VenueError], read: type[VenueError]) -> None:
@@ -99,7 +108,17 @@ def test_error_table(code: str, status: int, write: type[VenueError], read: type
 
 @pytest.mark.parametrize(
     ("code", "words"),
-    [("50119", "region"), ("50101", "environment"), ("50105", "passphrase"), ("50113", "secret")],
+    [
+        ("50119", "region"),
+        ("60032", "region"),
+        ("50101", "environment"),
+        ("50105", "passphrase"),
+        ("50113", "secret"),
+        ("50110", "address"),
+        ("50120", "permission"),
+        ("51010", "account mode"),
+        ("54092", "OKX"),
+    ],
 )
 def test_S16_configuration_errors_name_the_setting(code: str, words: str) -> None:
     assert words in str(venue_error(code, "no", Kind.READ))
@@ -231,6 +250,36 @@ async def test_rate_limit_lets_a_burst_pass_and_then_waits() -> None:
     await limits.acquire("POST trade/order-algo", "ETH-USDT-SWAP")  # counted for each instrument
     with pytest.raises(Unavailable):
         await limits.acquire("POST trade/order-algo", "BTC-USDT-SWAP")
+
+
+async def test_batch_takes_one_of_its_limit_for_each_order() -> None:
+    limits = RateLimits(longest_wait_s=0.02)
+    batch = ("BTC-USDT-SWAP",) * 20
+    for _ in range(7):  # 140 of 150 that may go at once
+        await limits.acquire("POST trade/batch-orders", *batch)
+    await limits.acquire("POST trade/batch-orders", *("ETH-USDT-SWAP",) * 20)
+    with pytest.raises(Unavailable):
+        await limits.acquire("POST trade/batch-orders", *batch)
+    await limits.acquire("POST trade/order", "BTC-USDT-SWAP")  # a single order has a limit of its own
+
+
+async def test_new_and_amended_orders_of_the_account_share_a_limit_and_cancels_do_not() -> None:
+    limits = RateLimits(longest_wait_s=0.02)
+    for number in range(25):
+        await limits.acquire("POST trade/batch-orders", *(f"X{number}-USDT-SWAP",) * 20)
+    with pytest.raises(Unavailable):
+        await limits.acquire("POST trade/batch-orders", *("BTC-USDT-SWAP",) * 20)
+    with pytest.raises(Unavailable):
+        await limits.acquire("POST trade/amend-batch-orders", *("BTC-USDT-SWAP",) * 20)
+    await limits.acquire("POST trade/cancel-batch-orders", *("BTC-USDT-SWAP",) * 20)
+
+
+def test_every_endpoint_that_is_used_has_its_limit() -> None:
+    """An endpoint without one would fall back to the slowest."""
+    sources = (Path(__file__).parent.parent / "engine" / "exchange" / "okx").glob("*.py")
+    text = "\n".join(source.read_text() for source in sources)
+    used = set(re.findall(r'"((?:trade|account|public|market)/[a-z-]+)"', text))
+    assert used - {name.split()[1] for name in LIMITS} == set()
 
 
 def test_hosts_follow_region_and_environment() -> None:

@@ -50,6 +50,7 @@ _SIGN: Final = "the signature is wrong: check `secret`; it must be the secret of
 _PASSPHRASE: Final = "the passphrase is wrong: check `passphrase`; it is case sensitive"  # noqa: S105 - advice
 _CLOCK: Final = "this machine's clock is too far from the venue's: synchronise it (NTP)"
 _ADDRESS: Final = "this machine's address is not on the key's list: add it at OKX, or remove the list"
+_BLOCKED: Final = "the account may not trade now: look at OKX what it says about it"
 _REMEDIES: Final[dict[str, str]] = {
     "50035": "bind the key to this machine's address at OKX",
     "50101": "the key belongs to the other environment: set `environment` to demo or live to match it",
@@ -61,6 +62,14 @@ _REMEDIES: Final[dict[str, str]] = {
     "50119": _REGION,
     "50120": "the key lacks a permission: allow Trade for it at OKX",
     "50121": _ADDRESS,
+    "50027": _BLOCKED,
+    "50028": _BLOCKED,
+    "50029": _BLOCKED,
+    "51009": _BLOCKED,
+    "51024": _BLOCKED,
+    "51010": "the account mode does not allow it: use Futures mode or Multi-currency margin at OKX",
+    "51155": "this account may not trade the instrument where it is registered: leave the symbol out",
+    "54092": "open the instrument once at OKX and accept its terms there",
     "60005": "the key is not valid: check `api_key`",
     "60006": _CLOCK,
     "60007": _SIGN,
@@ -104,16 +113,16 @@ def reaction_to(code: str, status: int = 200) -> Reaction:
 
 
 def remedy(code: str) -> str:
-    """What the operator can do about a configuration error; "" when there is nothing better than the code."""
+    """What the operator can do about it; "" when there is nothing better than the code."""
     return _REMEDIES.get(code, "")
 
 
 def venue_error(code: str, message: str, kind: Kind, status: int = 200) -> VenueError:
     """The error to raise for a refusal. A read whose outcome is unknown is simply Unavailable."""
-    reaction = reaction_to(code, status)
+    reaction, advice = reaction_to(code, status), remedy(code)
+    message = f"{message}; {advice}" if advice else message
     if reaction is Reaction.CONFIGURE:
-        advice = remedy(code)
-        return VenueMisconfigured(f"{message}; {advice}" if advice else message, code)
+        return VenueMisconfigured(message, code)
     if reaction is Reaction.WAIT:
         return Unavailable(message, code, _RATE_RETRY_S)
     if reaction is Reaction.UNKNOWN:
