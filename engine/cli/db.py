@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.cli.startup import fail_clearly, settings_of
+
+if TYPE_CHECKING:
+    from engine.journal.backup import Manifest
 
 app = typer.Typer(help="Look after the journal's database.", no_args_is_help=True)
 Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
@@ -53,6 +56,64 @@ def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     for size in sizes:
         tables.add_row(size.table, f"{size.rows:,}", f"{size.megabytes:.1f}")
     Console().print(applied, tables)
+
+
+@app.command()
+def backup(
+    file: Annotated[Path, typer.Argument(help="File to write, such as journal.tar.zst.")],
+    etc: Etc = Path("etc"),
+    as_json: Json = False,
+) -> None:
+    """Write the whole journal as of this moment into one file; the engine may run."""
+    from engine.journal.backup import backup as save
+
+    with fail_clearly():
+        manifest = asyncio.run(save(dsn_of(etc), file))
+    _tell(manifest, f"saved to {file}", as_json=as_json)
+
+
+@app.command()
+def restore(
+    file: Annotated[Path, typer.Argument(help="A backup.", exists=True)],
+    etc: Etc = Path("etc"),
+    as_json: Json = False,
+) -> None:
+    """Fill an empty database from a backup, all of it or nothing; stop the engine first."""
+    from engine.journal.backup import restore as load
+
+    with fail_clearly():
+        manifest = asyncio.run(load(dsn_of(etc), file))
+    _tell(manifest, f"restored from {file}", as_json=as_json)
+
+
+def _tell(manifest: Manifest, done: str, *, as_json: bool) -> None:
+    import msgspec
+
+    if as_json:
+        print(msgspec.json.encode(manifest).decode())
+    else:
+        print(f"{manifest.rows:,} rows of {len(manifest.tables)} tables {done}, counted and checked")
+
+
+@app.command()
+def stats(etc: Etc = Path("etc"), as_json: Json = False) -> None:
+    """What the tables cost: disk, indexes, months, rows that wait for a vacuum."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    from engine.journal.postgres_migrate import table_sizes
+
+    with fail_clearly():
+        sizes = asyncio.run(table_sizes(dsn_of(etc)))
+    if as_json:
+        print(msgspec.json.encode(sizes).decode())
+        return
+    table = Table("table", "rows", "MB", "of it indexes", "months", "dead rows", "last vacuum")
+    for size in sizes:
+        figures = (f"{size.rows:,}", f"{size.megabytes:.1f}", f"{size.index_megabytes:.1f}", str(size.months))
+        table.add_row(size.table, *figures, f"{size.dead_rows:,}", size.last_vacuum or "never")
+    Console().print(table)
 
 
 def dsn_of(etc: Path) -> str:

@@ -62,7 +62,7 @@ async def migrate(dsn: str, migrations: tuple[Migration, ...] | None = None) -> 
     let us in, and StoreUnavailable when the server is away.
     """
     wanted = shipped() if migrations is None else migrations
-    async with _connected(dsn) as connection:
+    async with connected(dsn) as connection:
         await connection.execute("select pg_advisory_lock($1)", _LOCK, timeout=LONG_TIMEOUT_S)
         names = await _apply(connection, wanted)
         if migrations is None:
@@ -71,7 +71,8 @@ async def migrate(dsn: str, migrations: tuple[Migration, ...] | None = None) -> 
 
 
 @asynccontextmanager
-async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Record]]:
+    """A connection of an operator's command. Raises ConfigError when we are not let in, StoreUnavailable."""
     try:
         connection = await _connect(dsn)
         try:
@@ -143,7 +144,7 @@ class MigrationState(msgspec.Struct, frozen=True):
 
 async def migration_states(dsn: str) -> list[MigrationState]:
     """Every migration in order. Raises StoreUnavailable, or ConfigError when we are not let in."""
-    async with _connected(dsn) as connection:
+    async with connected(dsn) as connection:
         rows: list[asyncpg.Record] = []
         if await connection.fetchval("select to_regclass('edgewise_migrations') is not null"):
             rows = await connection.fetch(
@@ -155,17 +156,28 @@ async def migration_states(dsn: str) -> list[MigrationState]:
 
 
 class TableSize(msgspec.Struct, frozen=True):
-    """Estimated rows and megabytes on disk, indexes included; partitions are counted with their parent."""
+    """Estimated rows and megabytes on disk, indexes included; partitions are counted with their parent.
+
+    `dead_rows` wait for the next vacuum; `months` are partitions.
+    """
 
     table: str
     rows: int
     megabytes: float
+    index_megabytes: float
+    dead_rows: int
+    months: int
+    last_vacuum: str | None
 
 
 _SIZES: Final = """
 select coalesce(p.relname, c.relname) as name, sum(greatest(c.reltuples, 0))::bigint as rows,
-  sum(pg_total_relation_size(c.oid)) / 1e6 as megabytes
+  sum(pg_total_relation_size(c.oid)) / 1e6 as megabytes, sum(pg_indexes_size(c.oid)) / 1e6 as index_megabytes,
+  coalesce(sum(s.n_dead_tup), 0)::bigint as dead_rows, count(p.oid) as months,
+  to_char(max(greatest(s.last_vacuum, s.last_autovacuum)) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')
+    as last_vacuum
 from pg_class c left join pg_inherits i on i.inhrelid = c.oid left join pg_class p on p.oid = i.inhparent
+left join pg_stat_user_tables s on s.relid = c.oid
 where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace
 group by 1 order by 3 desc, 1
 """
@@ -173,6 +185,17 @@ group by 1 order by 3 desc, 1
 
 async def table_sizes(dsn: str) -> list[TableSize]:
     """Every table, largest first. Raises StoreUnavailable, or ConfigError when we are not let in."""
-    async with _connected(dsn) as connection:
+    async with connected(dsn) as connection:
         rows = await connection.fetch(_SIZES, timeout=LONG_TIMEOUT_S)
-    return [TableSize(row["name"], row["rows"], float(row["megabytes"])) for row in rows]
+    return [
+        TableSize(
+            row["name"],
+            row["rows"],
+            float(row["megabytes"]),
+            float(row["index_megabytes"]),
+            row["dead_rows"],
+            row["months"],
+            row["last_vacuum"],
+        )
+        for row in rows
+    ]
