@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -25,6 +27,9 @@ def backtest(
     funding: Annotated[Path | None, typer.Option(help="Funding rates for the recording.")] = None,
     traders: Annotated[str, typer.Option(help="Only these, by id, with commas.")] = "",
     answers: Annotated[Path | None, typer.Option(help="Recorded answers of models.")] = None,
+    ask: Annotated[
+        bool, typer.Option("--ask", help="Ask the real models for what --answers lacks, and add it there.")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report with charts here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
     fine: Annotated[
@@ -35,11 +40,13 @@ def backtest(
     """Run the traders of etc/ over recordings: the same parts as live, on simulated time.
 
     The same input gives the same journal, byte for byte: compare the digests. Traders that ask a model need
-    recorded answers (`edgewise prompt answers` writes them) and are left out without.
+    recorded answers (--ask collects them once, `edgewise prompt answers` those of the journal) and are left
+    out without.
     """
     with fail_clearly():
-        settings, model = _traders(settings_of(etc), traders, answers)
-        outcome = _run(settings, _Files(tuple(recordings), symbol, funding), model, verbose=verbose)
+        settings, file = _traders(settings_of(etc), traders, answers)
+        with _model(settings, file, ask=ask) as model:
+            outcome = _run(settings, _Files(tuple(recordings), symbol, funding), model, verbose=verbose)
         _show(outcome, html, as_json=as_json)
 
 
@@ -55,13 +62,12 @@ class _Files:
     funding: Path | None
 
 
-def _traders(settings: Settings, only: str, answers: Path | None) -> tuple[Settings, ModelClient]:
-    """The settings with the traders that can run here, and who answers them. Raises ConfigError."""
+def _traders(settings: Settings, only: str, answers: Path | None) -> tuple[Settings, Path | None]:
+    """The settings with the traders that can run here, and where their answers are. Raises ConfigError."""
     import msgspec
 
     from engine.config.loader import nearest
     from engine.core.errors import ConfigError
-    from engine.executor.recorded import AnswerFile, CycleAnswers, RecordedModel
 
     known = {trader.id: trader for trader in settings.manager.traders}
     wanted = tuple(name.strip() for name in only.split(",") if name.strip()) or tuple(known)
@@ -69,15 +75,30 @@ def _traders(settings: Settings, only: str, answers: Path | None) -> tuple[Setti
         if name not in known:
             raise ConfigError(f"--traders: no trader {name!r}{nearest(name, known)}")
     file = answers or settings.llm.recorded
-    chosen = [known[name] for name in wanted if known[name].strategy or file]
+    chosen = [known[name] for name in wanted if not known[name].models or file]
     if len(chosen) < len(wanted):
         left_out = ", ".join(name for name in wanted if known[name] not in chosen)
         print(f"left out, since nobody answers them (--answers FILE): {left_out}", file=sys.stderr)
     if not chosen:
         raise ConfigError("no trader is left to run")
     manager = msgspec.structs.replace(settings.manager, traders=tuple(chosen))
-    model = RecordedModel(AnswerFile(file) if file else CycleAnswers(()))
-    return msgspec.structs.replace(settings, manager=manager), model
+    return msgspec.structs.replace(settings, manager=manager), file
+
+
+@contextmanager
+def _model(settings: Settings, file: Path | None, *, ask: bool) -> Iterator[ModelClient]:
+    """Who answers the traders: a file, and with `ask` the real models for what it lacks."""
+    from engine.backtest.asked_models import AskedModels
+    from engine.core.errors import ConfigError
+    from engine.executor.recorded import AnswerFile, CycleAnswers, RecordedModel
+
+    if not ask:
+        yield RecordedModel(AnswerFile(file) if file else CycleAnswers(()))
+    elif file is None:
+        raise ConfigError("--ask needs --answers FILE, where the answers are kept")
+    else:
+        with AskedModels(settings.llm, file) as model:
+            yield model
 
 
 def _run(settings: Settings, files: _Files, model: ModelClient, *, verbose: bool) -> Outcome:

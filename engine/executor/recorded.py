@@ -30,7 +30,11 @@ class CycleAnswers:
     def __init__(self, calls: Iterable[ModelCall]) -> None:
         self._calls: dict[tuple[str, str], ModelCall] = {}
         for call in calls:
-            self._calls[call.digest, call.asked] = self._calls[call.digest, ""] = call
+            self.add(call)
+
+    def add(self, call: ModelCall) -> None:
+        """The newest call of a question to an alias counts."""
+        self._calls[call.digest, call.asked] = self._calls[call.digest, ""] = call
 
     async def recorded_call(self, digest: str, alias: str) -> ModelCall | None:
         return self._calls.get((digest, alias), self._calls.get((digest, "")))
@@ -41,6 +45,7 @@ class AnswerFile:
 
     def __init__(self, path: Path) -> None:
         """Raises ConfigError when the file cannot be read."""
+        self._path = path
         calls = []
         try:
             with path.open("rb") as lines:
@@ -53,6 +58,15 @@ class AnswerFile:
 
     async def recorded_call(self, digest: str, alias: str) -> ModelCall | None:
         return await self._answers.recorded_call(digest, alias)
+
+    def add(self, call: ModelCall) -> None:
+        """Keep one more answer, in the file too. Raises ConfigError when it cannot be written."""
+        try:
+            with self._path.open("ab") as file:
+                file.write(_ENCODER.encode(call) + b"\n")
+        except OSError as error:
+            raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from error
+        self._answers.add(call)
 
 
 def _call(line: bytes, where: str) -> ModelCall:
@@ -93,17 +107,22 @@ class RecordedModel:
         if call is None:
             detail = f"no recorded answer to the question {digest}"
             return ModelFailure(failure=Failure.NOT_RECORDED, detail=detail, model=RECORDED)
-        if call.failure:
-            return ModelFailure(failure=Failure(call.failure), detail=call.detail, model=call.model)
-        return ModelReply(
-            alias=call.alias,
-            model=call.model,
-            text=call.answer,
-            reasoning=call.reasoning,
-            cut=Cut(call.cut) if call.cut else None,
-            tokens_in=call.tokens_in,
-            tokens_out=call.tokens_out,
-            tokens_cached=call.tokens_cached,
-            cost_usd=call.cost_usd,
-            latency_ms=call.latency_ms,
-        )
+        return outcome_of(call)
+
+
+def outcome_of(call: ModelCall) -> ModelReply | ModelFailure:
+    """What the client of then returned."""
+    if call.failure:
+        return ModelFailure(failure=Failure(call.failure), detail=call.detail, model=call.model)
+    return ModelReply(
+        alias=call.alias,
+        model=call.model,
+        text=call.answer,
+        reasoning=call.reasoning,
+        cut=Cut(call.cut) if call.cut else None,
+        tokens_in=call.tokens_in,
+        tokens_out=call.tokens_out,
+        tokens_cached=call.tokens_cached,
+        cost_usd=call.cost_usd,
+        latency_ms=call.latency_ms,
+    )

@@ -1,0 +1,75 @@
+"""A trader that asks a model is backtested: each question is asked once, then the file answers it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from engine.backtest.asked_models import AskedModels
+from engine.backtest.run import Outcome, run_backtest
+from engine.config.settings import Settings, load_settings
+from engine.core.decisions import CycleStatus
+from engine.core.errors import ConfigError
+from engine.exchange.simulator.recording import read_recording
+from engine.executor.asking import ModelClient
+from engine.executor.recorded import AnswerFile, RecordedModel
+from tests.test_backtest import candles
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    """A model server in a process of its own: the loop of a backtest waits for it."""
+    command = [sys.executable, "-m", "engine.cli.main", "model-server", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        ready = re.search(r"http://\S+", process.stdout.readline())
+        assert ready is not None
+        yield ready[0]
+        process.terminate()
+
+
+def settings_of(url: str, model: str = "rules-only-demo") -> Settings:
+    settings = load_settings(Path("etc"), {"EDGEWISE_LLM_BASE_URL": url, "EDGEWISE_LLM_MODEL": model})
+    traders = tuple(trader for trader in settings.manager.traders if trader.model)
+    return msgspec.structs.replace(
+        settings, manager=msgspec.structs.replace(settings.manager, traders=traders)
+    )
+
+
+def run(folder: Path, settings: Settings, model: ModelClient) -> Outcome:
+    recording = read_recording(candles(folder / "btcusdt_1m.csv", 240), corners=True)
+    return run_backtest(settings, [recording], model)
+
+
+def test_answers_are_collected_once_and_every_later_run_is_the_same(endpoint: str, tmp_path: Path) -> None:
+    settings, file = settings_of(endpoint), tmp_path / "answers.jsonl"
+    with AskedModels(settings.llm, file) as model:
+        first = run(tmp_path, settings, model)
+    cycles = [record for record in first.journal.cycles.values() if record.calls]
+    assert len(cycles) >= 3
+    assert {record.status for record in cycles} == {CycleStatus.DECIDED}
+    assert len(file.read_bytes().splitlines()) == len(cycles)
+    again = run(tmp_path, settings, RecordedModel(AnswerFile(file)))
+    assert again.journal.digest() == first.journal.digest()
+    with AskedModels(settings_of("http://127.0.0.1:9/v1").llm, file) as model:
+        assert run(tmp_path, settings, model).journal.digest() == first.journal.digest()
+
+
+def test_answer_that_did_not_come_is_asked_again_next_time(endpoint: str, tmp_path: Path) -> None:
+    settings, file = settings_of(endpoint, "rules-only-demo+status:400"), tmp_path / "answers.jsonl"
+    with AskedModels(settings.llm, file) as model:
+        outcome = run(tmp_path, settings, model)
+    refusals = {record.decision.refusal for record in outcome.journal.cycles.values()}
+    assert refusals == {"bad_request"}
+    assert file.read_bytes() == b""
+
+
+def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be written"):
+        AskedModels(settings_of("http://127.0.0.1:9/v1").llm, tmp_path / "no" / "answers.jsonl")
