@@ -21,12 +21,14 @@ from engine.core.errors import ConfigError, VenueMisconfigured
 from engine.core.market import Trade
 from engine.core.times import NS_PER_HOUR, NS_PER_MS, NS_PER_S
 from engine.exchange.okx.recorder import DEFAULT_CHANNELS, Recorder, args_of
+from engine.exchange.simulator.build import Plan, build
 from engine.exchange.simulator.candles import PERIODS, BarStore
 from engine.exchange.simulator.recording import read_recording
 from engine.exchange.simulator.replay import RecordedMarket
 from engine.recordings import RecordingFolder, read_lines
-from tests.fixtures.simulator.client import BTC, Client, simulator
+from tests.fixtures.simulator.client import ACCOUNT, BTC, Client, simulator
 
+ETH = "ETH-USDT-SWAP"
 CLOCK = SystemClock()
 DEADLINE_S = 15.0
 START = 1_790_000_000 * NS_PER_S // NS_PER_HOUR * NS_PER_HOUR
@@ -119,6 +121,23 @@ async def test_candles_of_a_replay_are_those_of_the_recorded_market(tmp_path: Pa
     for bar in whole:
         row = known[bar.ts_open // NS_PER_MS]
         assert [Decimal(text) for text in row[1:6]] == [*bar[1:5], bar.volume]
+
+
+async def test_every_recorded_market_plays_beside_generated_ones(tmp_path: Path) -> None:
+    async with simulator(
+        market="generated", clock=busy(), rate_limits=False, symbols=("BTC", "ETH")
+    ) as venue:
+        base = venue.url.replace("http", "ws") + "/ws/v5"
+        config = OkxConfig(ws_public_url=f"{base}/public", ws_business_url=f"{base}/business")
+        recorder = Recorder(config, args_of((BTC, ETH), ("trades", "bbo-tbt")), folder_in(tmp_path), CLOCK)
+        running = asyncio.create_task(recorder.run(), name="recorder")
+        await until(lambda: recorder.progress.frames > 100)
+        await cancelled(running)
+    plan = Plan(accounts=(ACCOUNT,), market="recorded", recording=tmp_path, symbols=("SOL", "ETH", "BTC"))
+    world = build(plan, CLOCK).world
+    assert [each.instrument.symbol for each in world.source.listings][2:] == ["SOL-USDT-SWAP"]
+    world.step(CLOCK.now_ns() + NS_PER_HOUR // 60)
+    assert set(world.quotes) == {BTC, ETH, "SOL-USDT-SWAP"}
 
 
 async def test_killed_recorder_loses_its_last_second_at_most(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from engine.exchange.simulator.generator import GeneratedMarket
 from engine.exchange.simulator.joint import JointMarket
 from engine.exchange.simulator.limits import Limiter
 from engine.exchange.simulator.manual import ManualMarket
-from engine.exchange.simulator.recording import read_recording
+from engine.exchange.simulator.recording import read_recordings
 from engine.exchange.simulator.replay import RecordedMarket
 from engine.exchange.simulator.source import MarketSource
 from engine.exchange.simulator.store import Store
@@ -35,7 +35,8 @@ _EXPECTED: Final = "--account: expected KEY:SECRET:PASSPHRASE:USDT, and perhaps 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What to simulate. `accounts` as KEY:SECRET:PASSPHRASE:USDT; `folder` None forgets at the end.
 
-    A recording is of the one of `symbols` that its file names, else of the first; the others are generated.
+    A recording is of the one of `symbols` that its file names, else of the first; frames are of every
+    one that traded. The others are generated.
     """
 
     accounts: tuple[str, ...]
@@ -76,10 +77,12 @@ def build(plan: Plan, clock: Clock) -> Venue:
 
 def _source(plan: Plan, now_ns: int) -> MarketSource:
     if plan.market == "recorded" and plan.recording is not None:
-        recording = read_recording(plan.recording, plan.symbols, plan.funding)
-        recorded = RecordedMarket(recording, now_ns, loop=plan.loop)
-        others = tuple(each for each in listings(plan.symbols) if each is not recording.listing)
-        return JointMarket(recorded, GeneratedMarket(others, plan.seed, now_ns)) if others else recorded
+        recordings = read_recordings(plan.recording, plan.symbols, plan.funding)
+        sources: list[MarketSource] = [RecordedMarket(each, now_ns, loop=plan.loop) for each in recordings]
+        played = [each.listing for each in recordings]
+        if others := tuple(each for each in listings(plan.symbols) if each not in played):
+            sources.append(GeneratedMarket(others, plan.seed, now_ns))
+        return sources[0] if len(sources) == 1 else JointMarket(*sources)
     listed = listings(plan.symbols or DEFAULT_SYMBOLS)
     if plan.market == "manual":
         return ManualMarket(listed, now_ns)

@@ -21,7 +21,6 @@ from engine.exchange.simulator.recorded import (
     Recording,
     Row,
     finite,
-    listing_of,
     nanoseconds,
     read_rows,
     time_column,
@@ -89,25 +88,31 @@ def moments(path: Path, listing: Listing, points: list[Point]) -> Recording:
 # -- frames
 
 
-def read_frames(path: Path, symbols: tuple[str, ...], lines: Iterator[str]) -> Recording:
-    """Trades and best prices of one market: the one asked for, else the first listed one that traded."""
-    wanted = listing_of(path, symbols) if symbols else None
-    played = _Played()
+def read_frames(path: Path, wanted: tuple[Listing, ...], lines: Iterator[str]) -> list[Recording]:
+    """Trades and best prices of those `wanted` that traded, or of all that did, as they first traded.
+
+    Raises ConfigError that names file and line, and when there are no trades at all.
+    """
+    played: dict[str, _Played] = {}
     for number, line in enumerate(lines, 1):
-        channel, symbol, rows = _rows_of(path, number, line)
+        channel, name, rows = _rows_of(path, number, line)
         if not rows:
             continue
         try:
-            told = LISTINGS.get(venue_symbol(symbol))
-            wanted = wanted or (told if channel == _TRADES else None)
-            if told is not None and told is wanted:
-                take = played.trades if channel == _TRADES else played.best
-                take(rows, symbol, told.instrument)
+            listing = LISTINGS.get(venue_symbol(name))
+            if listing is None or (wanted and listing not in wanted):
+                continue
+            symbol = listing.instrument.symbol
+            if channel == _TRADES:
+                played.setdefault(symbol, _Played()).trades(rows, name, listing.instrument)
+            elif symbol in played:
+                played[symbol].best(rows, listing.instrument)
         except (KeyError, IndexError, TypeError, ValueError, InvalidOperation, ConfigError) as error:
             raise ConfigError(f"{path}:{number}: nothing that OKX writes ({error})") from error
-    if wanted is None:
-        raise ConfigError(f"{path} holds no trades of a market that the simulator lists")
-    return moments(path, wanted, played.points)
+    if not played:
+        names = ", ".join(each.instrument.symbol for each in wanted) or "a market that the simulator lists"
+        raise ConfigError(f"{path} holds no trades of {names}")
+    return [moments(path, LISTINGS[symbol], each.points) for symbol, each in played.items()]
 
 
 class _Played:
@@ -126,12 +131,12 @@ class _Played:
                 bid, ask = self._best
                 self.points.append(_traded(row, symbol, instrument)._replace(bid=bid, ask=ask))
 
-    def best(self, rows: list[Any], symbol: str, instrument: Instrument) -> None:
+    def best(self, rows: list[Any], instrument: Instrument) -> None:
         """A moment at which nothing was printed; none while they stand, and at most ten a second."""
         row = rows[-1]
         ts = nanoseconds(row["ts"])
         bid, ask = (instrument.round_price(finite(row[side][0][0])) for side in ("bids", "asks"))
-        if (bid, ask) != self._best and ts - self._best_ns >= _BEST_NS and self.points:
+        if (bid, ask) != self._best and ts - self._best_ns >= _BEST_NS:
             self._best, self._best_ns = (bid, ask), ts
             self.points.append(Point(ts, self.points[-1].price, Decimal(0), None, bid, ask))
 

@@ -23,7 +23,7 @@ from engine.core.times import NS_PER_MS
 from engine.exchange.simulator.recorded import Recording, Row, finite, listing_of, read_rows
 from engine.exchange.simulator.recorded_candles import read_candles
 from engine.exchange.simulator.recorded_prints import read_best_prices, read_frames, read_prints
-from engine.exchange.simulator.universe import Listing
+from engine.exchange.simulator.universe import Listing, listings
 from engine.recordings import read_lines
 
 
@@ -38,16 +38,36 @@ def read_recording(
     lines = read_lines(path)
     first = next(lines, "")
     if first.startswith("{"):
-        recording = read_frames(path, symbols, chain([first], lines))
+        wanted = (listing_of(path, symbols),) if symbols else ()
+        recording = read_frames(path, wanted, chain([first], lines))[0]
     else:
         header = first.strip().lower().split(",")
         recording = _table(path, listing_of(path, symbols), header, csv.reader(lines), corners=corners)
     if not recording.points:
         raise ConfigError(f"{path} holds nothing to play")
-    if funding is not None:
-        rates = tuple((ts - recording.first_ns, rate) for ts, rate in read_funding(funding))
-        recording = recording._replace(funding=rates)
-    return recording
+    return _charged(recording, funding)
+
+
+def read_recordings(
+    path: Path, symbols: tuple[str, ...] = (), funding: Path | None = None
+) -> list[Recording]:
+    """As read_recording; of frames every one of `symbols` that traded, or every market that did.
+
+    `funding` is of the first. Raises ConfigError.
+    """
+    lines = read_lines(path)
+    first = next(lines, "")
+    if not first.startswith("{"):
+        return [read_recording(path, symbols, funding)]
+    found = read_frames(path, listings(symbols), chain([first], lines))
+    return [_charged(found[0], funding), *found[1:]]
+
+
+def _charged(recording: Recording, funding: Path | None) -> Recording:
+    if funding is None:
+        return recording
+    rates = tuple((ts - recording.first_ns, rate) for ts, rate in read_funding(funding))
+    return recording._replace(funding=rates)
 
 
 def read_funding(path: Path) -> list[tuple[int, Decimal]]:
