@@ -84,11 +84,12 @@ class Meters:
     def _on_cycle(self, record: CycleRecord) -> None:
         metrics = self._metrics
         metrics.decisions(record.status.value).inc()
-        if record.model:
-            metrics.model_latency(record.model).observe(record.latency_ms / 1000)
-            metrics.model_tokens(record.model, "in").inc(record.tokens_in)
-            metrics.model_tokens(record.model, "out").inc(record.tokens_out)
-            metrics.model_cost(record.model).inc(float(record.cost_usd))
+        for call in record.calls:
+            if not call.failure:
+                metrics.model_latency(call.model).observe(call.latency_ms / 1000)
+                metrics.model_tokens(call.model, "in").inc(call.tokens_in)
+                metrics.model_tokens(call.model, "out").inc(call.tokens_out)
+                metrics.model_cost(call.model).inc(float(call.cost_usd))
 
     def _raise_all(self, counter: Labelled[Counter], counts: Mapping[K, int]) -> None:
         for name, count in counts.items():

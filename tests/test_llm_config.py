@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from engine.config.executor import ExecutorConfig
-from engine.config.llm import LlmConfig
+from engine.config.llm import RECORDED, LlmConfig
 from engine.config.loader import load
 from engine.config.manager import RiskConfig
+from engine.config.settings import load_settings
 from engine.core.errors import ConfigError
 
 ETC = Path(__file__).parent.parent / "etc"
@@ -118,3 +119,17 @@ def test_limits_of_the_executor_bound_every_trader(tmp_path: Path) -> None:
     assert (tight.min_confidence, tight.min_risk_reward_ratio) == (Decimal(75), Decimal(3))
     assert tight.max_positions == 4
     assert ExecutorConfig().tighten(loose) == loose
+
+
+def test_alias_of_recorded_answers_is_always_there_and_cannot_be_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "etc"
+    folder.mkdir()
+    for path in ETC.glob("*.yaml"):
+        text = path.read_text().replace("model: demo #", "model: recorded #")
+        (folder / path.name).write_text(text)
+    (trader,) = (each for each in load_settings(folder, {}).manager.traders if each.model)
+    assert trader.model == RECORDED
+    with (folder / "llm.yaml").open("a") as file:
+        file.write("\n  recorded: { provider: demo, model_name: x }\n")
+    with pytest.raises(ConfigError, match="the name is taken"):
+        load_settings(folder, {})
