@@ -56,7 +56,8 @@ class Meters:
         self._raise_all(metrics.orders, desk.states)
         self._raise_all(metrics.fills, desk.purposes)
         watch, account = parts.exchange.watch, parts.exchange.account_id
-        self._raise_all(metrics.order_checks, {"queried": watch.queries, "inferred": watch.inferred})
+        checks = {"queried": watch.queries, "inferred": watch.inferred, "update_lost": desk.updates.dropped}
+        self._raise_all(metrics.order_checks, checks)
         metrics.unprotected(account).set(parts.exchange.guard.unprotected)
         for gate, refusals in (
             ("risk", parts.manager.refusals),

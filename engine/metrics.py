@@ -105,7 +105,7 @@ class Metrics:
         self.orders = self._counter("orders", "Changes of orders, by the state reached.", "state")
         self.fills = self._counter("fills", "Fills booked, by purpose.", "purpose")
         self.order_checks = self._counter(
-            "order_checks", "Orders asked for one by one, and fills inferred, by which.", "what"
+            "order_checks", "Orders queried, fills inferred, updates that the bus never got.", "what"
         )
         self.unprotected = self._gauge(
             "unprotected_positions", "Positions without a stop at the last look (I7).", "account"

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from engine.bus import ORDERS, OrderUpdate
+from engine.bus import OrderUpdate
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
 from engine.core.ledger import ClosedTrade
 from engine.core.orders import (
@@ -26,20 +26,19 @@ from engine.core.orders import (
     Order,
     OrderIntent,
     OrderState,
-    OrderType,
-    PositionSide,
     Purpose,
     apply,
     entry_of,
 )
+from engine.exchange.attribution import fill_of, venue_made
 from engine.exchange.context import ExchangeContext
+from engine.exchange.updates import OrderUpdates
 from engine.journal.ports import RiskEvent
 from engine.retry import patiently
 
 log = structlog.get_logger()
 
 _REPORTS_LIMIT: Final = 10_000
-_OUTBOX_LIMIT: Final = 10_000
 _RECENT_DONE: Final = 2_000
 _WRITE_EVERY: Final = 50  # reports of a burst
 # Kinds of risk events: what the venue closed for a trader without an order of his.
@@ -50,16 +49,15 @@ class OrderDesk:
     """Owns every open order of one venue account."""
 
     def __init__(self, context: ExchangeContext) -> None:
-        self._venue, self._journal, self._bus = context.venue, context.journal, context.bus
+        self._venue, self._journal = context.venue, context.journal
+        self._account_id = context.books.account_id
         self._clock, self._jobs, self._books = context.clock, context.jobs, context.books
         self._accounts, self._contracts = context.accounts, context.contracts
         self._enabled = context.trading_enabled
         self._reports: asyncio.Queue[ExecutionReport] = asyncio.Queue(_REPORTS_LIMIT)
-        self._outbox: deque[OrderUpdate] = deque(maxlen=_OUTBOX_LIMIT)
-        self._outbox_filled = asyncio.Event()
+        self.updates = OrderUpdates(context.bus)
         self._done: deque[str] = deque(maxlen=_RECENT_DONE)
         self.open: dict[str, Order] = {}
-        self.outbox_dropped = 0
         self.fills = 0  # booked in this life
         self.touched_s = -math.inf  # real time of the newest booking
         self.states: Counter[OrderState] = Counter()  # reached in this life
@@ -182,7 +180,7 @@ class OrderDesk:
 
     async def _apply(self, report: ExecutionReport) -> None:
         order = await self._find(report)
-        fill = self._fill_of(order, report)
+        fill = fill_of(order, report, self._account_id, self._contracts)
         if fill is not None and (await self._overfills(order, report, fill) or self._early(fill, report)):
             return
         changed = apply(order, report, fill)
@@ -207,7 +205,7 @@ class OrderDesk:
                 filled=str(changed.filled),
                 reason=changed.reason,
             )
-        self._publish(OrderUpdate(order=changed, fill=fill, traders=traders))
+        self.updates.put(OrderUpdate(order=changed, fill=fill, traders=traders))
 
     async def _overfills(self, order: Order, report: ExecutionReport, fill: Fill) -> bool:
         """A new fill beyond the order's size is refused and alarmed; a known one is only a duplicate.
@@ -278,55 +276,10 @@ class OrderDesk:
             return known
         owner_id = entry_of(client_id)
         owner = await self._known(owner_id) if owner_id else None
-        return Order(client_order_id=client_id, intent=self._venue_made(client_id, report, owner))
+        return Order(client_order_id=client_id, intent=venue_made(client_id, report, owner, self._account_id))
 
     async def _known(self, client_id: str) -> Order | None:
         return self.open.get(client_id) or await patiently(lambda: self._journal.order(client_id))
-
-    def _venue_made(self, client_id: str, report: ExecutionReport, owner: Order | None) -> OrderIntent:
-        side = report.position_side or PositionSide.closed_by(report.side)
-        purpose = report.category or (Purpose.STOP if owner else Purpose.EXTERNAL)
-        if owner is not None and purpose is not Purpose.LIQUIDATION:
-            side = owner.intent.position_side
-        return OrderIntent(
-            intent_id=client_id,
-            cycle_id=owner.intent.cycle_id if owner else "",
-            trader_id=owner.intent.trader_id if owner else UNATTRIBUTED,
-            account_id=self._books.account_id,
-            symbol=report.symbol,
-            side=report.side,
-            position_side=side,
-            purpose=purpose,
-            order_type=OrderType.MARKET,
-            contracts=report.contracts,
-            ts_created=report.ts_event,
-        )
-
-    def _fill_of(self, order: Order, report: ExecutionReport) -> Fill | None:
-        execution = report.fill
-        if execution is None:
-            return None
-        venue_order_id = report.venue_order_id or order.venue_order_id
-        return Fill(
-            fill_id=f"{report.symbol}:{venue_order_id}:{execution.trade_id}",
-            client_order_id=order.client_order_id,
-            venue_order_id=venue_order_id,
-            trader_id=order.intent.trader_id,
-            account_id=self._books.account_id,
-            symbol=report.symbol,
-            side=report.side,
-            position_side=order.intent.position_side,
-            purpose=order.intent.purpose,
-            contracts=execution.contracts,
-            price=execution.price,
-            contract_value=self._contracts.contract_value(report.symbol),
-            fee=execution.fee,
-            maker=execution.maker,
-            ts_event=execution.ts_event,
-            ts_recv=report.ts_recv,
-        )
-
-    # -- updates out
 
     async def _alarm(self, kind: str, fill: Fill, trader_id: str, detail: str) -> None:
         log.error("books need a person", kind=kind, trader=trader_id, symbol=fill.symbol, detail=detail)
@@ -339,24 +292,6 @@ class OrderDesk:
             ts=self._clock.now_ns(),
         )
         await patiently(lambda: self._journal.record_risk_event(event))
-
-    def _publish(self, update: OrderUpdate) -> None:
-        """Hand to the publisher. Full: the oldest is dropped and counted; the journal has it."""
-        self.outbox_dropped += len(self._outbox) == self._outbox.maxlen
-        self._outbox.append(update)
-        self._outbox_filled.set()
-
-    async def publish(self) -> None:
-        """Put changes on the bus in order, for ever; an outage of the bus holds up nothing else."""
-        while True:
-            await self._outbox_filled.wait()
-            while self._outbox:
-                update = self._outbox.popleft()
-                await self._put(update)
-            self._outbox_filled.clear()
-
-    async def _put(self, update: OrderUpdate) -> None:
-        await patiently(lambda: self._bus.publish(ORDERS, update))
 
 
 async def _keep_stops(_: OrderIntent) -> bool:

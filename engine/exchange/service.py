@@ -161,7 +161,7 @@ class ExchangeService:
                 ("venue", self._context.venue.run()),
                 ("venue events", self._listen()),
                 ("order desk", self.desk.run()),
-                ("order updates", self.desk.publish()),
+                ("order updates", self.desk.updates.publish()),
                 ("stops", self.guard.run()),
                 ("in flight", self.watch.in_flight()),
                 ("open orders", self.watch.resting()),
