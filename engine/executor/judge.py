@@ -10,7 +10,7 @@ import msgspec
 
 from engine.core.decisions import CycleRecord, CycleStatus, Decision, Wakeup
 from engine.core.errors import ConfigError, DecisionRefused, StoreUnavailable
-from engine.executor.asking import ChatMessage, ModelFailure, ModelRequest, call_record
+from engine.executor.asking import ChatMessage, ModelFailure, ModelReply, ModelRequest, call_record
 from engine.executor.deadline import real_seconds_left
 from engine.executor.decision import held
 from engine.executor.model import ModelSetup, context_of
@@ -51,40 +51,37 @@ class Judge:
 
     async def choose(self, wakeup: Wakeup, proposals: Sequence[Decision]) -> Verdict:
         """The number of the chosen proposal. Never raises for what the model or the journal does."""
-        setup, started = self._setup, self._setup.clock.now_ns()
-        record = CycleRecord(
+        started = self._setup.clock.now_ns()
+        nothing = CycleRecord(
             decision=held(wakeup, self.name, started), status=CycleStatus.UNAVAILABLE, ts_started=started
         )
         try:
             prompt = await self._prompt(wakeup, proposals)
         except (ConfigError, StoreUnavailable) as error:
-            return _none(record, "judge_prompt", str(error))
-        messages = (ChatMessage("system", prompt.system), ChatMessage("user", prompt.user))
-        left_s = min(real_seconds_left(wakeup.deadline_ns, setup.clock), float(setup.config.decision_timeout))
-        if left_s <= 0:
-            return _none(record, "judge_timeout", "no time was left for the judge")
-        request = ModelRequest(alias=self.name, messages=messages, schema=_SCHEMA, deadline_s=left_s)
-        reply = await setup.client.ask(request)
-        record = msgspec.structs.replace(record, calls=(call_record(request, reply),))
+            return _none(nothing, "judge_prompt", str(error))
+        request = self._request(wakeup, prompt)
+        if request.deadline_s <= 0:
+            return _none(nothing, "judge_timeout", "no time was left for the judge")
+        reply = await self._setup.client.ask(request)
+        record = msgspec.structs.replace(nothing, calls=(call_record(request, reply),))
         if isinstance(reply, ModelFailure):
             return _none(record, f"judge_{reply.failure}", reply.detail)
-        record = msgspec.structs.replace(
-            record,
-            model=reply.model,
-            answer=reply.text,
-            reasoning=reply.reasoning,
-            tokens_in=reply.tokens_in,
-            tokens_out=reply.tokens_out,
-            tokens_cached=reply.tokens_cached,
-            cost_usd=reply.cost_usd,
-            latency_ms=reply.latency_ms,
-        )
+        record = _with_reply(record, reply)
         try:
             choice = read_choice(reply.text, len(proposals))
         except DecisionRefused as refusal:
             return _none(record, f"judge_{refusal.reason}", str(refusal))
         thought = record.reasoning or clean(choice.reasoning)
         return Verdict(choice.choice, msgspec.structs.replace(record, reasoning=thought))
+
+    def _request(self, wakeup: Wakeup, prompt: Prompt) -> ModelRequest:
+        clock, config = self._setup.clock, self._setup.config
+        return ModelRequest(
+            alias=self.name,
+            messages=(ChatMessage("system", prompt.system), ChatMessage("user", prompt.user)),
+            schema=_SCHEMA,
+            deadline_s=min(real_seconds_left(wakeup.deadline_ns, clock), float(config.decision_timeout)),
+        )
 
     async def _prompt(self, wakeup: Wakeup, proposals: Sequence[Decision]) -> Prompt:
         setup = self._setup
@@ -106,6 +103,20 @@ def read_choice(text: str, proposals: int) -> Choice:
     if not 0 <= choice.choice <= proposals:
         raise DecisionRefused("choice_range", f"there is no proposal {choice.choice}")
     return choice
+
+
+def _with_reply(record: CycleRecord, reply: ModelReply) -> CycleRecord:
+    return msgspec.structs.replace(
+        record,
+        model=reply.model,
+        answer=reply.text,
+        reasoning=reply.reasoning,
+        tokens_in=reply.tokens_in,
+        tokens_out=reply.tokens_out,
+        tokens_cached=reply.tokens_cached,
+        cost_usd=reply.cost_usd,
+        latency_ms=reply.latency_ms,
+    )
 
 
 def _none(record: CycleRecord, refusal: str, error: str) -> Verdict:
