@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import dropwhile, islice
-from typing import Final
 
 import msgspec
 
@@ -15,9 +13,10 @@ from engine.core.decisions import AccountView, CycleRecord, ModelCall, Verdict, 
 from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.market import Candle
-from engine.core.memory import EPISODES_KEPT, CoreBlock, CoreLabel, Episode, MemoryQuery, choose
+from engine.core.memory import CoreBlock, CoreLabel, Episode, MemoryQuery
 from engine.core.orders import Fill, Order, OrderIntent, Purpose
 from engine.core.signals import Signal
+from engine.journal.episodes import Episodes
 from engine.journal.ports import (
     MAX_NS,
     AccountCheck,
@@ -32,8 +31,6 @@ from engine.journal.ports import (
     VenuePositionRow,
 )
 from engine.journal.snapshots import BalanceSnapshot
-
-_SHARED: Final = tuple(name for name in Episode.__struct_fields__ if name in ClosedTrade.__struct_fields__)
 
 
 class MemoryJournal:
@@ -50,7 +47,7 @@ class MemoryJournal:
         self._woken: dict[str, list[str]] = {}  # trader id → cycle ids, oldest first
         self.cycles: dict[str, CycleRecord] = {}  # cycle id → its answer
         self._calls: dict[tuple[str, str], ModelCall] = {}  # digest, asked alias or "" → newest answer
-        self._episodes: dict[str, deque[Episode]] = {}  # trader id → newest, oldest first
+        self._episodes = Episodes()
         self._blocks: dict[tuple[str, CoreLabel], CoreBlock] = {}
         self._intents: dict[str, OrderIntent] = {}  # client order id → intent
         self.orders: dict[str, Order] = {}  # client order id → order, oldest first
@@ -201,14 +198,8 @@ class MemoryJournal:
 
     def _remember(self, trade: ClosedTrade) -> None:
         intent = self._intents.get(trade.exit_client_order_id)
-        episode = Episode(
-            **{name: getattr(trade, name) for name in _SHARED},
-            exit=trade.exit_purpose,
-            thesis=self._reason(trade.entry_cycle_id, trade.symbol),
-            invalidation=trade.exit_plan,
-            close_reason=self._reason(intent.cycle_id, trade.symbol) if intent else "",
-        )
-        self._episodes.setdefault(trade.trader_id, deque(maxlen=EPISODES_KEPT)).append(episode)
+        thesis = self._reason(trade.entry_cycle_id, trade.symbol)
+        self._episodes.add(trade, thesis, self._reason(intent.cycle_id, trade.symbol) if intent else "")
 
     def _reason(self, cycle_id: str, symbol: str) -> str:
         """Why the cycle acted on the symbol; "" when it did not, or nobody decided."""
@@ -341,13 +332,10 @@ class MemoryJournal:
     # -- what a trader remembers
 
     async def episodes(self, query: MemoryQuery) -> tuple[Episode, ...]:
-        past = self._episodes.get(query.trader_id, ())
-        return choose((each for each in past if each.ts_exit <= query.until_ns), query)
+        return self._episodes.recall(query)
 
     async def episodes_after(self, trader_id: str, trade_id: str, limit: int) -> tuple[Episode, ...]:
-        past = list(self._episodes.get(trader_id, ()))
-        told = next((i + 1 for i, each in enumerate(past) if each.trade_id == trade_id), 0)
-        return tuple(past[told : told + limit])
+        return self._episodes.after(trader_id, trade_id, limit)
 
     async def core_blocks(self, trader_id: str) -> tuple[CoreBlock, ...]:
         return tuple(block for (of, _), block in sorted(self._blocks.items()) if of == trader_id)
