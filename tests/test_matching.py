@@ -256,6 +256,29 @@ def test_refusals_carry_the_venues_code_and_change_nothing(request_: OrderReques
     assert core.snapshot() == before
 
 
+def test_pending_orders_are_bounded_for_each_instrument() -> None:
+    core = venue(balance="1000000")
+    core.set_instrument(msgspec.structs.replace(INSTRUMENT, symbol="ETH-USDT-SWAP"))
+    core.on_mark("ETH-USDT-SWAP", D(100), 0)
+    for _ in range(500):
+        core.place(ACCOUNT, order(Side.BUY, "1", "99"), 1)
+    with pytest.raises(VenueRefusal, match="51174"):
+        core.place(ACCOUNT, order(Side.BUY, "1", "99"), 2)
+    core.place(ACCOUNT, order(Side.BUY, "1", "99", symbol="ETH-USDT-SWAP"), 3)
+
+
+def test_partial_fills_leave_half_to_every_execution_of_taker_and_maker() -> None:
+    core = venue()
+    core.set_partial_fills(on=True)
+    taker, events = core.place(ACCOUNT, order(Side.BUY, "8", "101"), 1)
+    assert [fill.size for fill in fills_of(events)] == [D(4)]
+    sizes = [fill.size for ts in range(2, 16) for fill in fills_of(book(core, "100.9", "101", ts))]
+    assert sum(sizes) == D(4)
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(sizes) > 2
+    assert core.order(ACCOUNT, order_id=taker.order_id).state is OrdState.FILLED
+
+
 def test_client_id_is_unique_among_pending_orders_only() -> None:
     core = venue()
     first, _ = core.place(ACCOUNT, order(Side.BUY, "1", "99", client_order_id="a"), 1)

@@ -28,7 +28,7 @@ from engine.exchange.ports import PositionMode
 
 ZERO = Decimal(0)
 MARKET_TYPES = frozenset({OrdType.MARKET, OrdType.OPTIMAL_LIMIT_IOC})
-_MAX_PENDING = 500
+_MAX_PENDING, _MAX_PENDING_OF_SYMBOL = 4_000, 500
 _MIN_DERIVATIVES_LEVEL = 2
 _CLIENT_ID = re.compile(r"[A-Za-z0-9]{1,32}")
 _TAG = re.compile(r"[A-Za-z0-9]{1,16}")
@@ -123,7 +123,8 @@ def check_order(step: Step, account: Account, request: OrderRequest) -> OrderReq
         check_price(step, market, request.side, request.price)
     elif market.book.best_for(request.side) is None and _nothing_behind(step, market, request.side):
         raise VenueRefusal("51109", "There's no available offer in the order book.")
-    if len(account.orders) >= _MAX_PENDING:
+    same = sum(order.symbol == request.symbol for order in account.orders.values())
+    if same >= _MAX_PENDING_OF_SYMBOL or len(account.orders) >= _MAX_PENDING:
         raise VenueRefusal("51174", "The number of pending orders reached the upper limit.")
     exits = _exits(account, request)
     _check_attached(account, market, request, exits)

@@ -30,6 +30,7 @@ _PARSERS: Final[dict[str, Callable[[Body], msgspec.Struct]]] = {
 ITEM_ENDPOINTS: Final = frozenset(_PARSERS)
 _PLACING: Final = frozenset(["order", "batch-orders"])
 _MOST_ITEMS: Final = 20
+_MOST_ALGOS: Final = 10  # that are cancelled in one request
 _TOO_MANY: Final = {"cancel-batch-orders": "51406", "amend-batch-orders": "51501"}
 
 
@@ -43,8 +44,9 @@ def items(venue: Venue, account: str, endpoint: str, bodies: list[Any]) -> list[
     """Carry out each item; its verdict is in sCode and sMsg. Raises VenueRefusal for the whole request."""
     if not bodies or not all(isinstance(body, dict) for body in bodies):
         raise VenueRefusal("50014" if not bodies else "50002", "Parameter can not be empty or is no object")
-    if len(bodies) > _MOST_ITEMS:
-        raise VenueRefusal(_TOO_MANY.get(endpoint, "51111"), f"Maximum {_MOST_ITEMS} orders in one request")
+    most = _MOST_ALGOS if endpoint == "cancel-algos" else _MOST_ITEMS
+    if len(bodies) > most:
+        raise VenueRefusal(_TOO_MANY.get(endpoint, "51111"), f"Maximum {most} orders in one request")
     scope = str(bodies[0].get("instId") or "")
     scope = scope if scope in venue.world.quotes else ""
     venue.limiter.count(venue.clock.real_s(), f"trade/{endpoint}", account, scope, len(bodies))
