@@ -71,7 +71,10 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Market(msgspec.Struct, frozen=True, kw_only=True):
-    """One symbol. `price` is the mark price, or the last trade; ages in seconds, null when never seen."""
+    """One symbol. `price` is the mark price, or the last trade; ages in seconds, null when never seen.
+
+    `quote_age_s` is of bid, ask and last; the reference price is the index's or another venue's.
+    """
 
     symbol: str
     max_leverage: Decimal
@@ -80,10 +83,14 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     bid: float | None
     ask: float | None
     last: float | None
+    quote_age_s: float | None
     index: float | None
+    reference_price: float | None
+    reference_age_s: float | None
     change_24h_pct: float | None
     volume_24h_coins: float | None
     funding_rate: float | None
+    funding_age_s: float | None
     funding_in_s: int | None
     open_interest: float | None
     open_interest_age_s: float | None
