@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from aiohttp import web
 
 from api import openapi
+from api.answers import Answers
 from api.cache import LiveCache
 from api.endpoint import Endpoint, Sources, mount
-from api.http import answers, bearer, cors, encode, json_response, only_reads
-from api.metrics import ApiMetrics
-from api.routes import accounts, analytics, health, market, records, trades
-from api.single_flight import SingleFlight
+from api.http import bearer, cors, finished, only_reads
+from api.limits import SlowClients, rate_limit
+from api.metrics import ApiMetrics, Counted
+from api.routes import accounts, analytics, described, health, market, probes, records, stream, trades
+from api.stream import Broadcast
 from engine.clock import Clock, ScaledClock, SystemClock
-from engine.config.engine import ApiConfig, ClockConfig, EngineConfig
+from engine.config.engine import ClockConfig, EngineConfig
 from engine.config.settings import Settings
+from engine.core.errors import StoreUnavailable
 from engine.embedded import known_addresses
 from engine.journal.postgres_reader import JournalReader
 from engine.log import configure
@@ -39,39 +42,59 @@ ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
 )
 _LONGEST_BODY: Final = 1024  # nobody has a reason to send one
 _LONGEST_LINE: Final = 4096
-_KEEP_ALIVE_S: Final = 15.0
 _SHUTDOWN_S: Final = 1.0
 _LOOK_FOR_SERVERS_S: Final = 0.5
 
 
-def make_app(reader: JournalReader, cache: LiveCache, config: ApiConfig, clock: Clock) -> web.Application:
+class Service(NamedTuple):
+    """The application, and what works beside it while it is served."""
+
+    app: web.Application
+    broadcast: Broadcast
+    slow: SlowClients
+
+
+def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, clock: Clock) -> Service:
     """The application over stores that the caller has opened and will close."""
-    metrics = ApiMetrics(clock)
+    config, slow = engine.api, SlowClients(clock, engine.api.header_timeout)
+    answers = Answers(clock, cache, lambda: broadcast.live)
+
+    async def names() -> tuple[str, ...]:
+        with suppress(StoreUnavailable):
+            return tuple(row.trader_id for row in await reader.traders())
+        return ()
+
+    broadcast = Broadcast(cache, clock, engine.env, answers.wrote, names)
+    metrics = ApiMetrics(clock, Counted(answers, broadcast, slow))
     app = web.Application(
         middlewares=[
             metrics.middleware(),
+            slow.middleware(),
             cors(config.cors_origins),  # outside of the answers: a browser may read errors too
-            answers,
+            finished,
             only_reads(),
+            rate_limit(config.rate_limit_per_s, config.rate_limit_burst, clock),
             bearer(config.tokens),
         ],
         client_max_size=_LONGEST_BODY,
     )
-    sources, flights = Sources(reader=reader, cache=cache, clock=clock), SingleFlight(clock)
+    sources = Sources(reader=reader, cache=cache, clock=clock)
     for endpoint in ENDPOINTS:
-        mount(app, endpoint, sources, flights)
-    described = encode(openapi.document(ENDPOINTS, version("edgewise")))
-
-    async def description(request: web.Request) -> web.Response:
-        return json_response(request, described, max_age_s=60)
-
-    async def alive(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    app.router.add_get("/api/openapi.json", description)
-    app.router.add_get("/healthz", alive)
+        mount(app, endpoint, sources, answers)
+    stream.mount(app, broadcast)
+    described.mount(app, openapi.document(ENDPOINTS, version("edgewise")))
+    probes.mount(app, reader)
     app.router.add_get("/metrics", metrics.page)
-    return app
+
+    async def end(_: web.Application) -> None:
+        broadcast.close()
+
+    async def stop(_: web.Application) -> None:
+        await answers.aclose()
+
+    app.on_shutdown.append(end)
+    app.on_cleanup.append(stop)
+    return Service(app, broadcast, slow)
 
 
 def run_api(settings: Settings) -> None:
@@ -95,11 +118,12 @@ async def _serve(config: EngineConfig) -> None:
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(JournalReader(found[0]))
         cache = await stack.enter_async_context(LiveCache(found[1], clock))
+        service = make_app(reader, cache, config, clock)
         runner = web.AppRunner(
-            make_app(reader, cache, config.api, clock),
+            service.app,
             access_log=None,
             shutdown_timeout=_SHUTDOWN_S,
-            keepalive_timeout=_KEEP_ALIVE_S,
+            keepalive_timeout=config.api.header_timeout,
             max_line_size=_LONGEST_LINE,
             max_field_size=_LONGEST_LINE,
         )
@@ -109,8 +133,19 @@ async def _serve(config: EngineConfig) -> None:
         host, port = runner.addresses[0][:2]
         sys.stdout.write(f"api ready http://{host}:{port}/api/health\n")
         sys.stdout.flush()
-        await stopped.wait()
+        async with asyncio.TaskGroup() as tasks:
+            beside = [
+                tasks.create_task(service.broadcast.run(), name="broadcast"),
+                tasks.create_task(service.slow.run(lambda: _connections(runner)), name="slow clients"),
+            ]
+            await stopped.wait()
+            for task in beside:
+                task.cancel()
         log.info("api stopped")
+
+
+def _connections(runner: web.AppRunner) -> list[web.RequestHandler]:
+    return runner.server.connections if runner.server is not None else []
 
 
 def _clock(config: ClockConfig) -> Clock:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -14,12 +17,17 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from engine.clock import Clock
+from engine.core.errors import BusUnavailable
+from engine.redis_link import kept_cancellation
 from engine.status import STATUS_KEY, EngineStatus
 
 log = structlog.get_logger()
 
 PRICES_KEY: Final = "market:prices"
 _TIMEOUT_S: Final = 0.5
+_COPY: Final = "api:answer:"
+_FOLLOW_S: Final = 2.0
+_FOLLOW_COUNT: Final = 500
 _PAUSE_S: Final = 1.0  # after a failure: the next second is answered without Redis
 
 
@@ -31,16 +39,25 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: int
 
 
-class LiveCache:
-    """Reads the engine's keys; when Redis is away every answer is empty and none waits.
+class StreamEntry(msgspec.Struct, frozen=True):
+    """One message of a stream of the bus."""
 
-    Nothing is written: a write would need the `api:*` right, and answers are kept in the process.
+    topic: str
+    entry_id: str
+    payload: bytes
+
+
+class LiveCache:
+    """Reads the engine's keys and streams; when Redis is away every answer is empty and none waits.
+
+    Written are only copies of answers, below `api:`, which is all that the API's user may write.
     """
 
     def __init__(self, url: str, clock: Clock) -> None:
         self._url = url
         self._clock = clock
         self._client: redis.Redis | None = None
+        self._follower: redis.Redis | None = None
         self._is_up = True
         self._failed_at_s = -_PAUSE_S
 
@@ -60,6 +77,9 @@ class LiveCache:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+        if self._follower is not None:
+            await self._follower.aclose()
+            self._follower = None
 
     @property
     def is_up(self) -> bool:
@@ -88,12 +108,86 @@ class LiveCache:
             log.warning("engine status not understood", error=str(error))
             return None
 
-    async def _ask(self, command: str, key: str) -> Any:
+    async def equities(self, traders: Sequence[str]) -> dict[str, float]:
+        """Equity of each trader that has one."""
+        if not traders:
+            return {}
+        texts = await self._ask("mget", *(f"trader:{name}:equity" for name in traders)) or ()
+        found = {}
+        for name, text in zip(traders, texts, strict=False):
+            equity = msgspec.json.decode(text, type=Decimal | None) if text else None
+            if equity is not None:
+                found[name] = float(equity)
+        return found
+
+    # -- copies of answers
+
+    async def copy(self, key: str) -> bytes | None:
+        """A copy that was kept; None when there is none."""
+        found: bytes | None = await self._ask("get", _COPY + key)
+        return found
+
+    async def keep_copy(self, key: str, copy: bytes, ttl_s: int) -> None:
+        """Keep a copy for `ttl_s` seconds."""
+        await self._ask("set", _COPY + key, copy, ex=ttl_s)
+
+    async def drop_copies(self, keys: Iterable[str]) -> None:
+        """Forget copies."""
+        await self._ask("unlink", *(_COPY + key for key in keys))
+
+    # -- streams
+
+    async def newest_ids(self, streams: Mapping[str, str]) -> dict[str, str]:
+        """Where each stream ends, by topic; `streams` is topic → key. Raises BusUnavailable."""
+        ends = {}
+        with _outage():
+            for topic, key in streams.items():
+                async with asyncio.timeout(_TIMEOUT_S):
+                    newest: Any = await self._streams().xrevrange(key, count=1)
+                ends[topic] = newest[0][0].decode() if newest else "0-0"
+        return ends
+
+    async def follow(self, streams: Mapping[str, str], after: dict[str, str]) -> list[StreamEntry]:
+        """What came after the ids in `after` (by topic), oldest first of each stream; moves them on.
+
+        Waits up to two seconds for something to come. Raises BusUnavailable.
+        """
+        topics = {key.encode(): topic for topic, key in streams.items()}
+        with _outage():
+            async with asyncio.timeout(_FOLLOW_S + _TIMEOUT_S):
+                found: Any = await self._streams().xread(
+                    {key: after[topic] for topic, key in streams.items()},
+                    count=_FOLLOW_COUNT,
+                    block=int(_FOLLOW_S * 1000),
+                )
+        entries = []
+        for key, messages in found or ():
+            topic = topics[key]
+            for entry_id, fields in messages:
+                after[topic] = entry_id.decode()
+                entries.append(StreamEntry(topic, after[topic], next(iter(fields.values()), b"")))
+        return entries
+
+    def _streams(self) -> redis.Redis:
+        """A connection that may wait for longer than an answer may take."""
+        if self._follower is None:
+            self._follower = redis.Redis.from_url(
+                self._url,
+                protocol=2,
+                socket_timeout=_FOLLOW_S + _TIMEOUT_S,
+                socket_connect_timeout=_TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
+                max_connections=1,
+            )
+        return self._follower
+
+    async def _ask(self, command: str, *arguments: Any, **options: Any) -> Any:
         if self._client is None or (not self._is_up and self._clock.real_s() - self._failed_at_s < _PAUSE_S):
             return None
         try:
-            async with asyncio.timeout(_TIMEOUT_S):
-                answer = await getattr(self._client, command)(key)
+            with kept_cancellation():
+                async with asyncio.timeout(_TIMEOUT_S):
+                    answer = await getattr(self._client, command)(*arguments, **options)
         except (RedisError, OSError, TimeoutError) as error:
             self._failed_at_s = self._clock.real_s()
             if self._is_up:
@@ -104,3 +198,13 @@ class LiveCache:
             self._is_up = True
             log.info("redis came back")
         return answer
+
+
+@contextmanager
+def _outage() -> Iterator[None]:
+    """What the driver says of a Redis that is away, as ours."""
+    try:
+        with kept_cancellation():
+            yield
+    except (RedisError, OSError, TimeoutError) as error:
+        raise BusUnavailable(str(error) or type(error).__name__) from error

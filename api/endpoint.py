@@ -9,17 +9,21 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
+from api.answers import Answers, Question
 from api.cache import LiveCache
-from api.http import encode, json_response, query_of
-from api.single_flight import SingleFlight
+from api.http import encode, query_of, respond
 from api.views import millis
 from engine.clock import Clock
 from engine.journal.postgres_reader import NEWEST, JournalReader, Page
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 
-SHORT_S: Final = 1.0
-MEDIUM_S: Final = 5.0
+# How long an answer lives when nobody writes: what is marked to the market, what follows from rows, what is
+# computed from many rows, and what hardly changes.
+LIVE_S: Final = 1.0
+SHORT_S: Final = 10.0
+MEDIUM_S: Final = 60.0
+LONG_S: Final = 300.0
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +58,7 @@ class RowsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(msgspec.Struct, Generic[Q], frozen=True, kw_only=True):
-    """GET `path`. `make` turns the query into the answer; the same query is answered once in `ttl_s`.
+    """GET `path`. `make` turns the query into the answer, which lives for `ttl_s` or until news of `topics`.
 
     Raises (in make) web.HTTPException for what is not there, StoreUnavailable for a database that is away.
     """
@@ -64,10 +68,11 @@ class Endpoint(msgspec.Struct, Generic[Q], frozen=True, kw_only=True):
     query: type[Q]
     answer: Any  # the type of the answer, for the documentation
     make: Callable[[Sources, Q], Awaitable[object]]
-    ttl_s: float = SHORT_S
+    ttl_s: float = LIVE_S
+    topics: frozenset[str] = frozenset()
 
 
-def mount(app: web.Application, endpoint: Endpoint[Any], sources: Sources, flights: SingleFlight) -> None:
+def mount(app: web.Application, endpoint: Endpoint[Any], sources: Sources, answers: Answers) -> None:
     """Serve an endpoint; HEAD too."""
 
     async def handler(request: web.Request) -> web.Response:
@@ -77,6 +82,7 @@ def mount(app: web.Application, endpoint: Endpoint[Any], sources: Sources, fligh
             return encode(await endpoint.make(sources, query))
 
         key = endpoint.path + "?" + msgspec.json.encode(query).decode()
-        return json_response(request, await flights.get(key, endpoint.ttl_s, make))
+        answer, wrong_for_s = await answers.get(Question(key, endpoint.ttl_s, endpoint.topics), make)
+        return respond(request, answer, wrong_for_s)
 
     app.router.add_get(endpoint.path, handler)

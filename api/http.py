@@ -1,4 +1,4 @@
-"""What every answer has in common: JSON, ETag, problem+json errors, request ids, security headers."""
+"""What every answer has in common: JSON, ETag, compression, problem+json, request ids, security headers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,22 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from api.answers import Answer
 from engine.core.errors import StoreUnavailable
 
 log = structlog.get_logger()
 T = TypeVar("T", bound=msgspec.Struct)
 
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
-_HEADERS: Final = {
+HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-_OPEN_PATHS: Final = frozenset({"/api/health", "/healthz"})
+_OPEN_PATHS: Final = frozenset({"/api/health", "/healthz", "/readyz"})
+CORS: Final = web.RequestKey("cors", dict[str, str])  # headers of answers to an allowed origin
+_SENT: Final = "Authorization, If-None-Match, Last-Event-ID"
 _REQUEST_ID_LENGTH: Final = 64
 
 
@@ -42,15 +45,25 @@ def encode(body: object) -> bytes:
     return _ENCODER.encode(body)
 
 
-def json_response(request: web.Request, body: bytes, *, max_age_s: int = 0) -> web.Response:
-    """Bytes that are JSON already, with an ETag; 304 without a body when the client has them."""
-    etag = hashlib.blake2b(body, digest_size=12).hexdigest()
-    headers = {"ETag": f'"{etag}"', "Cache-Control": f"private, max-age={max_age_s}"}
-    if request.if_none_match and any(match.value in {etag, "*"} for match in request.if_none_match):
+def respond(request: web.Request, answer: Answer, wrong_for_s: float = 0.0) -> web.Response:
+    """An answer as the client takes it: compressed if it can, 304 without a body when it has it already.
+
+    `wrong_for_s`: how old it is although something newer may have been written (the database is away).
+    """
+    headers = {
+        "ETag": f'"{answer.etag}"',
+        "Cache-Control": "private, max-age=0",
+        "Vary": "Accept-Encoding",
+    }
+    if wrong_for_s:
+        headers["X-Stale-Seconds"] = f"{wrong_for_s:.3f}"
+        headers["Warning"] = '110 - "Response is Stale"'  # RFC 7234, which clients still know
+    if request.if_none_match and any(m.value in {answer.etag, "*"} for m in request.if_none_match):
         return web.Response(status=304, headers=headers)
-    response = web.Response(body=body, content_type="application/json", headers=headers)
-    response.enable_compression()
-    return response
+    body, encoding = answer.encoded(request.headers.get("Accept-Encoding", ""))
+    if encoding:
+        headers["Content-Encoding"] = encoding
+    return web.Response(body=body, content_type="application/json", headers=headers)
 
 
 def problem(status: int, title: str, detail: str = "") -> web.Response:
@@ -69,7 +82,7 @@ def query_of(request: web.Request, type_: type[T]) -> T:
 
 
 @web.middleware
-async def answers(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def finished(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Request id and security headers on every answer; every error is a problem+json."""
     request_id = request.headers.get("X-Request-ID", "")[:_REQUEST_ID_LENGTH]
     if not request_id.isascii() or not request_id.replace("-", "").isalnum():
@@ -87,8 +100,13 @@ async def answers(request: web.Request, handler: Handler) -> web.StreamResponse:
         log.warning("answer without the database refused", path=request.path)
         response = problem(503, "Database unavailable", "Try again; the engine is not affected.")
         response.headers["Retry-After"] = "2"
+    except Exception:
+        log.exception("request failed", path=request.path, request=request_id)
+        response = problem(500, "Internal error", f"It was logged as {request_id}.")
+    if response.prepared:  # a stream: its headers are out
+        return response
     response.headers["X-Request-ID"] = request_id
-    for name, value in _HEADERS.items():
+    for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     return response
 
@@ -131,13 +149,15 @@ def cors(origins: tuple[str, ...]) -> Middleware:
         origin = request.headers.get("Origin", "")
         allowed = origin and ("*" in origins or origin in origins)
         preflight = request.method == "OPTIONS"
-        response = web.Response(status=204) if preflight and allowed else await handler(request)
         if allowed:
-            response.headers["Access-Control-Allow-Origin"] = "*" if "*" in origins else origin
-            response.headers["Vary"] = "Origin"
+            shown = "*" if "*" in origins else origin
+            request[CORS] = {"Access-Control-Allow-Origin": shown, "Vary": "Origin"}
+        response = web.Response(status=204) if preflight and allowed else await handler(request)
+        if allowed and not response.prepared:
+            response.headers.extend(request[CORS])
             if preflight:
                 response.headers["Access-Control-Allow-Methods"] = "GET, HEAD"
-                response.headers["Access-Control-Allow-Headers"] = "Authorization, If-None-Match"
+                response.headers["Access-Control-Allow-Headers"] = _SENT
         return response
 
     return middleware

@@ -22,7 +22,7 @@ from engine.clock import Clock
 from engine.core.errors import BusUnavailable
 from engine.delivery import Delivery, OnDead, ignore_dead
 from engine.envelope import EnvelopeCodec
-from engine.redis_link import Link, RedisTiming
+from engine.redis_link import Link, RedisTiming, kept_cancellation
 from engine.redis_replies import FIELD, entries, entry, group_info, text
 from engine.stream_reader import Burial, DurableReader, Entry, GroupInfo, GroupMissing, LiveReader, Reading
 
@@ -74,18 +74,9 @@ class RedisStreams:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Turn the driver's errors into ours, and remember whether the server is there.
-
-        Also restores a lost cancellation: the driver writes through asyncio.wait_for, which in Python 3.11
-        swallows one that arrives just as the write ends (github.com/python/cpython/issues/81839).
-        """
-        cancels = _cancel_requests()
-        try:
-            with self._translated():
-                yield
-        finally:
-            if _cancel_requests() > cancels:
-                raise asyncio.CancelledError
+        """Turn the driver's errors into ours, and remember whether the server is there."""
+        with kept_cancellation(), self._translated():
+            yield
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -344,8 +335,3 @@ class RedisBus:
                     return await command(self.streams.client)
         self.cache_writes_dropped += write
         return None
-
-
-def _cancel_requests() -> int:
-    task = asyncio.current_task()
-    return 0 if task is None else task.cancelling()

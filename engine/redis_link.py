@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 import structlog
 
@@ -43,3 +47,23 @@ class Link:
             self.up = True
             away_s = round(self._clock.real_s() - self.failed_at_s, 3)
             log.info("redis came back", since_last_failure_s=away_s)
+
+
+@contextmanager
+def kept_cancellation() -> Iterator[None]:
+    """Restores a cancellation that the driver lost.
+
+    It writes through asyncio.wait_for, which in Python 3.11 swallows one that arrives just as the write ends
+    (github.com/python/cpython/issues/81839).
+    """
+    before = _cancel_requests()
+    try:
+        yield
+    finally:
+        if _cancel_requests() > before:
+            raise asyncio.CancelledError
+
+
+def _cancel_requests() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -13,7 +14,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from api.app import make_app
 from api.cache import LiveCache
 from engine.clock import Clock, SimClock, SystemClock
-from engine.config.engine import ApiConfig
+from engine.config.engine import ApiConfig, EngineConfig
 from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, FlowKind
 from engine.core.market import Candle
@@ -115,6 +116,8 @@ async def served(
     """A client of the API over these stores; engine time stands two hours after the start."""
     clock = clock or SimClock(NOW)
     async with JournalReader(dsn) as reader, LiveCache(redis_url, clock) as cache:
-        app = make_app(reader, cache, config or ApiConfig(), clock)
-        async with TestClient(TestServer(app)) as client:
+        service = make_app(reader, cache, EngineConfig(api=config or ApiConfig()), clock)
+        async with TestClient(TestServer(service.app)) as client, asyncio.TaskGroup() as tasks:
+            hearing = tasks.create_task(service.broadcast.run(), name="broadcast")
             yield client
+            hearing.cancel()

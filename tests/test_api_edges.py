@@ -14,8 +14,7 @@ import aiohttp
 import pytest
 from aiohttp.test_utils import unused_port
 
-from api.single_flight import SingleFlight
-from engine.clock import SimClock, SystemClock
+from engine.clock import SystemClock
 from engine.config.engine import ApiConfig
 from engine.embedded import EmbeddedServers, ServerAddresses
 from engine.journal.postgres_migrate import migrate
@@ -122,62 +121,6 @@ async def test_requests_are_counted_by_route_and_status(api: Client) -> None:
         page = await response.text()
     assert 'edgewise_api_requests_total{route="/api/analytics/{modelId}",status="200"} 2.0' in page
     assert 'edgewise_api_requests_total{route="unknown",status="404"} 1.0' in page
-
-
-async def test_one_answer_is_made_for_all_who_ask_at_once() -> None:
-    clock, made, gate = SimClock(10), 0, asyncio.Event()
-    flights = SingleFlight(clock)
-
-    async def make() -> bytes:
-        nonlocal made
-        made += 1
-        await gate.wait()
-        return b"answer"
-
-    async with asyncio.TaskGroup() as tasks:
-        waiting = [tasks.create_task(flights.get("k", 1.0, make), name=f"ask {i}") for i in range(5)]
-        await asyncio.sleep(0)
-        gate.set()
-    assert ([task.result() for task in waiting], made) == ([b"answer"] * 5, 1)
-    await flights.get("k", 1.0, make)
-    assert made == 1
-    await clock.advance(1.5)
-    await flights.get("k", 1.0, make)
-    assert made == 2
-
-
-async def test_a_failure_is_seen_by_all_who_wait_and_not_kept() -> None:
-    flights, gate = SingleFlight(SystemClock()), asyncio.Event()
-
-    async def fail() -> bytes:
-        await gate.wait()
-        raise LookupError("no")
-
-    async def succeed() -> bytes:
-        return b"yes"
-
-    first, second = (asyncio.ensure_future(flights.get("k", 1.0, fail)) for _ in range(2))
-    await asyncio.sleep(0)
-    gate.set()
-    for task in (first, second):
-        with pytest.raises(LookupError):
-            await task
-    assert await flights.get("k", 1.0, succeed) == b"yes"
-
-
-async def test_a_client_that_leaves_does_not_take_the_answer_with_it() -> None:
-    flights, gate = SingleFlight(SystemClock()), asyncio.Event()
-
-    async def make() -> bytes:
-        await gate.wait()
-        return b"answer"
-
-    maker, waiter = (asyncio.ensure_future(flights.get("k", 1.0, make)) for _ in range(2))
-    await asyncio.sleep(0)
-    maker.cancel()
-    gate.set()
-    assert await waiter == b"answer"
-    assert maker.cancelled()
 
 
 async def test_it_comes_back_when_the_database_was_killed_and_restarted(home: Path) -> None:

@@ -10,9 +10,10 @@ import msgspec
 from msgspec import Meta
 
 from api.cache import Price
-from api.endpoint import MEDIUM_S, Endpoint, NoQuery, Sources
+from api.endpoint import MEDIUM_S, SHORT_S, Endpoint, NoQuery, Sources
 from api.routes.market import live_prices
 from api.views import Position, markers, number, percent, position, seconds
+from engine.bus import ORDERS
 from engine.core.decisions import AccountView, PositionView
 from engine.core.instruments import coin
 from engine.core.times import NS_PER_HOUR
@@ -225,7 +226,8 @@ ENDPOINTS = (
         query=TotalsQuery,
         answer=AccountTotals,
         make=account_totals,
-        ttl_s=MEDIUM_S,
+        ttl_s=SHORT_S,
+        topics=frozenset({ORDERS.name}),
     ),
     Endpoint(
         path="/api/positions",
@@ -240,6 +242,8 @@ ENDPOINTS = (
         query=NoQuery,
         answer=Leaderboard,
         make=leaderboard,
+        ttl_s=SHORT_S,
+        topics=frozenset({ORDERS.name}),
     ),
     Endpoint(
         path="/api/since-inception-values",

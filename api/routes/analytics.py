@@ -13,6 +13,7 @@ from msgspec import Meta
 from api.endpoint import MEDIUM_S, Endpoint, NoQuery, Sources
 from api.routes.trades import conversation_id
 from api.views import seconds
+from engine.bus import DECISIONS, ORDERS
 from engine.core.orders import PositionSide
 from engine.core.times import NS_PER_MIN
 from engine.journal.postgres_reader import Page
@@ -106,6 +107,7 @@ ENDPOINTS = (
         answer=Analytics,
         make=analytics,
         ttl_s=MEDIUM_S,
+        topics=frozenset({ORDERS.name, DECISIONS.name}),
     ),
     Endpoint(
         path="/api/analytics/{modelId}",
@@ -114,5 +116,6 @@ ENDPOINTS = (
         answer=OneAnalytics,
         make=one,
         ttl_s=MEDIUM_S,
+        topics=frozenset({ORDERS.name, DECISIONS.name}),
     ),
 )

@@ -8,7 +8,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Meta
 
-from api.endpoint import MEDIUM_S, Endpoint, NoQuery, RowsQuery, Sources
+from api.endpoint import LONG_S, SHORT_S, Endpoint, NoQuery, RowsQuery, Sources
+from engine.bus import COMMANDS, DECISIONS, ORDERS, SIGNALS, WAKEUPS
 from engine.journal.views import (
     CycleChain,
     DecisionRow,
@@ -111,6 +112,8 @@ ENDPOINTS = (
         query=RowsQuery,
         answer=SignalRows,
         make=signals,
+        ttl_s=SHORT_S,
+        topics=frozenset({SIGNALS.name}),
     ),
     Endpoint(
         path="/api/decisions",
@@ -118,6 +121,8 @@ ENDPOINTS = (
         query=RowsQuery,
         answer=DecisionRows,
         make=decisions,
+        ttl_s=SHORT_S,
+        topics=frozenset({WAKEUPS.name, DECISIONS.name}),
     ),
     Endpoint(
         path="/api/orders",
@@ -125,6 +130,8 @@ ENDPOINTS = (
         query=RowsQuery,
         answer=OrderRows,
         make=orders,
+        ttl_s=SHORT_S,
+        topics=frozenset({ORDERS.name}),
     ),
     Endpoint(
         path="/api/fills",
@@ -132,6 +139,8 @@ ENDPOINTS = (
         query=RowsQuery,
         answer=FillRows,
         make=fills,
+        ttl_s=SHORT_S,
+        topics=frozenset({ORDERS.name}),
     ),
     Endpoint(
         path="/api/risk-events",
@@ -139,6 +148,8 @@ ENDPOINTS = (
         query=RowsQuery,
         answer=RiskEventRows,
         make=risk_events,
+        ttl_s=SHORT_S,
+        topics=frozenset({ORDERS.name, COMMANDS.name}),
     ),
     Endpoint(
         path="/api/traders",
@@ -146,7 +157,7 @@ ENDPOINTS = (
         query=NoQuery,
         answer=TraderRows,
         make=traders,
-        ttl_s=MEDIUM_S,
+        ttl_s=LONG_S,
     ),
     Endpoint(
         path="/api/cycles/{id}",
@@ -154,5 +165,7 @@ ENDPOINTS = (
         query=CycleQuery,
         answer=CycleChain,
         make=cycle,
+        ttl_s=SHORT_S,
+        topics=frozenset({WAKEUPS.name, DECISIONS.name, ORDERS.name}),
     ),
 )

@@ -8,8 +8,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from api.endpoint import Before, Endpoint, Sources
+from api.endpoint import MEDIUM_S, SHORT_S, Before, Endpoint, Sources
 from api.views import Trade, number, seconds, trade
+from engine.bus import DECISIONS, ORDERS
 from engine.core.decisions import Act, Action
 from engine.core.instruments import coin
 from engine.core.times import NS_PER_S
@@ -164,6 +165,8 @@ ENDPOINTS = (
         query=ModelQuery,
         answer=Trades,
         make=trades,
+        ttl_s=SHORT_S,
+        topics=frozenset({ORDERS.name}),
     ),
     Endpoint(
         path="/api/conversations",
@@ -171,5 +174,7 @@ ENDPOINTS = (
         query=ConversationsQuery,
         answer=Conversations,
         make=conversations,
+        ttl_s=MEDIUM_S,
+        topics=frozenset({DECISIONS.name}),
     ),
 )

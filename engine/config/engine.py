@@ -47,6 +47,9 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     redis_url: str = ""
     cors_origins: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()  # empty: no token is asked for
+    rate_limit_per_s: Annotated[float, Meta(ge=0)] = 20.0  # a client elsewhere, by address; 0: no limit
+    rate_limit_burst: Annotated[int, Meta(ge=1)] = 100
+    header_timeout: Duration = Duration(15)  # for a whole request, and between two
 
 
 class KeepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
