@@ -1,8 +1,10 @@
-"""`edgewise stats`: the statistics of nof1.ai, recomputed from closed trades that anybody captured."""
+"""`edgewise stats`: how traders did, from the journal; nof1's tables from trades that anybody captured."""
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,37 +13,58 @@ import typer
 from engine.cli.startup import fail_clearly
 
 if TYPE_CHECKING:
+    from engine.journal.postgres_record import TraderResult
     from engine.journal.recount import Analytics, Difference
 
 _File = Path | None
 
 
 def stats(
-    trades: Annotated[Path, typer.Option(help="Closed trades, JSON as /api/trades serves it.", exists=True)],
+    trades: Annotated[
+        _File, typer.Option(help="Closed trades, JSON as /api/trades serves it.", exists=True)
+    ] = None,
     conversations: Annotated[
-        _File,
-        typer.Option(help="JSON as /api/conversations: for signals and invocations.", exists=True),
+        _File, typer.Option(help="JSON as /api/conversations: for signals and invocations.", exists=True)
     ] = None,
     against: Annotated[
         _File, typer.Option(help="JSON as /api/analytics: list what differs; exit code 1.", exists=True)
     ] = None,
-    model: Annotated[str, typer.Option(help="Only this model.")] = "",
+    model: Annotated[str, typer.Option(help="Only this model or trader.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="For machines: as /api/analytics.")] = False,
+    etc: Annotated[Path, typer.Option(help="Folder of the configuration.")] = Path("etc"),
 ) -> None:
-    """Compute all six tables of /api/analytics from closed trades, for every model in the file.
+    """How every trader did, recomputed from the journal's fills, fees and funding.
 
-    Without conversations, what only they tell is 0: signals, invocations, stated leverage.
+    With --trades: the six tables of /api/analytics from the closed trades in a file, for every model in it.
+    Without conversations, what only they tell is 0 there: signals, invocations, stated leverage.
     """
+    with fail_clearly():
+        if trades is None:
+            _own(etc, model, as_json=as_json)
+            return
+    _captured(trades, Capture(conversations, against), model, as_json=as_json)
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """What else was captured beside the trades."""
+
+    conversations: Path | None
+    analytics: Path | None
+
+
+def _captured(trades: Path, more: Capture, model: str, *, as_json: bool) -> None:
     import msgspec
 
     from engine.journal.captures import cycles_of, trades_of
     from engine.journal.recount import Analytics, differences, recount
 
     with fail_clearly():
-        said = cycles_of(conversations.read_bytes()) if conversations else []
+        said = cycles_of(more.conversations.read_bytes()) if more.conversations else []
         found = recount(trades_of(trades.read_bytes()), said)
         if model:
             found = Analytics(tuple(item for item in found.analytics if item.model_id == model))
+        against = more.analytics
         differ = differences(found, against.read_bytes(), with_conversations=bool(said)) if against else None
     if as_json:
         print(msgspec.json.encode(found if differ is None else differ).decode())
@@ -51,6 +74,45 @@ def stats(
         _show_differences(differ)
     if differ:
         sys.exit(1)
+
+
+def _own(etc: Path, trader: str, *, as_json: bool) -> None:
+    import msgspec
+
+    found = asyncio.run(_results(etc))
+    chosen = [each for each in found if trader in {"", each.trader_id}]
+    if as_json:
+        print(msgspec.json.encode(chosen).decode())
+    else:
+        _show_results(chosen)
+
+
+async def _results(etc: Path) -> list[TraderResult]:
+    from engine.cli.db import dsn_of
+    from engine.journal.postgres_pool import Pool
+    from engine.journal.postgres_record import records
+
+    async with Pool(dsn_of(etc)) as pool:
+        return await records(pool)
+
+
+def _show_results(found: list[TraderResult]) -> None:
+    """One column a trader; the six tables are left to --json."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("", *(each.trader_id for each in found))
+    columns = []
+    for each in found:
+        record = msgspec.structs.asdict(each.record)
+        nested = [msgspec.structs.asdict(record.pop(name)) for name in ("costs", "ratios")]
+        record.pop("tables")
+        columns.append(record | nested[0] | nested[1])
+    for key in columns[0] if columns else ():
+        values = [column[key] for column in columns]
+        table.add_row(key, *("-" if value is None else f"{value:,}" for value in values))
+    Console().print(table)
 
 
 def _show(found: Analytics) -> None:
