@@ -61,6 +61,19 @@ MISTAKES = {
     "too much": ("manager.yaml", "allocation_pct: 25", "allocation_pct: 95", "adds up to 170, more than 100"),
     "who decides": ("manager.yaml", "    model: demo", "    name2: demo", "unknown key 'name2'"),
     "unknown provider": ("exchange.yaml", "-okx_demo}", "-okx_dmo}", "unknown provider 'okx_dmo'"),
+    "switch": (
+        "exchange.yaml",
+        "      region:",
+        "      cancel_all_after: 5s\n      region:",
+        "from 10s to 2m",
+    ),
+    "tag": ("exchange.yaml", "      region:", "      order_tag: my-tag\n      region:", "letters and digits"),
+    "channel": (
+        "exchange.yaml",
+        "      region:",
+        "      stale_after: {mark_price: 10s}\n      region:",
+        "did you mean 'mark-price'",
+    ),
     "no duration": ("manager.yaml", "grace: 20s", "grace: 20 apples", "expected a duration such as"),
 }
 

@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from engine.config.convert import nearest
 from engine.config.values import Duration
-from engine.core.errors import ConfigError
 
 Region = Literal["global", "eea", "us"]
 Environment = Literal["live", "demo"]
@@ -79,7 +79,9 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     `region` and `environment` choose the hosts; each `*_url` replaces one of them (the simulator: all).
     `position_mode` must be what the account is set to. `order_tag` is sent with every order when it is not
-    empty; OKX pays rebates to the owner of a broker tag, so it is empty unless you set it.
+    empty; OKX pays rebates to the owner of a broker tag, so it is empty unless you set it. With
+    `cancel_all_after` OKX cancels what rests when edgewise has been silent for so long; without a tag that
+    takes orders placed by hand as well, so it is off unless you set it.
     """
 
     type: Literal["okx"] = "okx"
@@ -96,7 +98,7 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     position_mode: Literal["net", "long_short"] = "long_short"
     margin_mode: Literal["cross"] = "cross"  # isolated margin is not supported
     settle_currency: str = "USDT"
-    cancel_all_after: Duration = Duration(0)  # dead man's switch, 10 s to 2 min; 0: off (see okx/dead_man.py)
+    cancel_all_after: Duration = Duration(0)  # dead man's switch, 10 s to 2 min; 0: off
     clamp_price: bool = False  # a price beyond the venue's limits: true moves it there, false: refused
     order_entry: Literal["websocket", "rest"] = "websocket"  # websocket: REST while the socket is not ready
     trigger_price: Literal["last", "mark", "index"] = "mark"  # what fires stops and targets
@@ -111,12 +113,15 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     def __post_init__(self) -> None:
         if self.order_tag and not (self.order_tag.isascii() and self.order_tag.isalnum()):
-            raise ConfigError(f"order_tag {self.order_tag!r} may hold letters and digits only")
+            raise ValueError(f"order_tag: {self.order_tag!r} may hold letters and digits only")
         if len(self.order_tag) > 16:  # noqa: PLR2004 - the venue's limit
-            raise ConfigError(f"order_tag {self.order_tag!r} is longer than 16 characters")
-
+            raise ValueError(f"order_tag: {self.order_tag!r} is longer than 16 characters")
         if self.cancel_all_after and not 10 <= self.cancel_all_after <= 120:  # noqa: PLR2004 - the venue's bounds
-            raise ConfigError("cancel_all_after must be 0 (off) or from 10s to 2m")
+            raise ValueError("cancel_all_after: 0s (off), or from 10s to 2m")
+        for channel in self.stale_after:
+            if channel not in DEFAULT_STALE_AFTER_S:
+                hint = nearest(channel, tuple(DEFAULT_STALE_AFTER_S))
+                raise ValueError(f"stale_after: no channel {channel!r}{hint}")
 
     def __repr__(self) -> str:
         return f"OkxConfig({self.account_id!r}, {self.region}, {self.environment}, key={bool(self.api_key)})"
