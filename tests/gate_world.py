@@ -11,7 +11,7 @@ from engine.core.books import Books
 from engine.core.decisions import Action, Decision, Verdict
 from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, FlowKind
-from engine.core.orders import ZERO, Fill, Order, OrderIntent, OrderState
+from engine.core.orders import ZERO, Fill, Order, OrderIntent, OrderState, StopMove
 from engine.core.signals import MarketSnapshot
 from engine.manager.accounts import TraderAccounts
 from engine.manager.breaker import Breaker
@@ -95,6 +95,7 @@ class GateWorld:
             self.price(symbol, price)
         caps = AccountCaps(self.config.manager, self.books, self.accounts.marks, INSTRUMENTS, self.traders)
         self.translator = Translator("sim", self.config.manager, self.market, Open(), caps.room, self.clock)
+        self.moves: list[StopMove] = []
         self._cycles = 0
 
     def price(self, symbol: str, price: float) -> None:
@@ -126,7 +127,10 @@ class GateWorld:
             prices=prices,
             ts_decided=self.clock.now_ns(),
         )
-        return self.translator.translate(decision, self.traders[trader], lambda: self.accounts.view(trader))
+        verdicts, intents, self.moves = self.translator.translate(
+            decision, self.traders[trader], lambda: self.accounts.view(trader)
+        )
+        return verdicts, intents
 
     def fill(self, intent: OrderIntent) -> None:
         """The venue fills all of it at the mark, with the usual fee."""

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config.manager import CapitalConfig, RiskConfig
+from engine.config.values import Duration
 from engine.core.decisions import Act, Action, Verdict
 from engine.core.orders import OrderState, PositionSide, Purpose
 from engine.manager.risk import REASONS
+from engine.manager.stop_checks import STOP_REASONS
+from engine.manager.upkeep import overdue, trailed_stop
 from tests.gate_world import INSTRUMENTS, PRICES, SECOND, GateWorld
 
 D = Decimal
@@ -28,7 +32,7 @@ LIMITS = RiskConfig(
     risk_per_trade_pct=D(3),
     max_entries_per_hour=4,
 )
-OTHER_REFUSALS = {"malformed", "symbol_unknown", "nothing_to_close"}
+OTHER_REFUSALS = {"malformed", "symbol_unknown", "nothing_to_close", "nothing_to_protect", *STOP_REASONS}
 
 
 def enter(symbol: str = BTC, act: Act = Act.BUY_TO_ENTER, **changes: Decimal | None) -> Action:
@@ -71,7 +75,7 @@ def plausible(draw: st.DrawFn) -> Action:
     """An action that may well pass: what the limits are there for."""
     symbol = draw(st.sampled_from([BTC, DOGE]))
     price = D(str(PRICES[symbol]))
-    act = draw(st.sampled_from([Act.BUY_TO_ENTER, Act.SELL_TO_ENTER, Act.CLOSE, Act.REDUCE]))
+    act = draw(st.sampled_from([Act.BUY_TO_ENTER, Act.SELL_TO_ENTER, Act.CLOSE, Act.REDUCE, Act.MOVE_STOP]))
     sign = -1 if act is Act.SELL_TO_ENTER else 1
     return Action(
         symbol=symbol,
@@ -122,9 +126,15 @@ def test_no_decision_that_a_fuzzer_can_make_breaks_a_limit(rounds: list[tuple[li
     for said, filled in rounds:
         verdicts, intents = world.decide("t0", *said)
         refused = {verdict.reason for verdict in verdicts if not verdict.approved}
-        assert refused <= {*REASONS, *OTHER_REFUSALS, "move_stop_not_supported"}
-        assert sum(verdict.approved for verdict in verdicts) == len(intents)
+        assert refused <= {*REASONS, *OTHER_REFUSALS}
+        assert sum(verdict.approved for verdict in verdicts) == len(intents) + len(world.moves)
         assert_within_limits(world)
+        for moved in world.moves:
+            held = world.accounts.view("t0").position(moved.symbol)
+            assert held is not None
+            before = held.stop_loss or D(0)
+            assert (moved.stop_loss - before) * held.side.sign >= 0, "toward less risk"
+            assert world.books.account("t0").move_stop(moved)
         for intent in intents:
             if filled or intent.purpose is Purpose.EXIT:
                 world.fill(intent)
@@ -234,3 +244,79 @@ def test_what_is_no_amount_is_refused_before_it_is_counted_with(number: Decimal)
 
 def reasons(verdicts: list[Verdict]) -> list[str]:
     return [verdict.reason for verdict in verdicts]
+
+
+def move(stop: str) -> Action:
+    return Action(symbol=BTC, act=Act.MOVE_STOP, stop_loss=D(stop))
+
+
+@pytest.mark.parametrize(
+    ("side", "stop", "reason"),
+    [
+        (Act.BUY_TO_ENTER, "99500.04", ""),
+        (Act.BUY_TO_ENTER, "98900", "stop_loosened"),
+        (Act.BUY_TO_ENTER, "100000", "stop_side"),
+        (Act.SELL_TO_ENTER, "100500.04", ""),
+        (Act.SELL_TO_ENTER, "101100", "stop_loosened"),
+        (Act.SELL_TO_ENTER, "99999", "stop_side"),
+    ],
+)
+def test_a_stop_moves_toward_less_risk_only(side: Act, stop: str, reason: str) -> None:
+    world = GateWorld(LIMITS)
+    _, (intent,) = world.decide("t0", enter(act=side))
+    world.fill(intent)
+    assert reasons(world.decide("t0", move(stop))[0]) == [reason]
+    if not reason:
+        (moved,) = world.moves
+        assert moved.stop_loss == D("99500.1" if side is Act.BUY_TO_ENTER else "100500.0")
+        assert world.books.account("t0").move_stop(moved)
+        held = world.accounts.view("t0").position(BTC)
+        assert held is not None
+        assert held.stop_loss == moved.stop_loss
+
+
+def test_a_stop_loosens_where_that_is_allowed_within_the_risk_of_an_entry() -> None:
+    world = GateWorld(msgspec.structs.replace(LIMITS, allow_stop_loosening=True))
+    _, (intent,) = world.decide("t0", enter(leverage=D(10), notional_usd=D(25_000)))
+    world.fill(intent)
+    assert reasons(world.decide("t0", move("98900"))[0]) == [""]
+    assert reasons(world.decide("t0", move("95000"))[0]) == ["risk_too_high"]
+
+
+def test_a_stop_of_nothing_is_refused_and_an_old_move_changes_no_new_position() -> None:
+    world = GateWorld(LIMITS)
+    assert reasons(world.decide("t0", move("99500"))[0]) == ["nothing_to_protect"]
+    _, (intent,) = world.decide("t0", enter())
+    world.fill(intent)
+    world.decide("t0", move("99500"))
+    (moved,) = world.moves
+    world.fill(world.decide("t0", Action(symbol=BTC, act=Act.CLOSE))[1][0])
+    assert not world.books.account("t0").move_stop(moved)
+
+
+def test_a_trailing_stop_follows_the_price_and_never_goes_back() -> None:
+    world = GateWorld(LIMITS)
+    limits = msgspec.structs.replace(LIMITS, trailing_stop_pct=D(1))
+    _, (intent,) = world.decide("t0", enter(stop_loss=D(98_500)))
+    world.fill(intent)
+    stops = []
+    for mark in (100_000, 101_000, 101_050, 100_200, 103_000):
+        held = world.accounts.view("t0").position(BTC)
+        assert held is not None
+        stop = trailed_stop(held, limits, INSTRUMENTS[BTC], D(mark))
+        stops.append(stop)
+        if stop is not None:
+            moved = world.translator.stop_move(str(mark), "t0", held, stop)
+            world.books.account("t0").move_stop(moved)
+    assert stops == [D("99000.0"), D("99990.0"), None, None, D("101970.0")]
+
+
+def test_a_position_is_overdue_after_its_time() -> None:
+    world = GateWorld(LIMITS)
+    limits = msgspec.structs.replace(LIMITS, max_holding=Duration(60))
+    _, (intent,) = world.decide("t0", enter())
+    world.fill(intent)
+    view, now = world.accounts.view("t0"), world.clock.now_ns()
+    assert overdue(view, limits, now + 59 * SECOND) == ()
+    assert overdue(view, LIMITS, now + 10**6 * SECOND) == ()
+    assert [held.symbol for held in overdue(view, limits, now + 60 * SECOND)] == [BTC]

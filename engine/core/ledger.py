@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from engine.core.errors import InvariantBroken
-from engine.core.orders import ZERO, Fill, OrderIntent, PositionSide, Purpose
+from engine.core.orders import ZERO, Fill, OrderIntent, PositionSide, Purpose, StopMove
 
 _REMEMBERED: Final = 10_000
 _SHARE_STEP: Final = Decimal("1e-12")
@@ -92,10 +92,16 @@ class Held(msgspec.Struct, kw_only=True):
     entry_fill_id: str = ""
     entry_maker: bool = False
     intent: OrderIntent | None = None  # of the newest entry: exit plan, leverage, confidence
+    moved_stop: Decimal | None = None
 
     @property
     def coins(self) -> Decimal:
         return self.contracts * self.contract_value
+
+    @property
+    def stop_loss(self) -> Decimal | None:
+        """Where the stop belongs: as it was moved, else as the entry said."""
+        return self.moved_stop or (self.intent.stop_loss if self.intent else None)
 
     @property
     def entry_price(self) -> Decimal:
@@ -253,6 +259,14 @@ class VirtualAccount:
         held.entered_value += fill.notional
         held.fees += fill.fee
         held.entry_fees += fill.fee
+
+    def move_stop(self, move: StopMove) -> bool:
+        """Take over where a stop belongs; False when its position is gone, or another one by now."""
+        held = self.positions.get((move.symbol, move.position_side))
+        if held is None or held.entry_client_order_id != move.entry_client_order_id:
+            return False
+        held.moved_stop = move.stop_loss
+        return True
 
     def _exit(self, key: tuple[str, PositionSide], held: Held, fill: Fill) -> ClosedTrade | None:
         whole = fill.contracts == held.contracts

@@ -63,6 +63,20 @@ class OrderType(StrEnum):
     FOK = "fok"
 
 
+class StopMove(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the stop of an open position belongs from now on. The entry's id says which position is meant."""
+
+    move_id: str
+    cycle_id: str
+    trader_id: str
+    account_id: str
+    symbol: str
+    position_side: PositionSide
+    entry_client_order_id: str
+    stop_loss: Decimal
+    ts_created: int
+
+
 class OrderState(StrEnum):
     """FIX order states. PENDING_NEW also stands for «outcome unknown»."""
 

@@ -10,7 +10,7 @@ import structlog
 
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
 from engine.core.ledger import Held
-from engine.core.orders import OrderIntent, OrderType, Purpose, entry_of, stop_client_id
+from engine.core.orders import OrderIntent, OrderType, Purpose, StopMove, entry_of, stop_client_id
 from engine.exchange.context import ExchangeContext
 from engine.exchange.orders import OrderDesk
 from engine.exchange.ports import Protection, ProtectionRequest
@@ -66,6 +66,13 @@ class Guard:
             if owner not in self._desk.open:
                 await self._cancel(orphans)
 
+    def move(self, move: StopMove) -> None:
+        """A stop belongs elsewhere from now on: the next look, at once, amends it where it rests."""
+        if self._context.books.account(move.trader_id).move_stop(move):
+            self._desk.booked.set()
+        else:
+            log.info("stop of a closed position not moved", trader=move.trader_id, symbol=move.symbol)
+
     async def release(self, intent: OrderIntent) -> bool:
         """Cancel the stops of a position that is about to be closed. False: one has fired, do not close.
 
@@ -78,7 +85,7 @@ class Guard:
         try:
             protections = await self._context.venue.protections()
             mine = [p for p in protections if entry_of(p.client_id) == held.entry_client_order_id]
-            if not mine and held.intent is not None and held.intent.stop_loss is not None:
+            if not mine and held.stop_loss is not None:
                 await self._recovery.look_back()
                 return self._held(intent) is not None
             if held.contracts > intent.contracts:
@@ -98,7 +105,7 @@ class Guard:
             (account.trader_id, held)
             for account in self._context.books.traders()
             for held in account.positions.values()
-            if held.intent is not None and held.intent.stop_loss is not None
+            if held.stop_loss is not None
         ]
 
     def _closing(self, trader_id: str, held: Held) -> bool:
@@ -118,12 +125,19 @@ class Guard:
             return
         keep, *extra = found
         await self._cancel(extra)
-        if keep.contracts != held.contracts:
+        moved = not keep.trailing and keep.stop_loss not in {None, held.stop_loss}
+        if moved or keep.contracts != held.contracts:
             try:
                 await self._context.venue.amend_protection(keep, request)
-                log.info("stop resized", trader=trader_id, symbol=held.symbol, contracts=str(held.contracts))
+                log.info(
+                    "stop amended",
+                    trader=trader_id,
+                    symbol=held.symbol,
+                    contracts=str(held.contracts),
+                    stop=str(held.stop_loss),
+                )
             except Rejected as error:
-                log.warning("stop not resized", trader=trader_id, symbol=held.symbol, error=str(error))
+                log.warning("stop not amended", trader=trader_id, symbol=held.symbol, error=str(error))
                 await self._cancel([keep])
                 await self._place(trader_id, held)
 
@@ -163,15 +177,15 @@ class Guard:
         )
 
     def _request(self, held: Held, attempt: int) -> ProtectionRequest | None:
-        if held.intent is None or held.intent.stop_loss is None:
+        if held.stop_loss is None:
             return None
         return ProtectionRequest(
             client_id=stop_client_id(held.entry_client_order_id, attempt),
             symbol=held.symbol,
             position_side=held.side,
             contracts=held.contracts,
-            stop_loss=held.intent.stop_loss,
-            take_profit=held.intent.take_profit,
+            stop_loss=held.stop_loss,
+            take_profit=held.intent.take_profit if held.intent else None,
         )
 
     async def _cancel(self, protections: Iterable[Protection]) -> bool:

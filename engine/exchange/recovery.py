@@ -60,6 +60,8 @@ class Recovery:
                 trades.setdefault(trade.trader_id, []).append(trade)
         while payments:
             context.books.apply_funding(payments.pop())
+        for move in bookings.stop_moves:
+            context.books.account(move.trader_id).move_stop(move)
         for account in context.books.traders():
             await self._write(account.trader_id, trades.get(account.trader_id, []))
 

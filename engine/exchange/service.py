@@ -10,9 +10,9 @@ from typing import Final
 
 import structlog
 
-from engine.bus import INTENTS, Message
+from engine.bus import INTENTS, STOP_MOVES, Message
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
-from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, Purpose
+from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, Purpose, StopMove
 from engine.core.times import NS_PER_HOUR, NS_PER_S
 from engine.exchange.audit import Auditor
 from engine.exchange.context import ExchangeContext
@@ -170,6 +170,7 @@ class ExchangeService:
                 ("leverage", self._repeat_leverage()),
                 ("resting orders", self._cancel_stale()),
                 ("intents", self._context.bus.consume(INTENTS, "exchange", self._on_intent)),
+                ("stop moves", self._context.bus.consume(STOP_MOVES, "exchange", self._on_stop_move)),
             ):
                 tasks.create_task(work, name=name)
 
@@ -177,6 +178,10 @@ class ExchangeService:
         intent = message.body
         if intent.account_id == self._context.books.account_id:
             await self.desk.accept(intent)
+
+    async def _on_stop_move(self, message: Message[StopMove]) -> None:
+        if message.body.account_id == self._context.books.account_id:
+            self.guard.move(message.body)
 
     async def _listen(self) -> None:
         async for event in self._context.venue.events():

@@ -14,7 +14,7 @@ from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.market import Candle
 from engine.core.memory import CoreBlock, CoreLabel, Episode, MemoryQuery
-from engine.core.orders import Fill, Order, OrderIntent, Purpose
+from engine.core.orders import Fill, Order, OrderIntent, Purpose, StopMove
 from engine.core.signals import Signal
 from engine.journal.episodes import Episodes
 from engine.journal.ports import (
@@ -58,6 +58,7 @@ class MemoryJournal:
         self.performance: list[AccountView] = []
         self.checks: list[AccountCheck] = []
         self.risk_events: list[RiskEvent] = []
+        self.stop_moves: list[StopMove] = []
         self.verdicts: list[Verdict] = []
         self.signals: list[Signal] = []
 
@@ -134,6 +135,12 @@ class MemoryJournal:
     async def record_intents(self, intents: Sequence[OrderIntent]) -> None:
         for intent in intents:
             self._add_intent(intent.client_order_id, intent)
+
+    async def record_stop_moves(self, moves: Sequence[StopMove]) -> None:
+        for move in moves:
+            if self._once("stop", move.move_id):
+                self.stop_moves.append(move)
+                self._note("stop", move)
 
     def _add_intent(self, client_order_id: str, intent: OrderIntent) -> None:
         if client_order_id not in self._intents:
@@ -287,6 +294,7 @@ class MemoryJournal:
                     key=lambda payment: payment.ts_event,
                 )
             ),
+            stop_moves=tuple(move for move in self.stop_moves if move.account_id == account_id),
         )
 
     async def newest_fill_ns(self, account_id: str) -> int:

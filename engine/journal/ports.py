@@ -18,7 +18,7 @@ from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
 from engine.core.market import Candle
 from engine.core.memory import CoreBlock, Episode, MemoryQuery
-from engine.core.orders import Fill, Order, OrderIntent
+from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.core.signals import Signal
 from engine.journal.snapshots import BalanceSnapshot
 
@@ -128,6 +128,7 @@ class Bookings(msgspec.Struct, frozen=True, kw_only=True):
     fills: tuple[Fill, ...]
     entries: tuple[OrderIntent, ...]
     funding: tuple[FundingPayment, ...]
+    stop_moves: tuple[StopMove, ...] = ()
 
 
 class KeptCycle(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,6 +170,7 @@ class Journal(Protocol):
 
     async def record_verdicts(self, verdicts: Sequence[Verdict]) -> None: ...
     async def record_intents(self, intents: Sequence[OrderIntent]) -> None: ...
+    async def record_stop_moves(self, moves: Sequence[StopMove]) -> None: ...
 
     # -- orders: insert_order is committed before a byte goes to the venue (I1)
     async def insert_order(self, order: Order) -> bool:

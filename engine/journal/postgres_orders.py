@@ -10,7 +10,7 @@ import msgspec
 
 from engine.core.decisions import AccountView
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
-from engine.core.orders import Fill, Order, OrderIntent
+from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.journal.ports import MAX_NS, TOLERANCE_USD, Bookings
 from engine.journal.postgres_doubt import Doubts
 from engine.journal.postgres_memory import insert_episodes
@@ -28,6 +28,7 @@ from engine.journal.postgres_rows import (
     intent_values,
     order_of,
     row_of,
+    stop_move_of,
     trade_of,
 )
 
@@ -91,6 +92,11 @@ class OrderTables:
         async with self._pool.transaction() as connection:
             for intent in intents:
                 await self._put_intent(connection, intent, intent.client_order_id)
+
+    async def record_stop_moves(self, moves: Sequence[StopMove]) -> None:
+        columns = StopMove.__struct_fields__
+        sql = insert("stop_moves", columns, "on conflict do nothing")
+        await self._pool.execute_many(sql, [row_of(move, columns) for move in moves])
 
     async def insert_order(self, order: Order) -> bool:
         key = ("order", order.client_order_id)
@@ -192,13 +198,14 @@ class OrderTables:
         """All of an account: may take minutes after years, so it has a longer timeout than the rest."""
         connections = self._pool.connection(LONG_TIMEOUT_S)
         async with connections as connection, connection.transaction(isolation="repeatable_read"):
-            flows, fills, paid, entries = [
+            flows, fills, paid, entries, moves = [
                 await connection.fetch(sql, account_id, timeout=LONG_TIMEOUT_S)
                 for sql in (
                     "select * from cash_flows where account_id = $1 order by seq",
                     "select * from trader_fills where account_id = $1 order by seq",
                     "select * from funding_payments where account_id = $1 order by ts_event, seq",
                     _ENTRIES,
+                    "select * from stop_moves where account_id = $1 order by seq",
                 )
             ]
         return Bookings(
@@ -206,6 +213,7 @@ class OrderTables:
             fills=tuple(map(fill_of, fills)),
             entries=tuple(map(intent_of, entries)),
             funding=tuple(map(funding_of, paid)),
+            stop_moves=tuple(map(stop_move_of, moves)),
         )
 
     async def record_cash_flow(self, flow: CashFlow) -> bool:

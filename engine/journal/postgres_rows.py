@@ -7,7 +7,16 @@ import msgspec
 
 from engine.core.ledger import CashFlow, ClosedTrade, FlowKind, FundingPayment
 from engine.core.market import Side
-from engine.core.orders import Fill, Order, OrderIntent, OrderState, OrderType, PositionSide, Purpose
+from engine.core.orders import (
+    Fill,
+    Order,
+    OrderIntent,
+    OrderState,
+    OrderType,
+    PositionSide,
+    Purpose,
+    StopMove,
+)
 
 INTENT_COLUMNS = tuple(OrderIntent.__struct_fields__)
 FILL_COLUMNS = tuple(Fill.__struct_fields__)
@@ -98,6 +107,12 @@ def trade_of(row: asyncpg.Record) -> ClosedTrade:
 def cash_flow_of(row: asyncpg.Record) -> CashFlow:
     values = {name: row[name] for name in CashFlow.__struct_fields__}
     return CashFlow(**(values | {"kind": FlowKind(row["kind"])}))
+
+
+def stop_move_of(row: asyncpg.Record) -> StopMove:
+    """A stop's move from a row with all its columns."""
+    values = {name: row[name] for name in StopMove.__struct_fields__}
+    return StopMove(**(values | {"position_side": PositionSide(row["position_side"])}))
 
 
 def funding_of(row: asyncpg.Record) -> FundingPayment:

@@ -66,7 +66,7 @@ class TraderAccounts:
             fees=held.fees,
             funding=held.funding,
             liquidation_price=self._liquidation_price(account, held),
-            stop_loss=plan.stop_loss if plan else None,
+            stop_loss=held.stop_loss,
             take_profit=plan.take_profit if plan else None,
             confidence=plan.confidence if plan else None,
             risk_usd=plan.risk_usd if plan else None,

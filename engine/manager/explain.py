@@ -88,7 +88,7 @@ def _explain(
     entry = translator.proposal(decision, action, trader, wakeup.account) if action.act.enters else None
     checks = evaluate(entry, all_checks=True)[1] if entry is not None else ()
     alone = msgspec.structs.replace(decision, actions=(action,))
-    (verdict,), intents = translator.translate(alone, trader, lambda: wakeup.account)
+    (verdict,), intents, _ = translator.translate(alone, trader, lambda: wakeup.account)
     return Explained(
         symbol=action.symbol,
         act=action.act,

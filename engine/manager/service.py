@@ -18,15 +18,17 @@ from engine.bus import (
     ORDERS,
     SIGNALS,
     SNAPSHOTS,
+    STOP_MOVES,
     WAKEUPS,
     Command,
     Message,
     OrderUpdate,
 )
-from engine.core.decisions import CycleRecord, CycleStatus, Decision, WakeKind, Wakeup
+from engine.core.decisions import AccountView, CycleRecord, CycleStatus, Decision, WakeKind, Wakeup
 from engine.core.errors import CodecError
-from engine.core.orders import OrderIntent, Purpose
+from engine.core.orders import OrderIntent, Purpose, StopMove
 from engine.core.signals import Edge, MarketSnapshot, Signal
+from engine.core.times import NS_PER_MIN
 from engine.journal.ports import KeepState
 from engine.manager.context import ManagerContext
 from engine.manager.rollout import live_part, on_paper
@@ -35,6 +37,7 @@ from engine.manager.scheduler import Due
 from engine.manager.supervision import Supervision
 from engine.manager.traders import Trader
 from engine.manager.translate import ENTRY_LIVES_S, Translator
+from engine.manager.upkeep import overdue, trailed
 from engine.retry import patiently
 
 log = structlog.get_logger()
@@ -215,7 +218,7 @@ class ManagerService:
         await self._keep_schedule()
         await self.supervision.on_decision(decision)
         live, verdicts = live_part(trader.config.rollout, decision, now)
-        more, intents = self._translator.translate(
+        more, intents, moves = self._translator.translate(
             live, trader, lambda: context.accounts.view(trader.trader_id)
         )
         verdicts += more
@@ -232,16 +235,29 @@ class ManagerService:
                 )
         await patiently(lambda: context.journal.record_verdicts(verdicts))
         await self._send(intents)
+        await self._send_moves(moves)
 
     async def _send(self, intents: list[OrderIntent]) -> None:
         """Journal first, then publish; an intent that is published again is the same order."""
         if not intents:
             return
         await patiently(lambda: self._context.journal.record_intents(intents))
+        for intent in intents:
+            self.traders[intent.trader_id].take_up(intent)
         for trader_id in dict.fromkeys(intent.trader_id for intent in intents):
             await self._keep(KeepState.TRADER, trader_id, self.traders[trader_id].state())
         for intent in intents:
             await self._publish(intent)
+
+    async def _send_moves(self, moves: list[StopMove]) -> None:
+        """As intents: a move that is journalled is in force at the next start, published or not."""
+        if not moves:
+            return
+        await patiently(lambda: self._context.journal.record_stop_moves(moves))
+        for move in moves:
+            await patiently(
+                lambda move=move: self._context.bus.publish(STOP_MOVES, move, trace_id=move.cycle_id)  # type: ignore[misc]
+            )
 
     async def _publish(self, intent: OrderIntent) -> None:
         await patiently(lambda: self._context.bus.publish(INTENTS, intent, trace_id=intent.cycle_id))
@@ -271,6 +287,29 @@ class ManagerService:
             await patiently(lambda views=views: context.journal.record_performance(views))  # type: ignore[misc]
             await self.supervision.on_equities(views)
             await self._look_for_unseen()
+            for view in views:
+                await self._keep_up(view)
+
+    async def _keep_up(self, view: AccountView) -> None:
+        """Move trailing stops, and close what was held for too long."""
+        trader, context = self.traders.get(view.trader_id), self._context
+        if trader is None:
+            return
+        now, name = context.clock.now_ns(), view.trader_id
+        moved = trailed(view, trader.limits, context.market.instruments, context.accounts.marks)
+        moves = [
+            self._translator.stop_move(f"trail:{held.entry_client_order_id}:{stop}", name, held, stop)
+            for held, stop in moved
+        ]
+        await self._send_moves(moves)
+        exits = [
+            self._translator.exit_intent(
+                f"time:{held.entry_client_order_id}:{now // NS_PER_MIN}", name, held, held.contracts
+            )
+            for held in overdue(view, trader.limits, now)
+            if held.symbol not in trader.closing
+        ]
+        await self._send(exits)
 
     async def _look_for_unseen(self) -> None:
         """Ask the journal for entries of which no end was told: the exchange drops updates when it must."""

@@ -38,6 +38,7 @@ class Trader:
         self.breaker = breaker
         self._account = account
         self.under_way: dict[str, OrderIntent] = {}  # entries, by client order id, until they are done
+        self._exits: dict[str, str] = {}  # symbols, by client order id
         self.cooldown_until: dict[str, int] = {}
         self._entries: deque[int] = deque(maxlen=1000)
         self._known: deque[str] = deque(maxlen=1000)
@@ -54,6 +55,11 @@ class Trader:
         return self.breaker.trading_state(now_ns)
 
     @property
+    def closing(self) -> frozenset[str]:
+        """Symbols with an exit under way."""
+        return frozenset(self._exits.values())
+
+    @property
     def known_intents(self) -> frozenset[str]:
         """Ids of the newest approved intents: none is approved twice."""
         return frozenset(self._known)
@@ -66,9 +72,11 @@ class Trader:
             self._entries.append(intent.ts_created)
 
     def take_up(self, intent: OrderIntent) -> None:
-        """Count an entry of a former life, or a new one, until it is done."""
+        """Count an order of a former life, or a new one, until it is done."""
         if intent.purpose is Purpose.ENTRY:
             self.under_way[intent.client_order_id] = intent
+        elif intent.purpose is Purpose.EXIT:
+            self._exits[intent.client_order_id] = intent.symbol
 
     def on_order(self, order: Order) -> None:
         """The venue has finished an order, or changed it."""
@@ -76,6 +84,7 @@ class Trader:
         if not order.state.done:
             return
         self.under_way.pop(order.client_order_id, None)
+        self._exits.pop(order.client_order_id, None)
         if intent.purpose.reduces and order.filled:
             stopped = intent.purpose in {Purpose.STOP, Purpose.LIQUIDATION}
             pause_s = self.limits.cooldown_after_stop if stopped else self.limits.cooldown_after_close

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -12,11 +12,12 @@ from engine.clock import Clock
 from engine.config.manager import CapitalConfig
 from engine.core.decisions import AccountView, Act, Action, Check, Decision, PositionView, Verdict
 from engine.core.instruments import Instrument
-from engine.core.orders import OrderIntent, OrderType, PositionSide, Purpose
+from engine.core.orders import OrderIntent, OrderType, PositionSide, Purpose, StopMove
 from engine.core.signals import MarketSnapshot
 from engine.manager.entry import BPS, Entry
 from engine.manager.risk import evaluate
 from engine.manager.sizing import Room, Sized, size_entry
+from engine.manager.stop_checks import StopProposal, evaluate_stop
 from engine.manager.traders import Trader
 
 ENTRY_LIVES_S: Final = 15.0  # real time from approval to the venue
@@ -47,6 +48,14 @@ class Market(Protocol):
     def instruments(self) -> Mapping[str, Instrument]: ...
 
 
+class Translated(NamedTuple):
+    """What became of a decision: a verdict for each action, and what is to be sent."""
+
+    verdicts: list[Verdict]
+    intents: list[OrderIntent]
+    moves: list[StopMove]
+
+
 class Translator:
     """Turns decisions into verdicts and intents for one venue account."""
 
@@ -66,17 +75,20 @@ class Translator:
         self._room = room
         self._clock = clock
 
-    def translate(
-        self, decision: Decision, trader: Trader, account: Callable[[], AccountView]
-    ) -> tuple[list[Verdict], list[OrderIntent]]:
-        """Verdicts and approved intents, in the order of the actions; each sees those before it."""
+    def translate(self, decision: Decision, trader: Trader, account: Callable[[], AccountView]) -> Translated:
+        """Verdicts and what was approved, in the order of the actions; each sees those before it."""
         verdicts: list[Verdict] = []
         intents: list[OrderIntent] = []
+        moves: list[StopMove] = []
         for action in decision.actions:
             if action.act is Act.HOLD:
                 continue
+            intent: OrderIntent | None = None
             if not _readable(action):
-                verdict, intent = self._verdict(decision, action, "malformed", ()), None
+                verdict = self._verdict(decision, action, "malformed", ())
+            elif action.act is Act.MOVE_STOP:
+                verdict, move = self._move_stop(decision, action, trader, account())
+                moves += [move] if move is not None else []
             elif action.act.enters:
                 verdict, intent = self._enter(decision, action, trader, account())
             else:
@@ -85,7 +97,7 @@ class Translator:
             if intent is not None:
                 intents.append(intent)
                 trader.on_intent(intent)
-        return verdicts, intents
+        return Translated(verdicts, intents, moves)
 
     # -- entries
 
@@ -206,8 +218,6 @@ class Translator:
         held = account.position(action.symbol)
         if held is None:
             return self._verdict(decision, action, "nothing_to_close", ()), None
-        if action.act is Act.MOVE_STOP:
-            return self._verdict(decision, action, "move_stop_not_supported", ()), None
         instrument = self._market.instruments[action.symbol]
         contracts = held.contracts
         if action.act is Act.REDUCE:
@@ -219,6 +229,43 @@ class Translator:
         intent = self.exit_intent(_intent_id(decision, action), trader.trader_id, held, contracts)
         intent = msgspec.structs.replace(intent, cycle_id=decision.cycle_id, decision_price=_decimal(shown))
         return self._verdict(decision, action, "", (check,)), intent
+
+    def _move_stop(
+        self, decision: Decision, action: Action, trader: Trader, account: AccountView
+    ) -> tuple[Verdict, StopMove | None]:
+        held, instrument = account.position(action.symbol), self._market.instruments.get(action.symbol)
+        if held is None or instrument is None:
+            return self._verdict(decision, action, "nothing_to_protect", ()), None
+        snapshot = self._market.snapshots.get(action.symbol)
+        price = snapshot.price() if snapshot else None
+        nearer = instrument.price_above if held.side is PositionSide.LONG else instrument.price_below
+        proposal = StopProposal(
+            position=held,
+            stop_loss=None if action.stop_loss is None else nearer(action.stop_loss),
+            mark=_decimal(price),
+            equity=account.equity,
+            limits=trader.limits,
+        )
+        reason, checks = evaluate_stop(proposal)
+        verdict = self._verdict(decision, action, reason, checks)
+        if reason or proposal.stop_loss is None:
+            return verdict, None
+        move = self.stop_move(_intent_id(decision, action), trader.trader_id, held, proposal.stop_loss)
+        return verdict, msgspec.structs.replace(move, cycle_id=decision.cycle_id)
+
+    def stop_move(self, move_id: str, trader_id: str, held: PositionView, stop_loss: Decimal) -> StopMove:
+        """Where the stop of one's own position belongs from now on; `stop_loss` is on the tick."""
+        return StopMove(
+            move_id=move_id,
+            cycle_id="",
+            trader_id=trader_id,
+            account_id=self._account_id,
+            symbol=held.symbol,
+            position_side=held.side,
+            entry_client_order_id=held.entry_client_order_id,
+            stop_loss=stop_loss,
+            ts_created=self._clock.now_ns(),
+        )
 
     def exit_intent(
         self, intent_id: str, trader_id: str, held: PositionView, contracts: Decimal
