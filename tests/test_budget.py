@@ -82,12 +82,21 @@ def test_money_is_counted_by_hour_and_day(
     config = BudgetConfig(cost_per_hour_usd=Decimal(1), cost_per_day_usd=Decimal(2))
     budget = Budget(config)
     for ts, cost in costs:
-        budget.book("t", Decimal(cost), ts)
+        budget.book("t", f"t-{ts}", Decimal(cost), ts)
     assert budget.shortage("t", "m", asked_at) is expected
     assert budget.shortage("other", "m", asked_at) is None
     again = Budget(config)
     again.restore("t", budget.spent("t"))
     assert again.shortage("t", "m", asked_at) is expected
+
+
+def test_answer_that_is_delivered_again_costs_once() -> None:
+    budget = Budget(BudgetConfig(cost_per_day_usd=Decimal(2)))
+    for _ in range(3):
+        budget.book("t", "t-1", Decimal(1), 5)
+    assert budget.spent("t").day_usd == 1
+    budget.book("t", "t-2", Decimal(1), 6)
+    assert budget.shortage("t", "m", 7) is Shortage.COST_DAY
 
 
 @given(st.lists(st.tuples(st.integers(0, 100 * 60), st.decimals(0, 100, places=6)), max_size=60))

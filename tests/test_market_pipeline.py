@@ -98,6 +98,18 @@ def test_forming_features_show_what_closing_would_and_change_nothing(history: li
     assert seen["5m"] is not None
 
 
+def test_snapshot_carries_forming_features_when_they_are_wanted(history: list[Candle]) -> None:
+    plain, live = MarketPipeline(CONFIG), MarketPipeline(msgspec.structs.replace(CONFIG, forming=True))
+    for pipeline in (plain, live):
+        run(pipeline, history[:-1])
+        pipeline.update(forming(history[-1], 123.0))
+    shown, without = live.snapshot(BTC, START).view("5m"), plain.snapshot(BTC, START).view("5m")
+    assert shown is not None
+    assert shown.forming is not None
+    assert shown.forming["close"] == 123.0
+    assert msgspec.structs.replace(shown, forming=None) == without
+
+
 @settings(max_examples=20)
 @given(begin=st.integers(100, 300), length=st.integers(1, 60), late=st.integers(0, 10))
 def test_D9_gap_backfill_equals_a_cold_rebuild_bit_for_bit(begin: int, length: int, late: int) -> None:

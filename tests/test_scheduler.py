@@ -206,6 +206,17 @@ def test_A3_the_same_signal_twice_wakes_once() -> None:
 # -- thinking and cooldown
 
 
+def test_an_edge_that_is_told_too_late_wakes_nobody_however_often() -> None:
+    """Ids are remembered as long as an edge may wake: what is delivered again later is refused as stale."""
+    scheduler = started(one())
+    signal = edge(at(100))
+    scheduler.on_signal(signal, at(100))
+    scheduler.on_signal(edge(at(100 + 601), detector="other"), at(701))
+    assert list(scheduler.rhythm("t").seen) == [signal_id("BTC", "other", Edge.UP, at(701))]
+    assert scheduler.on_signal(signal, at(702)) == ()
+    assert scheduler.refusals[Refusal.STALE] == 1
+
+
 def test_what_comes_while_thinking_collects_in_one_wakeup_after_the_cooldown() -> None:
     scheduler = started(one())
     send(scheduler, 100)

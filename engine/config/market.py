@@ -183,6 +183,7 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     trade_grace: Duration = Duration(2)
     warm_up: Annotated[int, Meta(ge=50, le=2000)] = 300
     keep_every: Duration = Duration(60)
+    forming: bool = False
     closes: Annotated[int, Meta(ge=1, le=20)] = 20
     indicators: tuple[str, ...] = (
         "ema_12",

@@ -26,6 +26,7 @@ class RhythmConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     cooldown: Duration = Duration(60)  # after a decision; a signal in it does not wake
     min_salience: Score = 0.35  # weaker edges are not looked at
     urgent_salience: Score = 0.9  # edges from here on wake in the cooldown too
+    signal_ttl: Duration = Duration(600)  # an older edge does not wake; ids of edges are remembered so long
     stable_for: Duration = Duration(900)  # quiet this long: back to the long cycle
     longest_short: Duration = Duration(7200)  # an excursion that lasts longer is the new normal
     jitter: Duration = Duration(30)  # timers come up to this much earlier, so that traders spread

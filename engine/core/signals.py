@@ -56,6 +56,7 @@ class TimeframeView(msgspec.Struct, frozen=True, kw_only=True):
     ts_close: int  # end of the newest closed candle
     closes: tuple[float, ...]  # newest last, at most 20
     features: dict[str, float | None]  # rsi_14, ema_12, macd, atr_14 …
+    forming: dict[str, float | None] | None = None  # as if the candle in the making were closed; if wanted
 
 
 class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
     hour_usd: Decimal = ZERO
     day: int = 0
     day_usd: Decimal = ZERO
+    cycle_id: str = ""  # whose cost was counted last
 
     def plus(self, cost_usd: Decimal, now_ns: int) -> Spend:
         """With a cost added; an hour or day that is over counts from zero."""
@@ -51,6 +52,7 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True):
             hour_usd=cost_usd + (self.hour_usd if hour == self.hour else ZERO),
             day=day,
             day_usd=cost_usd + (self.day_usd if day == self.day else ZERO),
+            cycle_id=self.cycle_id,
         )
 
 
@@ -99,10 +101,12 @@ class Budget:
         if model is not None:
             self._by_model[model] -= 1
 
-    def book(self, trader_id: str, cost_usd: Decimal, now_ns: int) -> None:
-        """Count what an answer cost."""
-        if cost_usd:
-            self._spent[trader_id] = self.spent(trader_id).plus(cost_usd, now_ns)
+    def book(self, trader_id: str, cycle_id: str, cost_usd: Decimal, now_ns: int) -> None:
+        """Count what the answer of a cycle cost, once however often it is delivered."""
+        spent = self.spent(trader_id)
+        if cost_usd and spent.cycle_id != cycle_id:
+            spent = spent.plus(cost_usd, now_ns)
+            self._spent[trader_id] = msgspec.structs.replace(spent, cycle_id=cycle_id)
 
     def spent(self, trader_id: str) -> Spend:
         """What the trader has spent; goes with its state."""

@@ -10,7 +10,8 @@ The rules:
   thinking waits until the cooldown is over, and edges in the cooldown join it.
 - Excursions end with RECOVERED, or when they have lasted `longest_short` (the new normal). A cross, which no
   RECOVERED follows, begins none. When none is open and no edge came for `stable_for`, the long cycle is back.
-- An edge is looked at once, whatever delivers it again. A refused edge is counted and noted with its reason.
+- An edge is looked at once, whatever delivers it again, and not at all when it is told later than
+  `signal_ttl`, for which its id is remembered. A refused edge is counted and noted with its reason.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from engine.core.signals import Edge, Signal
 from engine.core.times import NS_PER_MS, NS_PER_S
 
 MAX_REASONS: Final = 64
-_MAX_SEEN: Final = 128
+_MAX_SEEN: Final = 256
 _MAX_OPEN: Final = 256
 _MAX_NOTES: Final = 64
 
@@ -37,6 +38,7 @@ class Refusal(StrEnum):
     """Why a signal did not wake a trader; the codes of the budget are in engine.manager.budget.Shortage."""
 
     DUPLICATE = "duplicate"
+    STALE = "stale"  # told too late: older than what is remembered
     BELOW_SALIENCE = "below-salience"
     PAUSED = "paused"
     COOL_OFF = "cool-off"  # a pause that ends by itself
@@ -97,6 +99,7 @@ class Rhythm:
         "_refusals",
         "_short_ns",
         "_thinking_ns",
+        "_ttl_ns",
         "config",
         "model",
         "state",
@@ -112,6 +115,7 @@ class Rhythm:
         self._early_ns = 0
         self._cooldown_ns, self._thinking_ns = _ns(config.cooldown), _ns(config.max_thinking)
         self._long_ns = _ns(config.long_cycle)
+        self._ttl_ns = _ns(config.signal_ttl)
         self._short_ns = _ns(min(config.short_cycle, config.long_cycle))
 
     def begin(self, now_ns: int) -> None:
@@ -129,6 +133,9 @@ class Rhythm:
         state = self.state
         if signal.signal_id in state.seen:
             self._refusals[Refusal.DUPLICATE] += 1
+            return False
+        if now_ns - signal.ts_event > self._ttl_ns:
+            self._refuse(Refusal.STALE, signal.signal_id, now_ns)
             return False
         if signal.edge is Edge.RECOVERED:
             self._remember(signal, now_ns)
@@ -314,8 +321,9 @@ class Rhythm:
         self.state.pending.append(reason)
 
     def _remember(self, signal: Signal, now_ns: int) -> None:
+        """Its id for as long as it could wake. Rule for full: the oldest goes."""
         seen = self.state.seen
-        if len(seen) >= _MAX_SEEN:
+        while seen and (len(seen) >= _MAX_SEEN or now_ns - next(iter(seen.values())) > self._ttl_ns):
             del seen[next(iter(seen))]
         seen[signal.signal_id] = now_ns
 

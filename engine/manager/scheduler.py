@@ -141,7 +141,7 @@ class Scheduler:
     def on_closed(self, cycle_id: str, trader_id: str, now_ns: int, *, cost_usd: Decimal = ZERO) -> bool:
         """A decision is there, whatever it says. False for a cycle that was not under way any more.
 
-        What it cost counts in any case.
+        What it cost counts in any case, once.
         """
         seat = self._seats.get(trader_id)
         if seat is None:
@@ -151,7 +151,7 @@ class Scheduler:
         if closed:
             self._release(cycle_id)
             self._try_again_ns = now_ns
-        self._budget.book(trader_id, cost_usd, now_ns)
+        self._budget.book(trader_id, cycle_id, cost_usd, now_ns)
         self._changed[trader_id] = None
         self._place(seat)
         return closed

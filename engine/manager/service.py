@@ -65,6 +65,8 @@ class ManagerService:
         )
         self.supervision = Supervision(context, traders, self._close_all)
         self._schedule_changed = asyncio.Event()
+        # A schedule is stored after the wakeups that it says were taken, and never an older one last.
+        self._scheduling = asyncio.Lock()
         self.refusals: Counter[str] = Counter()  # reason code → count
         self.wakeups: Counter[WakeKind] = Counter()
         self.signals: Counter[Edge] = Counter()
@@ -145,17 +147,19 @@ class ManagerService:
 
     async def _on_signal(self, message: Message[Signal]) -> None:
         self.signals[message.body.edge] += 1
-        self._context.scheduler.on_signal(message.body, self._context.clock.now_ns())
-        await self._keep_schedule()
+        async with self._scheduling:
+            self._context.scheduler.on_signal(message.body, self._context.clock.now_ns())
+            await self._keep_schedule()
 
     # -- wakeups out
 
     async def _wake_when_due(self) -> None:
         while True:
             self._schedule_changed.clear()
-            dues = self._context.scheduler.poll(self._context.clock.now_ns())
-            wakeups = [await self._open(due) for due in dues]
-            await self._keep_schedule()
+            async with self._scheduling:
+                dues = self._context.scheduler.poll(self._context.clock.now_ns())
+                wakeups = [await self._open(due) for due in dues]
+                await self._keep_schedule()
             for wakeup in wakeups:
                 await self._publish_wakeup(wakeup)
             await self._until_due(0.0 if dues else _SHORTEST_WAIT_S)
@@ -214,8 +218,9 @@ class ManagerService:
         if trader is None:
             return
         now, cost = context.clock.now_ns(), decision.cost_usd
-        context.scheduler.on_closed(decision.cycle_id, decision.trader_id, now, cost_usd=cost)
-        await self._keep_schedule()
+        async with self._scheduling:
+            context.scheduler.on_closed(decision.cycle_id, decision.trader_id, now, cost_usd=cost)
+            await self._keep_schedule()
         await self.supervision.on_decision(decision)
         live, verdicts = live_part(trader.config.rollout, decision, now)
         more, intents, moves = self._translator.translate(

@@ -150,9 +150,16 @@ class MarketPipeline:
 
     def snapshot(self, symbol: str, now_ns: int) -> MarketSnapshot:
         """What may be known about the symbol at `now_ns`."""
-        return snapshot(self._watches[symbol], now_ns, self._max_age_ns)
+        known = snapshot(self._watches[symbol], now_ns, self._max_age_ns)
+        if not self._config.forming:
+            return known
+        views = [
+            msgspec.structs.replace(view, forming=self.forming(symbol, view.timeframe))
+            for view in known.timeframes
+        ]
+        return msgspec.structs.replace(known, timeframes=tuple(views))
 
-    def forming(self, symbol: str, timeframe: str) -> Mapping[str, float | None] | None:
+    def forming(self, symbol: str, timeframe: str) -> dict[str, float | None] | None:
         """Features as if the candle in the making were closed; None while there is none. Changes nothing."""
         watch = self._watches[symbol]
         frame, base = watch.frames[timeframe], watch.base
