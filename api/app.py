@@ -106,13 +106,13 @@ def run_api(settings: Settings) -> None:
 
 
 async def _serve(config: EngineConfig) -> None:
-    clock = _clock(config.clock)
+    clock = clock_of(config.clock)
     configure(clock, config.log_level, "api")
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    found = await _addresses(config, clock, stopped)
+    found = await addresses(config, clock, stopped)
     if found is None:
         return
     async with AsyncExitStack() as stack:
@@ -148,13 +148,14 @@ def _connections(runner: web.AppRunner) -> list[web.RequestHandler]:
     return runner.server.connections if runner.server is not None else []
 
 
-def _clock(config: ClockConfig) -> Clock:
+def clock_of(config: ClockConfig) -> Clock:
+    """Engine time as the engine's configuration has it."""
     if config.epoch_ns == 0 and config.speed == 1:
         return SystemClock()
     return ScaledClock(config.speed, config.epoch_ns, config.wall_epoch_ns)
 
 
-async def _addresses(config: EngineConfig, clock: Clock, stopped: asyncio.Event) -> tuple[str, str] | None:
+async def addresses(config: EngineConfig, clock: Clock, stopped: asyncio.Event) -> tuple[str, str] | None:
     """Database and Redis: the API's own, else the engine's, else the embedded ones once they have started.
 
     None when it was stopped while it waited.

@@ -52,17 +52,46 @@ def show(
 
 @app.command()
 def export(
-    out: Annotated[Path, typer.Argument(help="File of JSON lines to write; - is the terminal.")],
+    out: Annotated[
+        Path | None, typer.Argument(help="File of JSON lines to write; - is the terminal.")
+    ] = None,
     etc: Etc = Path("etc"),
     folder: Folder = None,
     trader: Trader = "",
+    nof0: Annotated[
+        Path | None, typer.Option(help="Instead: a folder for the JSON files of a nof0 front end.")
+    ] = None,
+    every: Annotated[str, typer.Option(help="Write those anew every so often, such as 60s.")] = "",
 ) -> None:
-    """All records, uncompressed, one JSON object a line, with the trader that each belongs to."""
+    """All records, uncompressed, one JSON object a line; or what the API would answer, as nof0's files."""
+    if nof0 is not None:
+        _export_nof0(etc, nof0, every)
+    elif out is not None:
+        _export_records(_folder(folder, etc), out, trader)
+    else:
+        raise typer.BadParameter("name a file, or a folder with --nof0")
+
+
+def _export_nof0(etc: Path, folder: Path, every: str) -> None:
+    from api.export import keep_exporting
+    from engine.core.times import parse_duration_s
+
+    try:
+        every_s = parse_duration_s(every) if every else 0.0
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    with fail_clearly():
+        _dsn(etc)  # a database that was never started is not waited for
+        names = asyncio.run(keep_exporting(settings_of(etc).engine, folder, every_s))
+    print("\n".join(names))
+
+
+def _export_records(folder: Path, out: Path, trader: str) -> None:
     import msgspec
 
     count = 0
     with fail_clearly(), sys.stdout.buffer if str(out) == "-" else out.open("wb") as file:
-        for name, record in _records(_folder(folder, etc), trader):
+        for name, record in _records(folder, trader):
             line = msgspec.json.encode({"trader_id": name, **msgspec.structs.asdict(record)})
             file.write(line + b"\n")
             count += 1
