@@ -89,6 +89,16 @@ async def test_market_that_moves_during_the_question_is_no_difference(venue: Scr
     assert reader.feed.book_check.wrong == 0
 
 
+async def test_answer_that_is_older_than_the_book_says_nothing(venue: ScriptedVenue) -> None:
+    venue.answers["GET market/books"] = ok(levels("90", "91"))
+    feed = OkxMarketFeed(venue.config(timeouts=OFTEN), [BTC], [], SystemClock())
+    now_ns = 1_700_000_000_001 * 1_000_000
+    feed.book_check.saw(BookTop(BTC, ((100.0, 1.0),), ((101.0, 1.0),), now_ns))
+    await feed.book_check.check(BTC)
+    await feed.close()
+    assert (feed.book_check.looks, feed.book_check.wrong) == (1, 0)
+
+
 async def test_venue_that_does_not_answer_says_nothing_about_the_book(venue: ScriptedVenue) -> None:
     venue.answers["GET market/books"] = {"code": "50001", "msg": "away", "data": []}
     feed = OkxMarketFeed(venue.config(timeouts=OFTEN), [BTC], [], SystemClock())

@@ -65,7 +65,7 @@ class BookCheck:
             self._distrust(symbol)
 
     async def _agrees(self, symbol: str) -> bool:
-        """Also True where nothing can be said: no book, or no answer."""
+        """Also True where nothing can be said: no book, no answer, or one that is older than the book."""
         top = self._tops.get(symbol)
         if top is None:
             return True
@@ -81,8 +81,8 @@ class BookCheck:
         finally:
             del self._shown[symbol]
         self.looks += 1
-        if symbol not in self._tops:  # it broke meanwhile, and that is known
-            return True
+        if symbol not in self._tops or venue.ts_event < top.ts_event:
+            return True  # it broke meanwhile, which is known; or REST tells of a time before
         bids, asks = [_best(each.bids) for each in shown], [_best(each.asks) for each in shown]
         return _within(_best(venue.bids), bids) and _within(_best(venue.asks), asks)
 
