@@ -20,7 +20,7 @@ class LettaConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """A Letta server that keeps notes for traders with `memory: letta`; `{trader}` is the trader's id.
 
     `agent` is the model id of the trader's agent, `session` the key of the conversation that is continued.
-    Times are real seconds. It is only asked for notes and told of closed trades, with no tools.
+    Times are real seconds. It is only asked for notes and told of closed trades.
     """
 
     base_url: str = "http://127.0.0.1:14500/v1"

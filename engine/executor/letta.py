@@ -1,8 +1,8 @@
 """Notes of a Letta server, over its OpenAI-compatible endpoint: what it remembers, never what to do.
 
 An agent is a model there (`letta server --openai-api`), and a header keeps one conversation a key. It is
-asked for notes in single turns, is told of trades that closed, and is never offered a tool. Run it where it
-has no keys: https://docs.letta.com/
+asked for notes in single turns and is told of trades that closed. Its agents have a shell of their own, which
+no request can take away (`tools: []` is ignored by 0.34): run it where there are no keys and nothing to lose.
 """
 
 from __future__ import annotations
@@ -85,8 +85,6 @@ class LettaClient:
         body = {
             "model": config.agent.replace("{trader}", trader_id),
             "messages": [{"role": "user", "content": text}],
-            "tools": [],
-            "tool_choice": "none",
         }
         url = config.base_url.rstrip("/") + "/chat/completions"
         try:
