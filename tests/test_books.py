@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from engine.core.errors import InvariantBroken
 from engine.core.ledger import CashFlow, FlowKind, VenueFunding, VirtualAccount
 from engine.core.market import Side
 from engine.core.orders import UNATTRIBUTED, Fill, PositionSide, Purpose
+from engine.core.shares import divide_fill, share_contracts
 
 BTC = "BTC-USDT-SWAP"
 CT = Decimal("0.01")
@@ -101,6 +103,83 @@ def test_what_a_trader_does_not_hold_goes_to_the_remainder() -> None:
     assert not books.apply_fill(fill(2, "a", Side.SELL, PositionSide.LONG, "3", "100", Purpose.STOP)).traders
     assert books.remainder.lots[BTC, PositionSide.LONG].contracts == -2
     assert books.holdings() == {(BTC, PositionSide.LONG): Decimal(-2)}
+
+
+def test_S8_a_holding_that_only_one_side_names_is_a_difference() -> None:
+    """The union of both is compared: what one of them lacks is not skipped."""
+    books = Books("sim", ["a"])
+    books.apply_fill(fill(1, "a", Side.BUY, PositionSide.LONG, "1", "100"))
+    other = VenueHolding("ETH-USDT-SWAP", PositionSide.SHORT, Decimal(-3), Decimal(-12))
+    assert [str(difference) for difference in books.compare([other], Decimal(0)).positions] == [
+        "BTC-USDT-SWAP long: venue 0, books 1",
+        "ETH-USDT-SWAP short: venue -3, books 0",
+    ]
+
+
+def test_what_a_person_opened_a_person_closes_first() -> None:
+    books = Books("sim", ["a"])
+    books.apply_fill(fill(1, "a", Side.BUY, PositionSide.LONG, "2", "100"))
+    books.apply_fill(by_hand(2, Side.BUY, "3"))
+    booked = books.apply_fill(by_hand(3, Side.SELL, "4"))
+    assert (booked.traders, booked.unowned) == (("a",), Decimal(0))
+    assert books.holdings() == {(BTC, PositionSide.LONG): Decimal(1)}
+    assert not books.remainder.lots
+
+
+def by_hand(number: int, side: Side, contracts: str) -> Fill:
+    """A trade of nobody's on the long side."""
+    return fill(number, UNATTRIBUTED, side, PositionSide.LONG, contracts, "100", Purpose.EXTERNAL)
+
+
+@pytest.mark.parametrize(
+    ("sold", "a", "b", "nobody"),
+    [
+        pytest.param("1", "1", "-1", "0", id="the net position is closed, and what makes it up is a's"),
+        pytest.param("3", "1", "-1", "-2", id="beyond it a new position is opened, and it is nobody's"),
+    ],
+)
+def test_S9_in_a_netting_account_a_foreign_trade_closes_the_net_position_only(
+    sold: str, a: str, b: str, nobody: str
+) -> None:
+    books = Books("sim", ["a", "b"], netting=True)
+    books.apply_fill(fill(1, "a", Side.BUY, PositionSide.LONG, "2", "100"))
+    books.apply_fill(fill(2, "b", Side.SELL, PositionSide.SHORT, "1", "100"))
+    books.apply_fill(by_hand(3, Side.SELL, sold))
+    assert books.account("a").positions[BTC, PositionSide.LONG].contracts == Decimal(a)
+    assert -books.account("b").positions[BTC, PositionSide.SHORT].contracts == Decimal(b)
+    lot = books.remainder.lots.get((BTC, None))
+    assert (lot.contracts if lot else 0) == Decimal(nobody)
+    assert sum(books.holdings().values()) == Decimal(1) - Decimal(sold)
+
+
+contracts_held = st.integers(1, 10_000).map(lambda lots: Decimal(lots) / 100)
+
+
+@given(
+    held=st.dictionaries(st.sampled_from("abcdef"), contracts_held, min_size=1),
+    part=st.integers(1, 100),
+)
+def test_shares_add_up_and_stay_tradable(held: dict[str, Decimal], part: int) -> None:
+    total = sum(held.values(), Decimal(0))
+    closed = (total * part / 100).quantize(Decimal("0.01"))
+    shares = share_contracts(closed, held)
+    assert sum(shares.values(), Decimal(0)) == closed
+    for name, share in shares.items():
+        assert 0 < share <= held[name]
+        assert share == share.quantize(Decimal("0.01"))
+        assert abs(share - closed * held[name] / total) < 1
+
+
+@given(
+    parts=st.lists(st.integers(1, 500), min_size=1, max_size=6),
+    fee=st.decimals("-100", "100", places=9),
+)
+def test_the_fee_of_a_divided_fill_is_divided_without_a_rest(parts: list[int], fee: Decimal) -> None:
+    whole = fill(1, UNATTRIBUTED, Side.SELL, PositionSide.LONG, Decimal(sum(parts)), "100")
+    whole = msgspec.structs.replace(whole, fee=fee)
+    divided = divide_fill(whole, [(f"t{i}", Decimal(part)) for i, part in enumerate(parts)])
+    assert sum(part.fee for part in divided) == fee
+    assert len({part.fill_id for part in divided}) == len(parts)
 
 
 def test_liquidation_is_shared_by_the_holders() -> None:

@@ -3,67 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 from engine.bus import Message, Topic
 from engine.clock import SystemClock, cancelled
 from engine.core.errors import BusUnavailable
-from engine.embedded.valkey import find_binary
 from engine.redis_bus import DEAD, RedisBus
 from engine.redis_link import RedisTiming
+from tests.valkey_process import Valkey
 
 TEXTS = Topic("texts", str)
 STREAM = "edgewise:test:texts"
 QUICK = RedisTiming(
     block_s=0.1, retry_delay_s=0.01, publish_s=0.5, claim_idle_s=0.2, housekeeping_s=0.05, keep_s=0
 )
-
-
-class Valkey:
-    """A server that a test may kill and start again, with or without what it held."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = f"unix://{folder}/v.sock"
-        self.client = redis.Redis.from_url(self.url, protocol=3)
-
-    def start(self, *options: str) -> None:
-        settings = ["--port", "0", "--unixsocket", f"{self._folder}/v.sock", "--dir", str(self._folder)]
-        durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
-        self._process = subprocess.Popen(
-            [find_binary(), *settings, *durable, *options], stdout=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                self.client.ping()
-            except redis.exceptions.ConnectionError:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            else:
-                return
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-
-    def forget(self) -> None:
-        """What a restart on another machine's disk would be."""
-        for path in sorted(self._folder.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
 
 
 @pytest.fixture

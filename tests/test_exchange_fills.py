@@ -17,7 +17,8 @@ from engine.core.orders import (
     stop_client_id,
 )
 from engine.exchange.okx.orders_wire import FillRecord, OrderSums, Origin, fill_report
-from tests.exchange_world import Forgetful, Life, Simulator, alarms, life, until, until_stops
+from engine.exchange.ports import Protection
+from tests.exchange_world import Forgetful, Life, Simulator, Wrapped, alarms, life, until, until_stops
 
 D = Decimal
 
@@ -271,4 +272,40 @@ async def test_O5_a_stop_that_fired_unseen_is_followed_to_its_order_before_a_clo
         assert close.client_order_id not in await net_sim.orders_received()
         (trade,) = await now.journal.recent_trades("a", 5)
         assert trade.exit_purpose is Purpose.STOP
+        await now.balanced()
+
+
+class FiresWhileLooking(Wrapped):
+    """Between two looks at what rests, the market goes through the stop."""
+
+    sim: Simulator
+    armed = False
+
+    async def protections(self) -> tuple[Protection, ...]:
+        if self.armed:
+            self.armed = False
+            await self.sim.price("94000")
+        return tuple(await self.venue.protections())
+
+
+async def test_a_stop_that_fires_while_it_is_looked_for_is_not_replaced(
+    sim: Simulator, database: str
+) -> None:
+    """The position is gone by then: nothing is placed for it, and nothing is closed once more."""
+    held: list[FiresWhileLooking] = []
+
+    def wrap(venue: Any) -> FiresWhileLooking:
+        held.append(FiresWhileLooking(venue))
+        held[0].sim = sim
+        return held[0]
+
+    async with life(sim, database, wrap=wrap) as now:
+        intent = await entered(now)
+        await until_stops(now, "2")
+        await sim.fault("missing", path="orders", count=5)
+        held[0].armed = True
+        await now.service.guard.check()
+        assert now.held() == 0
+        assert list(await sim.orders_received()) == [intent.client_order_id]
+        assert await now.venue.protections() == ()
         await now.balanced()

@@ -180,6 +180,28 @@ async def test_states_of_parts_are_kept_by_kind(journal: Journal) -> None:
     assert await journal.load_states(KeepState.BREAKER) == {"alice": b"three"}
 
 
+async def test_books_agreed_when_positions_and_cash_were_the_venues(journal: Journal) -> None:
+    """Whether or not all of it belongs to a trader."""
+    assert await journal.agreed_ns(ACCOUNT) == 0
+    for ts, difference, detail in ((1, "0.009", ""), (2, "0.02", ""), (3, "0", "BTC: venue 1, books 0")):
+        await journal.record_check(check_at(T0 + ts, difference, detail))
+    assert await journal.agreed_ns(ACCOUNT) == T0 + 1
+    assert await journal.agreed_ns("another account") == 0
+
+
+def check_at(ts: int, difference: str, detail: str) -> AccountCheck:
+    return AccountCheck(
+        account_id=ACCOUNT,
+        ts=ts,
+        balanced=False,
+        venue_equity=Decimal(1),
+        traders_equity=Decimal(1),
+        reserve=Decimal(0),
+        difference=Decimal(difference),
+        detail=detail,
+    )
+
+
 async def test_the_rest_may_be_written_twice(journal: Journal) -> None:
     instrument = Instrument(
         symbol="BTC-USDT-SWAP",

@@ -8,7 +8,19 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
-from engine.bus import COMMANDS, DECISIONS, INTENTS, SIGNALS, SNAPSHOTS, WAKEUPS, Bus, Command, Message
+from engine.bus import (
+    COMMANDS,
+    DECISIONS,
+    INTENTS,
+    ORDERS,
+    SIGNALS,
+    SNAPSHOTS,
+    WAKEUPS,
+    Bus,
+    Command,
+    Message,
+    OrderUpdate,
+)
 from engine.clock import SystemClock
 from engine.config.manager import (
     BreakerAction,
@@ -26,7 +38,16 @@ from engine.core.decisions import Act, Action, CycleStatus, Decision, Wakeup
 from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, FlowKind
 from engine.core.market import Side
-from engine.core.orders import Fill, OrderIntent, PositionSide, Purpose
+from engine.core.orders import (
+    UNATTRIBUTED,
+    Fill,
+    Order,
+    OrderIntent,
+    OrderState,
+    OrderType,
+    PositionSide,
+    Purpose,
+)
 from engine.core.signals import Edge, MarketSnapshot, Signal, signal_id
 from engine.journal.memory import MemoryJournal
 from engine.journal.ports import Journal, KeepState, RiskEvent
@@ -286,6 +307,32 @@ async def test_flatten_closes_ones_own_position_and_stops_entries() -> None:
         close_again = Action(symbol=BTC, act=Act.CLOSE, confidence=D(1))
         await now.decide("a-2", "a", close_again)  # R2: a close passes in every state
         await until(lambda: len(now.intents) == 2)
+
+
+async def test_P5_who_was_liquidated_opens_nothing_until_an_operator_has_looked() -> None:
+    journal = MemoryJournal()
+    async with world(journal) as now:
+        intent = OrderIntent(
+            intent_id="x7",
+            cycle_id="",
+            trader_id=UNATTRIBUTED,
+            account_id="sim",
+            symbol=BTC,
+            side=Side.SELL,
+            position_side=PositionSide.LONG,
+            purpose=Purpose.LIQUIDATION,
+            order_type=OrderType.MARKET,
+            contracts=D(2),
+            ts_created=1,
+        )
+        liquidation = Order(client_order_id="x7", intent=intent, state=OrderState.FILLED, filled=D(2))
+        await now.bus.publish(ORDERS, OrderUpdate(order=liquidation, traders=("a",)))
+        while "a" not in await journal.load_states(KeepState.BREAKER):
+            await asyncio.sleep(0.01)
+        await now.decide("a-1", "a", entry())
+        await until(lambda: now.service.refusals["trading_state"] == 1)
+        await now.decide("b-1", "b", entry())
+        await until(lambda: [intent.trader_id for intent in now.intents] == ["b"])
 
 
 async def test_a_restart_abandons_what_was_being_thought_about() -> None:

@@ -14,13 +14,13 @@ from engine.core.orders import ZERO, Fill
 def share_contracts(contracts: Decimal, holders: Mapping[str, Decimal]) -> dict[str, Decimal]:
     """`contracts` divided pro rata, nobody more than he holds; largest remainder, then the lower name.
 
-    Shares are whole multiples of the finest decimal step in the numbers, so that what a holder keeps can
-    still be traded. `contracts` must not exceed the sum; zero shares are left out.
+    Shares are whole multiples of the finest decimal step in the numbers, one contract at most, so that what a
+    holder keeps can still be traded. `contracts` must not exceed the sum; zero shares are left out.
     """
     total = sum(holders.values(), ZERO)
     if not total or not contracts:
         return {}
-    step = min((_step(value) for value in (contracts, *holders.values())), default=Decimal(1))
+    step = min(_step(value) for value in (contracts, *holders.values()))
     exact = {name: contracts * held / total for name, held in holders.items()}
     shares = {name: (share / step).to_integral_value(ROUND_FLOOR) * step for name, share in exact.items()}
     left = contracts - sum(shares.values(), ZERO)
@@ -32,8 +32,8 @@ def share_contracts(contracts: Decimal, holders: Mapping[str, Decimal]) -> dict[
 
 
 def _step(value: Decimal) -> Decimal:
-    exponent = value.normalize().as_tuple().exponent
-    return Decimal(1).scaleb(int(exponent)) if value else Decimal(1)
+    exponent = int(value.normalize().as_tuple().exponent)
+    return Decimal(1).scaleb(min(0, exponent))
 
 
 def divide_fill(fill: Fill, parts: Sequence[tuple[str, Decimal]]) -> list[Fill]:

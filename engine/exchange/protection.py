@@ -45,7 +45,7 @@ class Guard:
             await clock.sleep_real(_APPEARS_S)
             try:
                 await self.check()
-            except (Unavailable, OutcomeUnknown) as error:
+            except (Unavailable, OutcomeUnknown, Rejected) as error:
                 log.warning("stops not checked", error=str(error))
                 self._desk.booked.set()  # look again at once: the venue may be back
 
@@ -120,7 +120,8 @@ class Guard:
         if request is None:
             return
         if not found:
-            self.unprotected += 1
+            await self._recovery.look_back()  # the stop may be away because it has just fired
+            self.unprotected += bool(held.contracts)
             await self._place(trader_id, held)
             return
         keep, *extra = found
@@ -139,6 +140,7 @@ class Guard:
             except Rejected as error:
                 log.warning("stop not amended", trader=trader_id, symbol=held.symbol, error=str(error))
                 await self._cancel([keep])
+                await self._recovery.look_back()  # it may have fired meanwhile
                 await self._place(trader_id, held)
 
     async def _place(self, trader_id: str, held: Held) -> None:
@@ -158,6 +160,8 @@ class Guard:
         await self._close(trader_id, held)
 
     async def _close(self, trader_id: str, held: Held) -> None:
+        if not held.contracts:
+            return
         log.error("unprotected position closed at market", trader=trader_id, symbol=held.symbol)
         entry = held.entry_client_order_id
         await self._desk.accept(
@@ -177,7 +181,8 @@ class Guard:
         )
 
     def _request(self, held: Held, attempt: int) -> ProtectionRequest | None:
-        if held.stop_loss is None:
+        """None for a position that was closed meanwhile, and for one that has no stop."""
+        if not held.contracts or held.stop_loss is None:
             return None
         return ProtectionRequest(
             client_id=stop_client_id(held.entry_client_order_id, attempt),
