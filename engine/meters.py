@@ -50,6 +50,9 @@ class Meters:
         self._raise_all(metrics.book_resyncs, {"gap": feed.book_gaps, "differs": feed.book_check.wrong})
         for (symbol, channel), age_s in feed.ages_s().items():
             metrics.channel_age(symbol, channel).set(age_s)
+        for socket, ends in feed.ends.items():
+            for code, count in ends.items():
+                self._raise(metrics.socket_ends, (socket, code or "none"), count)
         self._update_account()
         self._raise_all(metrics.signals, parts.manager.signals)
         self._raise_all(metrics.wakeups, parts.manager.wakeups)
@@ -79,6 +82,8 @@ class Meters:
             metrics.channel_age("", channel).set(age_s)
         for name, link in stream.links.items():
             self._raise(metrics.reconnects, (f"account {name}",), link.connections)
+            for code, count in link.ends.items():
+                self._raise(metrics.socket_ends, (f"account {name}", code or "none"), count)
         for state, count in stream.unknown_states.items():
             self._raise(metrics.unknown_words, ("order state", state), count)
 

@@ -75,6 +75,9 @@ class Metrics:
         self.book_resyncs = self._counter(
             "book_resyncs", "Order books distrusted and subscribed anew, by why.", "reason"
         )
+        self.socket_ends = self._counter(
+            "socket_ends", "Connections that ended, by socket and close code.", "socket", "code"
+        )
         self.unknown_words = self._counter(
             "unknown_words",
             "Values of the venue that this version does not know, by field.",

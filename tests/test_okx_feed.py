@@ -166,6 +166,7 @@ async def test_close_code_is_counted_and_told_in_words(
     (lost,) = [entry for entry in logs if entry["event"] == "connection lost"]
     assert lost["log_level"] == level
     assert words in lost["meaning"]
+    assert feed.ends["public"] == {str(code): 1}
 
 
 async def test_D7_announced_end_is_replaced_without_a_gap(venue: ScriptedVenue) -> None:

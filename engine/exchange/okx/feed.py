@@ -136,6 +136,11 @@ class OkxMarketFeed:
         return {PUBLIC: self._public.connections, BUSINESS: self._business.connections}
 
     @property
+    def ends(self) -> dict[str, dict[str, int]]:
+        """Connections that ended, by socket and close code ("" where there was none)."""
+        return {PUBLIC: self._public.ends, BUSINESS: self._business.ends}
+
+    @property
     def connected(self) -> dict[str, bool]:
         return {PUBLIC: self._public.up, BUSINESS: self._business.up}
 

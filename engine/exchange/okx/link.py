@@ -194,7 +194,7 @@ class Link:
         self.plan, self.handler, self.clock = plan, handler, clock
         self.connect, self.gate = connect, gate
         self.on_answer: Callable[[OperationAck], None] = _unasked
-        self.busy: Callable[[], bool] = bool  # answers are awaited: a connection that was replaced stays open
+        self.busy: Callable[[], bool] = lambda: False  # answers are awaited: what was replaced stays open
         self.changed = asyncio.Event()
         self.up = False
         self.frames = 0
@@ -202,8 +202,8 @@ class Link:
         self.connections = 0
         self._failures = 0
         self._login_refusals = 0
-        self._lives: list[_Life] = []
         self.ends: dict[str, int] = {}  # close code, or "" where there was none → connections that ended so
+        self._lives: list[_Life] = []
 
     async def run(self) -> None:
         """Connect and stay connected. Raises VenueMisconfigured when the venue refuses the key."""
