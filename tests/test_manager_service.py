@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
+import msgspec
+
 from engine.bus import (
     COMMANDS,
     DECISIONS,
@@ -419,6 +421,32 @@ async def test_R4_an_unrealised_loss_flattens_the_trader_that_has_it() -> None:
         assert {(event.trader_id, event.kind) for event in journal.risk_events} == {("a", "daily_loss")}
         await now.decide("a-1", "a", entry())
         await until(lambda: now.service.refusals["trading_state"] == 1)
+
+
+async def cooling(journal: MemoryJournal) -> set[str]:
+    """Traders whose stored schedule is in a cool-off."""
+    states = await journal.load_states(KeepState.SCHEDULER)
+    return {
+        name for name, state in states.items() if msgspec.msgpack.decode(state)["rhythm"]["paused_until_ns"]
+    }
+
+
+async def test_account_that_lost_too_much_cools_off_over_a_restart_until_resumed() -> None:
+    """The breaker of the account stops both timers of every trader, and keeps them stopped."""
+    journal = MemoryJournal()
+    async with world(journal) as now:
+        now.hold("a", "30")  # 0.3 BTC at 100,000
+        await until(lambda: bool(journal.performance))
+        await now.show(70_000.0)  # 9,000 of 30,000 are gone
+        async with asyncio.timeout(10):
+            while await cooling(journal) != set(TRADERS):
+                await asyncio.sleep(0.01)
+    async with world(journal) as now:
+        assert await cooling(journal) == set(TRADERS)
+        assert now.wakeups == []
+        await command(now, journal, "resume_all")
+        await until(lambda: {wakeup.trader_id for wakeup in now.wakeups} == set(TRADERS))
+        assert await cooling(journal) == set()
 
 
 async def test_R5_entries_under_way_count_after_a_restart_too() -> None:

@@ -434,6 +434,16 @@ def test_cool_off_of_the_account_stops_both_timers_of_all_and_ends_by_itself() -
     assert scheduler.rhythm("b").paused
 
 
+def test_operator_ends_a_cool_off_for_all_but_those_he_paused() -> None:
+    scheduler = Scheduler()
+    for name in ("a", "b"):
+        scheduler.add(name, RHYTHM, ["BTC"], T0)
+    scheduler.pause("b", at(0))
+    scheduler.cool_off(at(1), at(5000))
+    scheduler.end_cool_off(at(10))
+    assert [due.trader_id for due in scheduler.poll(at(10))] == ["a"]
+
+
 def test_longer_cool_off_is_not_shortened() -> None:
     scheduler = started(one())
     scheduler.cool_off(at(100), at(5000))

@@ -86,6 +86,11 @@ class Breaker:
         return TradingState.ENABLED, ""
 
     @property
+    def tripped_until(self) -> int:
+        """When the cool-off ends; in the past when there is none."""
+        return self._state.tripped_until
+
+    @property
     def losses_since(self) -> int:
         """Closed trades count toward a loss streak from this time on."""
         return self._state.losses_since

@@ -179,6 +179,12 @@ class Scheduler:
             if not state.paused or state.paused_until_ns:
                 self.pause(trader_id, now_ns, until_ns=max(until_ns, state.paused_until_ns))
 
+    def end_cool_off(self, now_ns: int) -> None:
+        """Whoever is in a cool-off looks at once; pauses of operators last."""
+        for trader_id, seat in self._seats.items():
+            if seat.rhythm.state.paused_until_ns:
+                self.wake(trader_id, now_ns)
+
     def look_again(self, cycle_id: str, trader_id: str, now_ns: int) -> None:
         """A cycle was abandoned when the engine ended; its trader decides anew after the cooldown."""
         seat = self._seats.get(trader_id)

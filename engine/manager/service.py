@@ -200,6 +200,11 @@ class ManagerService:
         bus = self._context.bus
         await patiently(lambda: bus.publish(WAKEUPS, wakeup, trace_id=wakeup.cycle_id))
 
+    async def _store_schedule(self) -> None:
+        """After a change of the schedule that came from nowhere in here."""
+        async with self._scheduling:
+            await self._keep_schedule()
+
     async def _keep_schedule(self) -> None:
         """Store the schedules that changed, so that a restart goes on exactly."""
         for trader_id in self._context.scheduler.take_changed():
@@ -291,6 +296,7 @@ class ManagerService:
             views = context.accounts.views()
             await patiently(lambda views=views: context.journal.record_performance(views))  # type: ignore[misc]
             await self.supervision.on_equities(views)
+            await self._store_schedule()
             await self._look_for_unseen()
             for view in views:
                 await self._keep_up(view)
@@ -332,6 +338,7 @@ class ManagerService:
 
     async def _on_command(self, message: Message[Command]) -> None:
         await self.supervision.on_command(message.body)
+        await self._store_schedule()
 
     async def _close_all(self, trader: Trader, name: str) -> int:
         """Send exits for all that a trader holds. `name` makes their ids: called again, they are the same."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
@@ -19,6 +20,8 @@ from engine.manager.traders import Trader
 from engine.retry import patiently
 
 log = structlog.get_logger()
+
+_LOSSES: Final = frozenset({"drawdown", "daily_loss"})  # of the account: nobody looks at the market meanwhile
 
 CloseAll = Callable[[Trader, str], Awaitable[int]]
 """Sends exits for all that a trader holds; the text makes their ids, the count is of positions."""
@@ -122,6 +125,8 @@ class Supervision:
         log.warning("breaker tripped", trader=watched.name, reason=tripped.reason, detail=tripped.detail)
         event_id = f"breaker:{watched.name}:{now}"
         await self._journal(event_id, watched.name, tripped.reason, f"{tripped.detail}; {tripped.action}")
+        if watched is self._account and tripped.reason in _LOSSES:
+            self._context.scheduler.cool_off(now, watched.breaker.tripped_until)
         if tripped.action is BreakerAction.FLATTEN:
             for trader in watched.traders:
                 await self._close_all(trader, event_id)
@@ -170,7 +175,9 @@ class Supervision:
             answer = "no trader enters until resumed; stops rest, closes pass"
         else:
             self._context.exchange.resume()
-            self._account.breaker.resume(self._context.clock.now_ns())
+            now = self._context.clock.now_ns()
+            self._account.breaker.resume(now)
+            self._context.scheduler.end_cool_off(now)
             answer = "the account may enter again; traders that were paused stay paused"
         await self._keep(self._account)
         return answer
