@@ -104,8 +104,10 @@ async def serve(settings: Settings, clock: Clock) -> None:
     A key or an account that cannot work is refused before anything else is started.
     """
     provider = settings.provider
-    if provider.type != "okx":
-        raise ConfigError(f"provider {settings.provider_id!r}: type {provider.type} cannot trade yet")
+    if provider.type == "hyperliquid":
+        raise ConfigError(
+            f"provider {settings.provider_id!r}: type hyperliquid cannot trade yet; use type okx or sim"
+        )
     account_id = settings.provider_id
     okx = msgspec.structs.replace(provider.okx, account_id=account_id)
     async with AsyncExitStack() as stack:

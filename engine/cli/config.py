@@ -25,6 +25,8 @@ def check(folder: Folder = Path("etc")) -> None:
             decider = trader.decider
             capital = settings.manager.capital(trader)
             print(f"  {trader.id}: {decider}, {capital:,.2f} USD, {', '.join(settings.symbols(trader))}")
+        for remark in settings.remarks:
+            print(f"  note: {remark}")
 
 
 @app.command()

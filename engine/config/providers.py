@@ -12,6 +12,17 @@ from engine.config.loader import Duration, Secret
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
+# As `edgewise simulator` serves without options.
+_SIMULATOR = OkxConfig(
+    api_key="demo-key",
+    secret="demo-secret",  # noqa: S106 - of an account that holds no money
+    passphrase="demo-pass",  # noqa: S106 - as above
+    rest_url="http://127.0.0.1:8640",
+    ws_public_url="ws://127.0.0.1:8640/ws/v5/public",
+    ws_private_url="ws://127.0.0.1:8640/ws/v5/private",
+    ws_business_url="ws://127.0.0.1:8640/ws/v5/business",
+)
+
 
 class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One account at one venue.
@@ -22,7 +33,7 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     The keys after `okx` are those of nof0's Hyperliquid provider.
     """
 
-    type: Literal["okx", "hyperliquid", "sim"]
+    type: Literal["okx", "hyperliquid", "sim"]  # sim: the simulator of this machine, at its usual port
     trading_enabled: bool | None = None
     infer_missing_fills: bool = True
     okx: OkxConfig = OkxConfig()
@@ -31,6 +42,10 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     vault_address: str = ""
     testnet: bool = True
     timeout: Duration = Duration(30)
+
+    def __post_init__(self) -> None:
+        if self.type == "sim" and not self.okx.rest_url:
+            msgspec.structs.force_setattr(self, "okx", _SIMULATOR)
 
     @property
     def local(self) -> bool:

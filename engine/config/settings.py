@@ -14,6 +14,7 @@ from engine.config.llm import RECORDED, LlmConfig
 from engine.config.loader import Located, environment, load_located, nearest
 from engine.config.manager import ManagerConfig, TraderConfig
 from engine.config.market import MarketConfig
+from engine.config.nof0 import MAIN_FILE, Nof0Config, UnsetIsEmpty, remarks
 from engine.config.providers import ExchangeConfig, ProviderConfig
 from engine.core.errors import ConfigError
 from engine.core.instruments import venue_symbol
@@ -22,7 +23,10 @@ T = TypeVar("T")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine is built from. `folder` is where engine.yaml lies."""
+    """What an engine is built from. `folder` is where engine.yaml lies.
+
+    `remarks`: keys of a foreign file that do nothing here, one line each.
+    """
 
     folder: Path
     engine: EngineConfig
@@ -31,6 +35,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     executor: ExecutorConfig
     manager: ManagerConfig
     llm: LlmConfig
+    remarks: tuple[str, ...] = ()
 
     @property
     def provider_id(self) -> str:
@@ -53,12 +58,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load_settings(folder: Path, env: Mapping[str, str]) -> Settings:
-    """Read `engine.yaml` in `folder` and the files it names; `.env` beside the folder is read too.
+    """Read `engine.yaml` in `folder` (or `nof0.yaml`) and the files it names; `.env` beside the folder too.
 
     Raises ConfigError with everything that is wrong, in all files, one line each.
     """
     variables = environment(env, folder.parent / ".env")
-    engine = load_located(folder / "engine.yaml", EngineConfig, variables).value
+    foreign: Nof0Config | None = None
+    if not (folder / "engine.yaml").exists() and (folder / MAIN_FILE).exists():
+        variables = UnsetIsEmpty(variables)
+        foreign = load_located(folder / MAIN_FILE, Nof0Config, variables).value
+        engine = foreign.engine()
+    else:
+        engine = load_located(folder / "engine.yaml", EngineConfig, variables).value
     problems: list[str] = []
     market = _read(folder / engine.files.market, MarketConfig, variables, problems)
     exchange = _read(folder / engine.files.exchange, ExchangeConfig, variables, problems)
@@ -76,6 +87,9 @@ def load_settings(folder: Path, env: Mapping[str, str]) -> Settings:
             llm=llm.value,
         )
         problems += _dangling(settings, exchange, manager)
+        if not problems and foreign is not None and isinstance(variables, UnsetIsEmpty):
+            said = tuple(remarks(foreign, variables, settings))
+            return msgspec.structs.replace(settings, remarks=said)
         if not problems:
             return settings
     raise ConfigError("\n".join(problems))
@@ -123,6 +137,10 @@ def _trader_problems(settings: Settings, trader: TraderConfig) -> Iterable[tuple
         yield ("exchange_provider",), _unknown("provider", trader.exchange_provider, providers)
     elif trader.exchange_provider not in {"", settings.provider_id}:
         yield ("exchange_provider",), "one engine trades one account; start another engine for this one"
+    timeframe = trader.strategy.params.get("timeframe") if trader.strategy else None
+    if timeframe is not None and timeframe not in settings.market.timeframes:
+        known = ", ".join(settings.market.timeframes)
+        yield ("strategy", "params", "timeframe"), f"{timeframe!r} is not a timeframe of market.yaml: {known}"
     watched = {venue_symbol(text) for text in settings.market.symbols}
     for n, text in enumerate(trader.symbols):
         if venue_symbol(text) not in watched:
