@@ -7,13 +7,15 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
+from pathlib import Path
 
+import msgspec
 import pytest
 import structlog.testing
 
 from engine.clock import SystemClock
 from engine.config.llm import LlmConfig
-from engine.config.loader import Secret
+from engine.config.loader import Secret, load
 from engine.executor.asking import ChatMessage, Cut, Failure, ModelFailure, ModelReply, ModelRequest
 from engine.executor.assemble import build_context
 from engine.executor.decision import read_decision
@@ -23,6 +25,7 @@ from engine.executor.prompt import PromptLibrary
 from engine.executor.wire import answer_schema
 from tests.executor_parts import BTC, ETH, KEY, RULES, SOL, Served, model_server, wakeup_of
 
+ETC = Path(__file__).parent.parent / "etc"
 WAKEUP = wakeup_of()
 PROMPT = PromptLibrary().pair().render(build_context(WAKEUP, RULES), 100_000)
 MESSAGES = (ChatMessage("system", PROMPT.system), ChatMessage("user", PROMPT.user))
@@ -230,3 +233,46 @@ def test_breaker_lets_one_through_after_its_pause() -> None:
     assert [breaker.allows(100), breaker.allows(123)] == [False, True]
     assert breaker.on_success()
     assert breaker.allows(124)
+
+
+FIXED = {"messages", "model"}
+
+
+@pytest.mark.parametrize(
+    ("alias", "kind", "keys"),
+    [
+        ("gpt-5", "json_schema", {"max_completion_tokens", "reasoning_effort"}),
+        ("deepseek-chat", "json_object", {"max_tokens", "temperature"}),
+        ("qwen-max", "json_schema", {"max_tokens", "temperature", "enable_thinking"}),
+        ("grok-4", "json_schema", {"max_completion_tokens"}),
+        ("gemini-pro", "json_schema", {"max_tokens"}),
+        ("claude-sonnet", "", {"max_tokens", "temperature"}),
+        ("ollama-qwen", "json_schema", {"max_tokens", "temperature"}),
+        ("vllm-local", "json_schema", {"max_tokens", "temperature"}),
+        ("local", "json_schema", {"max_tokens", "temperature", "repeat_penalty"}),
+        ("demo", "json_schema", {"max_tokens"}),
+    ],
+)
+async def test_shipped_models_are_asked_in_the_words_of_their_vendor(
+    served: Served, alias: str, kind: str, keys: set[str]
+) -> None:
+    """Vendors differ by configuration only; here each is answered by the same local server."""
+    shipped = load(ETC / "llm.yaml", LlmConfig, {})
+    providers = {
+        name: msgspec.structs.replace(each, base_url=served.base_url, api_key=Secret(KEY))
+        for name, each in shipped.providers.items()
+    }
+    config = msgspec.structs.replace(shipped, providers=providers)
+    model = msgspec.structs.replace(config.models[alias], model_name="rules-only-demo")
+    config = msgspec.structs.replace(config, models=config.models | {alias: model})
+    async with client_of(config) as client:
+        reply = await client.ask(request(alias))
+    assert isinstance(reply, ModelReply), reply
+    (body,) = served.bodies
+    asked_kind = body.get("response_format", {})
+    assert isinstance(asked_kind, dict)
+    assert asked_kind.get("type", "") == kind
+    assert set(body) - FIXED - {"response_format"} == keys
+    assert reply.cost_usd == config.endpoint(alias).cost_usd(
+        reply.tokens_in, reply.tokens_out, reply.tokens_cached
+    )

@@ -49,6 +49,7 @@ class MemoryJournal:
         self._calls: dict[tuple[str, str], ModelCall] = {}  # digest, asked alias or "" → newest answer
         self._episodes = Episodes()
         self._blocks: dict[tuple[str, CoreLabel], CoreBlock] = {}
+        self._verdicts: dict[str, list[Verdict]] = {}  # cycle id → of its actions
         self._intents: dict[str, OrderIntent] = {}  # client order id → intent
         self.orders: dict[str, Order] = {}  # client order id → order, oldest first
         self.fills: dict[tuple[str, str], Fill] = {}  # account, fill id → fill, in booking order
@@ -130,6 +131,7 @@ class MemoryJournal:
         for verdict in verdicts:
             if self._once("verdict", verdict.cycle_id, verdict.symbol, verdict.act):
                 self.verdicts.append(verdict)
+                self._verdicts.setdefault(verdict.cycle_id, []).append(verdict)
                 self._note("verdict", verdict)
 
     async def record_intents(self, intents: Sequence[OrderIntent]) -> None:
@@ -334,8 +336,8 @@ class MemoryJournal:
         return tuple(islice(found, limit))
 
     async def verdicts_of(self, cycle_ids: Sequence[str]) -> tuple[Verdict, ...]:
-        wanted = set(cycle_ids)
-        return tuple(verdict for verdict in self.verdicts if verdict.cycle_id in wanted)
+        found = [verdict for cycle_id in set(cycle_ids) for verdict in self._verdicts.get(cycle_id, ())]
+        return tuple(sorted(found, key=lambda each: (each.ts, each.cycle_id, each.symbol)))
 
     # -- what a trader remembers
 
