@@ -254,3 +254,15 @@ async def test_commands_show_list_and_export(database: str, tmp_path: Path) -> N
         ("alice", 1, "alice-1"),
         ("alice", 2, "alice-2"),
     ]
+
+
+async def test_files_of_another_database_are_left_alone_and_followed(database: str, tmp_path: Path) -> None:
+    for count in (1, 3):
+        folder = tmp_path / str(count)
+        filled(folder / "alice", count)
+        async with filing(database, folder) as (journal, work):
+            await decided(journal, f"alice-{count}")
+            assert await until_filed(work) == 1
+        records = read(folder / "alice")
+        assert [record.cycle_id for record in records][:count] == [f"c{n}" for n in range(count)]
+        assert records[-1].cycle_id == f"alice-{count}"

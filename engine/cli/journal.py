@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import fail_clearly, settings_of
+from engine.cli.startup import fail_clearly, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.config.settings import Settings
@@ -186,7 +186,6 @@ def _print_records(records: list[FiledRecord], *, as_json: bool) -> None:
 
 
 def _list(records: list[tuple[str, FiledRecord]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from engine.core.times import to_datetime
@@ -195,18 +194,17 @@ def _list(records: list[tuple[str, FiledRecord]]) -> None:
     for name, record in records:
         when = to_datetime(record.ts).isoformat(" ", "seconds")
         table.add_row(when, name, str(record.n), record.kind, record.cycle_id)
-    Console().print(table)
+    wide_console().print(table)
 
 
 def _show_verdicts(found: list[Verdict]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("trader", "records", "first", "last", "anchored", "problems")
     for each in found:
         numbers = (each.records, each.first, each.last, each.anchored, len(each.problems))
         table.add_row(each.trader_id, *map(str, numbers))
-    console = Console()
+    console = wide_console()
     console.print(table)
     for each in found:
         for problem in each.problems:

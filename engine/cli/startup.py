@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Final
 from engine.core.errors import ConfigError, EdgewiseError, VenueMisconfigured
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from engine.config.settings import Settings
 
+_WIDE: Final = 250
 MISCONFIGURED: Final = 2  # exit code: a file, a variable or an account must be changed
 
 
@@ -43,3 +46,10 @@ def settings_of(etc: Path) -> Settings:
     from engine.config.settings import load_settings
 
     return load_settings(etc, os.environ)
+
+
+def wide_console() -> Console:
+    """A console that cuts no column off where there is no terminal to fit: in a pipe or a file."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _WIDE)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import fail_clearly
+from engine.cli.startup import fail_clearly, wide_console
 
 if TYPE_CHECKING:
     from engine.journal.postgres_record import TraderResult
@@ -99,7 +99,6 @@ async def _results(etc: Path) -> list[TraderResult]:
 def _show_results(found: list[TraderResult]) -> None:
     """One column a trader; the six tables are left to --json."""
     import msgspec
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("", *(each.trader_id for each in found))
@@ -112,17 +111,16 @@ def _show_results(found: list[TraderResult]) -> None:
     for key in columns[0] if columns else ():
         values = [column[key] for column in columns]
         table.add_row(key, *("-" if value is None else f"{value:,}" for value in values))
-    Console().print(table)
+    wide_console().print(table)
 
 
 def _show(found: Analytics) -> None:
     import msgspec
-    from rich.console import Console
     from rich.table import Table
 
     from engine.journal.tables import Tables
 
-    console = Console()
+    console = wide_console()
     for name in Tables.__struct_fields__:
         table = Table(name, *(item.model_id or "all" for item in found.analytics))
         columns = [msgspec.structs.asdict(getattr(item, name)) for item in found.analytics]
@@ -132,7 +130,6 @@ def _show(found: Analytics) -> None:
 
 
 def _show_differences(differ: list[Difference]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     if not differ:
@@ -142,4 +139,4 @@ def _show_differences(differ: list[Difference]) -> None:
     for each in differ:
         captured = "missing" if each.captured is None else f"{each.captured:,}"
         table.add_row(each.model_id, each.table, each.key, captured, f"{each.computed:,}")
-    Console().print(table)
+    wide_console().print(table)

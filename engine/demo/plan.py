@@ -108,6 +108,7 @@ def processes(
     env = {name: value for name, value in os.environ.items() if not name.startswith("OKX_")}
     env |= servers.environment() | {
         "EDGEWISE_ENV": "demo",
+        "EDGEWISE_HOME": str(options.home),
         "EDGEWISE_EXCHANGE": "okx_simulator",
         "EDGEWISE_SIMULATOR_URL": f"http://127.0.0.1:{ports.simulator}",
         "EDGEWISE_SIMULATOR_WS": f"ws://127.0.0.1:{ports.simulator}",

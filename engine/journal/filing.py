@@ -89,11 +89,13 @@ class Filing:
         """Bring the trader's files and the database in step."""
         files = await asyncio.to_thread(TraderFiles, self._folder / trader_id, self._max_bytes)
         anchor = (await self._tables.newest()).get(trader_id)
-        if files.last is not None and files.last.n == (anchor.n if anchor else 0) + 1:
-            await self._tables.anchor(trader_id, files.last, _subject(files.last))
-        elif anchor is not None and (files.last is None or files.last.hash != anchor.hash):
-            log.error("decision files are not as they were left", trader=trader_id, record=anchor.n)
-            files.continue_after(_stand_in(anchor))
+        last, known = files.last, anchor.n if anchor else 0
+        if last is not None and last.n == known + 1 and await self._tables.unfiled(last.kind, _subject(last)):
+            await self._tables.anchor(trader_id, last, _subject(last))
+        elif (last.hash if last else "") != (anchor.hash if anchor else ""):
+            log.error("decision files are not as they were left", trader=trader_id, record=known)
+            if anchor is not None and (last is None or last.n <= anchor.n):
+                files.continue_after(_stand_in(anchor))
         self._files[trader_id] = files
 
 

@@ -39,6 +39,12 @@ _FILED: Final = {
 }
 
 
+_UNFILED: Final = {
+    RecordKind.CYCLE: "select 1 from decision_cycles where cycle_id = $1 and not filed",
+    RecordKind.OUTCOME: "select 1 from closed_trades where trade_id = $1 and not filed",
+}
+
+
 class Due(msgspec.Struct, frozen=True):
     """Something to file; `subject` is the cycle's or the trade's id."""
 
@@ -81,6 +87,10 @@ class FilingTables:
                 _ANCHOR, trader_id, record.n, record.kind.value, record.cycle_id, record.hash, record.ts
             )
             await connection.execute(_FILED[record.kind], subject)
+
+    async def unfiled(self, kind: RecordKind, subject: str) -> bool:
+        """Whether this database has what a record is about, and does not know that it was filed."""
+        return bool(await self._pool.fetch(_UNFILED[kind], subject))
 
     async def trade(self, trade_id: str) -> ClosedTrade | None:
         rows = await self._pool.fetch("select * from closed_trades where trade_id = $1", trade_id)
