@@ -22,6 +22,7 @@ from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import PARTITIONED, Migration, migrate
 from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import Pool
+from engine.journal.postgres_reader import JournalReader
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, T0
 
@@ -153,3 +154,19 @@ async def test_journal_goes_on_after_its_server_was_killed(home: Path) -> None:
             assert await journal.order(order.client_order_id) == after
             assert (await journal.bookings(ACCOUNT)).fills == (fill,)
         running.cancel()
+
+
+async def test_counts_of_very_many_rows_are_estimates_and_cost_no_scan(database: str) -> None:
+    async with PostgresJournal(database, SystemClock()) as journal, JournalReader(database) as reader:
+        await journal.record_traders([parts.TRADER])
+        for number in range(3):
+            await journal.record_wakeup(parts.wakeup(f"alice-{number}"))
+        await journal.record_cycle(parts.record("alice-0"))
+        assert (await reader.counts()).cycles == {"pending": 2, "decided": 1}
+        owner = await asyncpg.connect(database)
+        for table in ("trader_fills", "decision_cycles"):  # as after an analyze of so many
+            await owner.execute("update pg_class set reltuples = 2000000 where relname = $1", table)
+        await owner.close()
+        counts = await reader.counts()
+    assert (counts.fills, counts.orders, counts.signals) == (2_000_000, 0, 1)
+    assert counts.cycles == {"pending": 400, "decided": 200}  # the newest 10,000, two hundred times

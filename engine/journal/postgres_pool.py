@@ -6,20 +6,23 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 import asyncpg
 import structlog
 
 from engine.core.errors import InvariantBroken, StoreUnavailable
+from engine.journal.postgres_rows import typed
 
 log = structlog.get_logger()
+T = TypeVar("T")
 
 # Of one transaction, the wait for a connection included. A server that hangs is given as long again to
 # take the connection back.
 TIMEOUT_S: Final = 3.0
 LONG_TIMEOUT_S: Final = 120.0  # of a read that folds a whole history
 _LARGEST: Final = 8
+_READERS: Final = 4
 # What the server or the way to it does when it is away, restarts or is too slow.
 AWAY: Final = (
     OSError,
@@ -112,3 +115,27 @@ class Pool:
         elif not up and self._up:
             log.warning("database is away", error=why)
         self._up = up
+
+
+class ReadPool(Pool):
+    """Connections of readers: few, and the session refuses writes whatever the role may do."""
+
+    def __init__(self, dsn: str) -> None:
+        settings = {
+            "application_name": "edgewise-api",
+            "default_transaction_read_only": "on",
+            "statement_timeout": str(int(TIMEOUT_S * 1000)),
+            "timezone": "UTC",
+        }
+        super().__init__(dsn, _READERS, settings)
+
+    async def rows(self, sql: str, *args: object) -> list[asyncpg.Record]:
+        """All rows of a query with parameters `$1`… StoreUnavailable too while nobody has migrated."""
+        try:
+            return await self.fetch(sql, *args)
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidCatalogNameError) as error:
+            raise StoreUnavailable(f"the database is not ready: {error}") from error
+
+    async def typed(self, type_: type[T], sql: str, *args: object) -> list[T]:
+        """All rows as `type_`, whose fields are the columns; json columns are decoded."""
+        return typed(type_, await self.rows(sql, *args))

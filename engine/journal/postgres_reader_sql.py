@@ -130,11 +130,26 @@ cross join lateral (select symbol, timeframe, close, ts_open from klines
                     where symbol = a.symbol order by ts_open desc limit 1) k
 where a.is_active"""
 
-COUNTS: Final = """
-select (select count(*) from signals) as signals, (select count(*) from trader_orders) as orders,
-       (select count(*) from trader_fills) as fills, (select count(*) from closed_trades) as trades,
-       (select coalesce(jsonb_object_agg(status, n), '{}')
-        from (select status, count(*) as n from decision_cycles group by status) s) as cycles"""
+_MANY: Final = 100_000  # from so many rows on, the planner's estimate stands for a count that takes seconds
+_SAMPLE: Final = 10_000
+
+
+def _count(table: str) -> str:
+    estimate = f"(select reltuples::bigint from pg_class where oid = '{table}'::regclass)"  # noqa: S608 - names of ours
+    exact = f"(select count(*) from {table})"  # noqa: S608 - names of ours
+    return f"(select case when {estimate} > {_MANY} then {estimate} else {exact} end)"
+
+
+COUNTS: Final = f"""
+select {_count("signals")} as signals, {_count("trader_orders")} as orders,
+       {_count("trader_fills")} as fills, {_count("closed_trades")} as trades,
+       (select coalesce(jsonb_object_agg(status, round(n * greatest(1, total / {_SAMPLE}.0))::bigint), '{{}}')
+        from (select status, count(*) as n from (
+                select status from decision_cycles order by seq desc
+                limit case when {_count("decision_cycles")} > {_MANY} then {_SAMPLE} else {_MANY} end) newest
+              group by status) s,
+             (select case when {_count("decision_cycles")} > {_MANY} then {_count("decision_cycles")}
+                     else 0 end as total) t) as cycles"""  # noqa: S608 - names above
 
 CYCLE: Final = f"select {_DECISION} from decision_cycles where cycle_id = $1"  # noqa: S608
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
 import asyncpg
 import msgspec
 
@@ -21,6 +24,9 @@ from engine.core.orders import (
 INTENT_COLUMNS = tuple(OrderIntent.__struct_fields__)
 FILL_COLUMNS = tuple(Fill.__struct_fields__)
 TRADE_COLUMNS = tuple(ClosedTrade.__struct_fields__)
+
+
+T = TypeVar("T")
 
 
 def insert(table: str, columns: tuple[str, ...], more: str = "") -> str:
@@ -118,3 +124,24 @@ def stop_move_of(row: asyncpg.Record) -> StopMove:
 def funding_of(row: asyncpg.Record) -> FundingPayment:
     values = {name: row[name] for name in FundingPayment.__struct_fields__}
     return FundingPayment(**(values | {"position_side": PositionSide(row["position_side"])}))
+
+
+def typed(type_: type[T], rows: Sequence[asyncpg.Record]) -> list[T]:
+    """Rows as Structs. Raises msgspec.ValidationError when the query and the type do not fit."""
+    if not rows:
+        return []
+    json_columns = _json_columns(type_)
+    return [msgspec.convert(_plain(row, json_columns), type_, strict=False) for row in rows]
+
+
+def _json_columns(type_: Any) -> frozenset[str]:
+    return _JSON_COLUMNS & frozenset(type_.__struct_fields__)
+
+
+_JSON_COLUMNS: Final = frozenset({"config", "reasons", "decisions", "prices", "checks", "actions"})
+
+
+def _plain(row: asyncpg.Record, json_columns: frozenset[str]) -> dict[str, Any]:
+    return {
+        name: msgspec.json.decode(value) if name in json_columns else value for name, value in row.items()
+    }

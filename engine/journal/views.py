@@ -245,7 +245,10 @@ class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many rows there are of each kind; `decisions` counts cycles that were decided."""
+    """How many rows there are of each kind, estimated where they are very many.
+
+    `decisions` counts cycles that were decided.
+    """
 
     signals: int
     cycles: dict[str, int]
