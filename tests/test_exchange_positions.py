@@ -194,6 +194,25 @@ async def test_P5_a_liquidation_is_booked_with_its_category_and_alarmed(
         await now.balanced()
 
 
+@pytest.mark.parametrize("pushed", [True, False])
+async def test_P5_a_liquidation_beyond_the_last_cent_leaves_balanced_books(
+    sim: Simulator, database: str, pushed: bool
+) -> None:
+    """The insurance fund's payment is booked too. OKX may say nothing of such orders on the socket."""
+    async with life(sim, database) as now:
+        await entered(now, contracts="200", stop_loss=None, take_profit=None)
+        await entered(now, "two", "b", "100", stop_loss=None, take_profit=None)
+        if not pushed:
+            await sim.fault("missing", path="orders", count=20)
+        await sim.price("60000")
+        await now.balanced()
+        assert (now.held("a"), now.held("b")) == (D(0), D(0))
+        assert await alarms(database) == ["liquidation", "liquidation"]
+        assert now.books.equity({}) == 0
+    async with life(sim, database) as now:
+        await now.balanced()
+
+
 async def test_P6_what_stays_after_a_part_close_has_a_stop_of_its_size(sim: Simulator, database: str) -> None:
     async with life(sim, database) as now:
         await entered(now)

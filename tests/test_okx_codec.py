@@ -261,6 +261,28 @@ def test_instruments_keep_linear_swaps() -> None:
 # -- nothing but CodecError
 
 
+def test_cash_that_no_trade_moved_is_told_from_trades_and_funding() -> None:
+    """Bill types: 1 transfer, 2 trade, 5 liquidation (with a trade, or the insurance fund's), 8 funding."""
+    kinds = (("1", "", "250"), ("2", "9", "-3"), ("5", "9", "-7"), ("5", "", "12.5"), ("8", "", "-1"))
+    rows = [
+        {
+            "billId": str(n),
+            "type": kind,
+            "tradeId": trade,
+            "balChg": amount,
+            "ccy": "USDT",
+            "ts": "1700000000000",
+        }
+        for n, (kind, trade, amount) in enumerate(kinds)
+    ]
+    page = account_wire.decode_transfer_bills(msgspec.json.encode({"code": "0", "data": rows}))
+    assert [(each.bill_id, each.amount) for each in page.found] == [
+        ("0", Decimal(250)),
+        ("3", Decimal("12.5")),
+    ]
+    assert (page.rows, page.cursor) == (5, "4")
+
+
 def decoders() -> list[Callable[[bytes], object]]:
     market = [
         lambda raw, channel=channel: market_wire.decode(channel, raw, RECV)
@@ -283,6 +305,7 @@ def decoders() -> list[Callable[[bytes], object]]:
         account_wire.decode_positions,
         lambda raw: account_wire.decode_balance(raw, "USDT"),
         account_wire.decode_funding_bills,
+        account_wire.decode_transfer_bills,
         account_wire.decode_funding_signs,
         account_wire.decode_settings,
         account_wire.decode_leverage,

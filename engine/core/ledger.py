@@ -56,6 +56,17 @@ class VenueFunding(msgspec.Struct, frozen=True, kw_only=True):
     ts_event: int
 
 
+class VenueTransfer(msgspec.Struct, frozen=True, kw_only=True):
+    """Cash that came to the venue account (negative: left it) by no trade and no funding.
+
+    A deposit or withdrawal by a person, a conversion, what the venue's insurance fund paid.
+    """
+
+    bill_id: str
+    amount: Decimal
+    ts_event: int
+
+
 class FundingPayment(msgspec.Struct, frozen=True, kw_only=True):
     """A trader's part of one funding charge; negative was paid."""
 

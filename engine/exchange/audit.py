@@ -24,8 +24,9 @@ log = structlog.get_logger()
 class Auditor:
     """Fetches the venue's account, compares, journals; entries stop while the books do not balance.
 
-    A position that differs is first looked for in the venue's executions. What these never explain is
-    booked as the one fill that explains it (`infer`), or stops entries in its symbol until a person acts.
+    What differs is first looked for in the venue's executions and bills. A position that these never
+    explain is booked as the one fill that explains it (`infer`), or stops entries in its symbol until a
+    person acts.
     """
 
     def __init__(
@@ -69,11 +70,11 @@ class Auditor:
     async def look(self) -> AccountCheck | None:
         """Compare once. None when orders move, or have just moved and the two do not agree yet."""
         found = await self._compare()
-        if found is not None and found[1].positions:
+        if found is not None and not found[0].agrees:
             if self._context.clock.real_s() - self._desk.touched_s < self._thresholds.quiet_s:
                 return None
             if self._differing < self._thresholds.differing_looks:
-                await self._recovery.look_back()
+                await self._recovery.ask_for_all()
                 found = await self._compare()
         if found is None:
             return None

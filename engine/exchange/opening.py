@@ -61,7 +61,7 @@ async def open_books(context: ExchangeContext, capital: dict[str, Decimal]) -> N
             free -= amount
             flow(f"capital:{trader_id}", trader_id, amount)
             flow(f"capital:{trader_id}:from", RESERVE, -amount)
-    if free < 0:
+    if free < 0 and flows:
         raise VenueMisconfigured(f"the account lacks {-free} of what its traders get; lower total_equity_usd")
     if first:
         for position in await context.venue.positions():

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.core.errors import VenueError
 from engine.core.instruments import Instrument
-from engine.core.ledger import VenueFunding
+from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.market import Candle, MarketEvent
 from engine.core.orders import ExecutionReport, Order, PositionSide
 
@@ -185,6 +185,10 @@ class Venue(Protocol):
         ...
 
     async def funding_since(self, ts_ns: int) -> tuple[VenueFunding, ...]: ...
+
+    async def transfers_since(self, ts_ns: int) -> tuple[VenueTransfer, ...]:
+        """What moved the cash of the settlement currency other than trades and funding, oldest first."""
+        ...
 
     async def protections(self) -> tuple[Protection, ...]:
         """All stops and targets that rest for the account."""

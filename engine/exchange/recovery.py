@@ -6,7 +6,8 @@ from typing import Final
 
 import structlog
 
-from engine.core.ledger import ClosedTrade
+from engine.core.books import RESERVE
+from engine.core.ledger import CashFlow, ClosedTrade, FlowKind
 from engine.core.orders import Order
 from engine.core.times import NS_PER_MIN
 from engine.exchange.context import ExchangeContext
@@ -106,6 +107,13 @@ class Recovery:
                 await self._desk.report(report)
         await self._desk.drained()
 
+    async def ask_for_all(self) -> None:
+        """Whatever may explain that books and venue differ: executions, funding, and cash moved by hand."""
+        since = await self._since()
+        await self.catch_up(since)
+        await self.book_funding(since)
+        await self.book_transfers(since)
+
     async def look_back(self) -> None:
         """`catch_up` from when the books last equalled the venue's."""
         await self.catch_up(await self._since())
@@ -134,6 +142,22 @@ class Recovery:
                 log.info(
                     "funding booked", symbol=charge.symbol, amount=str(charge.amount), bill=charge.bill_id
                 )
+
+    async def book_transfers(self, since_ns: int) -> None:
+        """Cash that a person, or the venue, moved without trading belongs to the reserve; each bill once."""
+        context = self._context
+        for transfer in await context.venue.transfers_since(max(since_ns, self._first_start_ns)):
+            flow = CashFlow(
+                flow_id=f"{context.books.account_id}:bill:{transfer.bill_id}",
+                trader_id=RESERVE,
+                account_id=context.books.account_id,
+                kind=FlowKind.DEPOSIT if transfer.amount > 0 else FlowKind.WITHDRAWAL,
+                amount=transfer.amount,
+                ts=transfer.ts_event,
+            )
+            if await patiently(lambda flow=flow: context.journal.record_cash_flow(flow)):  # type: ignore[misc]
+                context.books.apply_cash(flow)
+                log.warning("cash moved at the venue", amount=str(flow.amount), bill=transfer.bill_id)
 
     async def resume_intents(self) -> None:
         """Orders for intents that were approved but not journalled as orders before the end."""

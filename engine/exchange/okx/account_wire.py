@@ -13,13 +13,14 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from engine.core.errors import CodecError
-from engine.core.ledger import VenueFunding
+from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import ZERO, PositionSide
 from engine.exchange.okx.numbers import decimal, ms_to_ns, or_zero, required
 from engine.exchange.ports import VenueBalance, VenuePosition
 
 T = TypeVar("T")
 FUNDING_BILL: Final = "8"
+_TRADE_BILL: Final = "2"
 
 
 class Rows(msgspec.Struct, Generic[T]):
@@ -127,21 +128,36 @@ class _Bill(msgspec.Struct):
     balChg: str | None = None
     sz: str | None = None
     px: str | None = None
+    ordId: str | None = None
+    tradeId: str | None = None
     ts: str | None = None
 
 
 _bills: Final = msgspec.json.Decoder(Rows[_Bill])
 
 
-class FundingBills(msgspec.Struct, frozen=True):
-    """Funding charges of one page, newest first, and the cursor to the next; "" when there is none."""
+class BillPage(msgspec.Struct, Generic[T], frozen=True):
+    """What was looked for in one page of bills, newest first, and the cursor to the next page; "" if none."""
 
-    charges: tuple[VenueFunding, ...]
+    found: tuple[T, ...]
     rows: int
     cursor: str
 
 
-def decode_funding_bills(body: bytes) -> FundingBills:
+def decode_transfer_bills(body: bytes) -> BillPage[VenueTransfer]:
+    """What moved cash in a page of account/bills by no trade and no funding. Raises CodecError."""
+    rows = read_rows(_bills, body)
+    transfers = tuple(
+        VenueTransfer(bill_id=row.billId, amount=or_zero(row.balChg), ts_event=ms_to_ns(row.ts))
+        for row in rows
+        if row.type not in {_TRADE_BILL, FUNDING_BILL}
+        and not (row.ordId or row.tradeId)
+        and or_zero(row.balChg)
+    )
+    return BillPage(transfers, len(rows), rows[-1].billId if rows else "")
+
+
+def decode_funding_bills(body: bytes) -> BillPage[VenueFunding]:
     """A page of account/bills. OKX names no position side in it. Raises CodecError."""
     rows = read_rows(_bills, body)
     charges = tuple(
@@ -157,7 +173,7 @@ def decode_funding_bills(body: bytes) -> FundingBills:
         for row in rows
         if row.type == FUNDING_BILL and row.instId
     )
-    return FundingBills(charges, len(rows), rows[-1].billId if rows else "")
+    return BillPage(charges, len(rows), rows[-1].billId if rows else "")
 
 
 class _Rate(msgspec.Struct):

@@ -12,16 +12,17 @@ from typing import Final, TypeVar
 import msgspec
 
 from engine.core.errors import Rejected
-from engine.core.ledger import VenueFunding
+from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import Order
 from engine.core.times import NS_PER_DAY, NS_PER_MIN, NS_PER_MS, NS_PER_S
 from engine.exchange.okx import account_wire, orders_wire
-from engine.exchange.okx.account_wire import FundingBills
+from engine.exchange.okx.account_wire import BillPage
 from engine.exchange.okx.errors import is_gone
 from engine.exchange.okx.orders_wire import AlgoRecord, FillRecord, OrderRecord
 from engine.exchange.okx.rest import RestClient, readable
 
 T = TypeVar("T")
+B = TypeVar("B", VenueFunding, VenueTransfer)
 _SWAPS: Final = {"instType": "SWAP"}
 _PAGE: Final = 100
 _RECENT_FILLS_NS: Final = 5 * NS_PER_DAY // 2  # trade/fills keeps 3 days, trade/fills-history 3 months
@@ -118,26 +119,32 @@ class History:
 
     async def funding(self, since_ns: int) -> list[VenueFunding]:
         """Funding charges since a venue time, oldest first, as the bills say: without a position side."""
+        query = _SWAPS | {"type": account_wire.FUNDING_BILL}
+        return await self._bills(query, since_ns, account_wire.decode_funding_bills)
+
+    async def transfers(self, since_ns: int, currency: str) -> list[VenueTransfer]:
+        """What moved the cash of a currency since a venue time by no trade and no funding, oldest first."""
+        return await self._bills({"ccy": currency}, since_ns, account_wire.decode_transfer_bills)
+
+    async def _bills(
+        self, query: Mapping[str, str], since_ns: int, decode: Callable[[bytes], BillPage[B]]
+    ) -> list[B]:
         recent = self._rest.venue_ns() - since_ns < _RECENT_WEEK_NS
         endpoint = "account/bills" if recent else "account/bills-archive"
-        query = _SWAPS | {"type": account_wire.FUNDING_BILL}
-        query |= {"begin": _ms(since_ns)} if since_ns > 0 else {}
-        charges: dict[str, VenueFunding] = {}
+        query = {**query, **({"begin": _ms(since_ns)} if since_ns > 0 else {})}
+        found: dict[str, B] = {}
         after = ""
         while True:
-            page = await self._bills(endpoint, query | ({"after": after} if after else {}))
-            new = {charge.bill_id: charge for charge in page.charges if charge.bill_id not in charges}
-            charges |= new
+            asked = {**query, **({"after": after} if after else {})}
+            page = readable(decode, await self._rest.get(endpoint, asked))
+            found |= {bill.bill_id: bill for bill in page.found if bill.bill_id not in found}
             if page.rows < _PAGE or page.cursor in {"", after}:
                 break
             after = page.cursor
         return sorted(
-            (charge for charge in charges.values() if charge.ts_event >= since_ns),
-            key=lambda charge: (charge.ts_event, len(charge.bill_id), charge.bill_id),
+            (bill for bill in found.values() if bill.ts_event >= since_ns),
+            key=lambda bill: (bill.ts_event, len(bill.bill_id), bill.bill_id),
         )
-
-    async def _bills(self, endpoint: str, query: Mapping[str, str]) -> FundingBills:
-        return readable(account_wire.decode_funding_bills, await self._rest.get(endpoint, query))
 
     async def with_sides(self, charges: list[VenueFunding]) -> list[VenueFunding]:
         """Charges of a long_short account with the side that each was for, told from the rate's sign."""

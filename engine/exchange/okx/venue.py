@@ -13,7 +13,7 @@ from engine.clock import Clock
 from engine.config.exchange import OkxConfig
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable, VenueError
 from engine.core.instruments import Instrument
-from engine.core.ledger import VenueFunding
+from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import ZERO, ExecutionReport, Order, OrderState, Purpose
 from engine.exchange.okx import account_check, account_wire, orders_wire, reference_wire
 from engine.exchange.okx.dead_man import DeadMansSwitch
@@ -280,6 +280,9 @@ class OkxVenue:
         if self.position_mode is PositionMode.LONG_SHORT:
             charges = await self._history.with_sides(charges)
         return tuple(charges)
+
+    async def transfers_since(self, ts_ns: int) -> tuple[VenueTransfer, ...]:
+        return tuple(await self._history.transfers(ts_ns, self._config.settle_currency))
 
     # -- stops and targets
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.core.ledger import VenueFunding
+from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import (
     ZERO,
     ExecutionReport,
@@ -82,6 +82,11 @@ def funding(bill: Bill) -> VenueFunding:
         mark_price=bill.price,
         ts_event=bill.ts,
     )
+
+
+def transfer(bill: Bill) -> VenueTransfer:
+    """A bill of neither a trade nor funding."""
+    return VenueTransfer(bill_id=bill.bill_id, amount=bill.amount, ts_event=bill.ts)
 
 
 def position(held: records.VenuePosition) -> VenuePosition:

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 from engine.clock import Clock
 from engine.core.errors import Rejected, VenueError
 from engine.core.instruments import Instrument
-from engine.core.ledger import VenueFunding
+from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, Purpose, stop_client_id
 from engine.exchange.matching.core import MatchingCore
 from engine.exchange.matching.records import BillType, Event, OrderChanged, VenueAlgo, VenueFill, VenueOrder
@@ -178,6 +178,14 @@ class PaperVenue:
             if bill.bill_type is BillType.FUNDING and bill.ts >= ts_ns
         ]
         return tuple(map(reports.funding, reversed(bills)))
+
+    async def transfers_since(self, ts_ns: int) -> tuple[VenueTransfer, ...]:
+        bills = [
+            bill
+            for bill in self._core.bills(self.account_id)
+            if bill.bill_type is not BillType.FUNDING and not bill.trade_id and bill.ts >= ts_ns
+        ]
+        return tuple(map(reports.transfer, reversed(bills)))
 
     # -- stops and targets
 
