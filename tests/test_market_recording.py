@@ -95,6 +95,23 @@ def test_longer_recording_leaves_out_what_is_shorter(tmp_path: Path) -> None:
     assert replayed(candle_file(tmp_path, timeframe="5m")).review.signals > 0
 
 
+def test_candles_of_a_recording_go_before_its_trades() -> None:
+    trade = Trade(BTC, 10.5, 2.0, Side.SELL, "7", 5)
+    kinds: list[MarketEvent] = [trade, *walk(1, 1, timeframe="15m"), *walk(1, 1, timeframe="5m")]
+    config = fitted(MarketConfig(), BTC, kinds)
+    assert (config.candles, config.timeframes) == ("venue", ("5m", "15m"))
+
+
+def test_hole_in_a_recording_does_not_end_it(tmp_path: Path) -> None:
+    path = candle_file(tmp_path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:500] + lines[537:]))
+    after = replayed(path)
+    base = [item for item in after.candles if item.candle.timeframe == "1m"]
+    assert len(base) == 1500 - 37
+    assert any(signal.ts_event > base[600].candle.ts_event for signal in after.signals)
+
+
 def test_recording_of_another_timeframe_becomes_the_base() -> None:
     first: Candle = walk(1, 1, timeframe="1h")[0]
     assert fitted(MarketConfig(), BTC, [first]).timeframes == ("1h",)
@@ -190,10 +207,10 @@ def test_frames_of_okx_go_through_its_codec(tmp_path: Path) -> None:
         f'{{"recv":"1.5","frame":{trade}}}\n{trade}\n'
     )
     assert symbol_of([path], "") == BTC
-    firsts, events = read_all([path], BTC)
+    beginning, events = read_all([path], BTC)
     expected = Trade(BTC, 10.5, 2.0, Side.SELL, "7", 5 * NS_PER_MS, 1_500_000_000)
-    assert firsts == [expected]
-    assert list(events) == [expected, msgspec.structs.replace(expected, ts_recv=0)]
+    assert beginning == [expected, msgspec.structs.replace(expected, ts_recv=0)]
+    assert list(events) == beginning
     with pytest.raises(ConfigError, match="has nothing of ETH-USDT-SWAP; it has BTC-USDT-SWAP"):
         read_all([path], "ETH-USDT-SWAP")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,7 @@ from engine.exchange.okx.recorded import first_symbol, is_frames, read_frames
 from engine.market.recording import read_events
 from engine.recordings import read_lines
 
+_BEGINNING: Final = 2000  # events, among which each kind that a recording has comes up
 _COIN: Final = re.compile(r"(?:^|_)([a-z]{2,5}?)[-_]?(?:usdt|perp)")
 
 
@@ -40,18 +41,17 @@ def read_market(path: Path, symbol: str) -> Iterator[MarketEvent]:
 
 
 def read_all(paths: Sequence[Path], symbol: str) -> tuple[list[MarketEvent], Iterator[MarketEvent]]:
-    """The first event of each file, and the events of all of them, merged by the venue's time."""
-    firsts: list[MarketEvent] = []
+    """The beginning of each file, and the events of all of them, merged by the venue's time."""
+    beginnings: list[MarketEvent] = []
     streams: list[Iterator[MarketEvent]] = []
     for path in paths:
         events = read_market(path, symbol)
-        first = next(events, None)
-        if first is not None:
-            firsts.append(first)
-            streams.append(chain((first,), events))
-    if not firsts:
+        beginning = list(islice(events, _BEGINNING))
+        beginnings += beginning
+        streams.append(chain(beginning, events))
+    if not beginnings:
         raise ConfigError(f"{paths[0]} holds no events")
-    return firsts, heapq.merge(*streams, key=lambda event: event.ts_event)
+    return beginnings, heapq.merge(*streams, key=lambda event: event.ts_event)
 
 
 def _holds_frames(path: Path) -> bool:

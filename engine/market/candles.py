@@ -101,6 +101,15 @@ class CandleSeries:
             passed += (first, *self._release())
         return passed
 
+    def skip(self) -> Sequence[Candle]:
+        """Nobody has the missing candles: go on with those that wait behind them, oldest first."""
+        passed: list[Candle] = []
+        while self.held:
+            first = self.held.pop(0)
+            self._pass(first)
+            passed += (first, *self._release())
+        return passed
+
     def rebuild(self, history: Sequence[Candle]) -> Sequence[Candle]:
         """Begin anew with the venue's history; return its closed candles and the held ones that follow.
 

@@ -126,10 +126,13 @@ class MarketPipeline:
         """Give the candles that a Gap asked for; all that waited behind it is worked through in order."""
         watch = self._watches[symbol]
         frame = watch.frames[timeframe]
-        signals: list[Signal] = []
-        for candle in frame.series.fill(candles):
-            signals += self._close(watch, frame, candle, _Mode.LIVE)
-        return signals or _NONE
+        return self._close_all(watch, frame, frame.series.fill(candles))
+
+    def skip_gap(self, symbol: str, timeframe: str) -> Sequence[Signal]:
+        """Go on without the candles that a Gap asked for; a recording has no more."""
+        watch = self._watches[symbol]
+        frame = watch.frames[timeframe]
+        return self._close_all(watch, frame, frame.series.skip())
 
     def gap(self, symbol: str, timeframe: str) -> Gap | None:
         """What a timeframe waits for right now."""
@@ -243,6 +246,12 @@ class MarketPipeline:
         if series.held and not waited and (gap := series.gap) is not None:
             self._gaps.append(gap)
         return signals
+
+    def _close_all(self, watch: Watch, frame: Frame, candles: Sequence[Candle]) -> Sequence[Signal]:
+        signals: list[Signal] = []
+        for candle in candles:
+            signals += self._close(watch, frame, candle, _Mode.LIVE)
+        return signals or _NONE
 
     def _close(self, watch: Watch, frame: Frame, candle: Candle, mode: _Mode) -> Sequence[Signal]:
         """The next closed candle of a timeframe, and of the longer ones that it completes."""

@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 
 from engine.config.market import MarketConfig
-from engine.core.errors import ConfigError
 from engine.core.market import Candle, MarketEvent
 from engine.core.signals import Signal
 from engine.core.times import NS_PER_DAY, NS_PER_S, timeframe_ns
@@ -76,20 +75,17 @@ ALL: Final = Window()
 
 
 def fitted(config: MarketConfig, symbol: str, kinds: Iterable[MarketEvent]) -> MarketConfig:
-    """The configuration for one symbol and the kinds of events of a recording, one of each file.
+    """The configuration for one symbol and the kinds of events in a recording.
 
-    Candles of 5m cannot make those of 1m: shorter timeframes and their rules are left out. A recording
-    without candles gets them from its trades.
+    The shortest candles are the base: those of 5m cannot make those of 1m, so shorter timeframes and their
+    rules are left out. A recording without candles gets them from its trades.
     """
     bars = {event.timeframe for event in kinds if isinstance(event, Candle)}
-    if len(bars) > 1:
-        raise ConfigError(
-            f"candles of {' and '.join(sorted(bars))}: give one timeframe, longer ones are made"
-        )
     timeframes: list[str] = list(config.timeframes)
-    for bar in bars:
-        longer = [tf for tf in timeframes if timeframe_ns(tf) % timeframe_ns(bar) == 0 and tf != bar]
-        timeframes = [bar, *longer]
+    if bars:
+        base = min(bars, key=timeframe_ns)
+        longer = [tf for tf in timeframes if timeframe_ns(tf) % timeframe_ns(base) == 0 and tf != base]
+        timeframes = [base, *longer]
     rules = [
         msgspec.structs.replace(rule, symbols=())
         for rule in config.detectors
@@ -116,7 +112,10 @@ def replay(config: MarketConfig, events: Iterable[MarketEvent], window: Window =
         ts = event.ts_event
         if ts >= window.end_ns:
             break
-        made, finished = pipeline.update(event), pipeline.take_closed()
+        made = list(pipeline.update(event))
+        for gap in pipeline.take_gaps():  # a recording has nobody to ask
+            made += pipeline.skip_gap(gap.symbol, gap.timeframe)
+        finished = pipeline.take_closed()
         if ts < window.begin_ns:
             continue
         signals += made
