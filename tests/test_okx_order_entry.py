@@ -398,6 +398,24 @@ async def test_amended_order_tells_its_new_price_and_size_and_the_request() -> N
         assert here.venue.rest.failures == {}
 
 
+@pytest.mark.parametrize(("fault", "price"), [("drop_before", D(40_000)), ("drop_after", D(41_000))])
+async def test_F7_lost_amendment_is_sent_once_and_the_venue_says_what_became_of_it(
+    fault: str, price: Decimal
+) -> None:
+    async with world() as here:
+        await here.venue.instruments()
+        given = await resting(here)
+        await here.fault(kind=fault, path="trade/amend-order")
+        sent = here.venue.stream.operations.sent
+        with pytest.raises(OutcomeUnknown):
+            await here.venue.amend(given, Amendment(request_id="r1", price=D(41_000)))
+        assert here.venue.stream.operations.sent == sent + 1
+        assert given.intent.price == D(40_000)  # as it was, until the venue says otherwise
+        known = await here.venue.query(given)
+        assert known is not None
+        assert (known.state, known.price) == (OrderState.NEW, price)
+
+
 async def test_F8_batches_place_amend_and_cancel_each_by_its_own_code() -> None:
     async with world() as here:
         await here.venue.instruments()

@@ -626,6 +626,19 @@ async def test_D8_lost_stream_is_told_and_comes_back_logged_in(server: ScriptedV
     assert sum('"login"' in text for _, text in server.heard) == 4
 
 
+async def test_state_of_the_future_keeps_its_exposure_and_is_counted(server: ScriptedVenue) -> None:
+    reader = Reader(OkxVenue(server.config(), SystemClock()))
+    frozen = RECORD | {"state": "frozen", "accFillSz": "0", "avgPx": "", "newField": {"deep": [1]}}
+    async with running(reader.run()):
+        await until(lambda: reader.states == [True])
+        arg = {"channel": "orders", "instType": "SWAP", "uid": "1"}
+        await server.push("private", {"arg": arg, "data": [frozen]})
+        await until(lambda: bool(reader.reports))
+        assert reader.venue.stream.ages_s()["orders"] < reader.venue.stream.ages_s()["orders-algo"]
+    assert [report.state for report in reader.reports] == [OrderState.NEW]
+    assert reader.venue.stream.unknown_states == {"frozen": 1}
+
+
 async def test_D6_refused_account_channel_leaves_the_stream_broken(server: ScriptedVenue) -> None:
     server.refuse["positions"] = "60018"
     venue = OkxVenue(server.config(), SystemClock())
