@@ -8,10 +8,12 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import aiohttp
 import jsonschema
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -102,6 +104,32 @@ def test_prompt_without_data_holds() -> None:
     reply = json.loads(answer(["hello", "<data>\n{broken}\n</data>"]).content)
     assert reply["decisions"] == []
     assert "no data block" in reply["reasoning"]
+
+
+@pytest.mark.parametrize("side", list(PositionSide))
+def test_stop_moves_to_break_even_once_what_was_risked_is_gained(side: PositionSide) -> None:
+    wakeup = holding(wakeup_of(BTC), BTC, side)
+    (position,) = wakeup.account.positions
+    entry = Decimal(90_000)
+
+    def judged(stop: int, price: int) -> dict[str, Any]:
+        moved = msgspec.structs.replace(
+            position,
+            entry_price=entry,
+            stop_loss=entry + side.sign * stop,
+            mark_price=entry + side.sign * price,
+            ts_opened=wakeup.ts,
+        )
+        account = msgspec.structs.replace(wakeup.account, positions=(moved,))
+        reply = answer([prompt_of(msgspec.structs.replace(wakeup, account=account))])
+        (decision,) = json.loads(reply.content)["decisions"]
+        assert isinstance(decision, dict)
+        return decision
+
+    assert judged(stop=-500, price=499)["signal"] == "hold"
+    moved = judged(stop=-500, price=500)
+    assert (moved["signal"], moved["stop_loss"]) == ("move_stop", 90_000 + 90 * side.sign)
+    assert judged(stop=90, price=900)["signal"] == "hold"
 
 
 def test_open_position_is_left_when_the_signs_turn() -> None:

@@ -21,6 +21,7 @@ _STOP_ATR: Final = 2.5
 _LEAST_STOP: Final = 0.003  # of the price: a stop inside the noise only costs fees
 _SIZE_PCT: Final = 30  # notional in percent of equity
 _REWARD: Final = 2
+_FEES: Final = Decimal("0.001")  # of the notional, in and out
 _HELD_AT_LEAST_S: Final = 300
 
 
@@ -90,6 +91,15 @@ def _judge_position(view: Position, context: Context) -> WireAction:
             reasoning=f"Rule: averages and MACD turned against the {view.side}.",
             confidence=Decimal("0.7"),
         )
+    if (stop := _break_even(view)) is not None:
+        return WireAction(
+            symbol=view.symbol,
+            signal="move_stop",
+            stop_loss=stop,
+            reasoning="Rule: it has gained what it risked, so it may not lose any more.",
+            confidence=Decimal("0.7"),
+            invalidation_condition=view.invalidation_condition,
+        )
     return WireAction(
         symbol=view.symbol,
         signal="hold",
@@ -97,6 +107,17 @@ def _judge_position(view: Position, context: Context) -> WireAction:
         confidence=Decimal("0.6"),
         invalidation_condition=view.invalidation_condition,
     )
+
+
+def _break_even(view: Position) -> Decimal | None:
+    """Where the stop pays for the fees, once the price is as far beyond the entry as the stop was behind."""
+    if view.price is None or view.stop_loss is None:
+        return None
+    sign = view.side.sign
+    risk, gain = (view.entry_price - view.stop_loss) * sign, (view.price - view.entry_price) * sign
+    if risk <= 0 or gain < risk:
+        return None
+    return _number(float(view.entry_price * (1 + sign * _FEES)))
 
 
 def _judge_flat(market: Market, context: Context) -> WireAction:
