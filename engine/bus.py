@@ -14,6 +14,7 @@ from typing import Final, Generic, Protocol, TypeVar
 import msgspec
 
 from engine.core.decisions import Decision, Wakeup
+from engine.core.ledger import Transfer
 from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.core.signals import MarketSnapshot, Signal
 
@@ -74,10 +75,11 @@ WAKEUPS: Final = Topic("wakeups", Wakeup)
 DECISIONS: Final = Topic("decisions", Decision)
 INTENTS: Final = Topic("intents", OrderIntent)
 STOP_MOVES: Final = Topic("stop_moves", StopMove)
+TRANSFERS: Final = Topic("transfers", Transfer)
 ORDERS: Final = Topic("orders", OrderUpdate)
 COMMANDS: Final = Topic("commands", Command)
 SNAPSHOTS: Final = Topic("snapshots", MarketSnapshot, durable=False, max_len=400)
-TOPICS: Final = (SIGNALS, WAKEUPS, DECISIONS, INTENTS, STOP_MOVES, ORDERS, COMMANDS, SNAPSHOTS)
+TOPICS: Final = (SIGNALS, WAKEUPS, DECISIONS, INTENTS, STOP_MOVES, TRANSFERS, ORDERS, COMMANDS, SNAPSHOTS)
 
 Handler = Callable[[Message[T]], Awaitable[None]]
 

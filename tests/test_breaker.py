@@ -88,10 +88,9 @@ def test_a_halting_breaker_waits_for_an_operator() -> None:
 
 def test_money_moved_is_neither_profit_nor_loss() -> None:
     breaker = Breaker(LIMITS)
-    breaker.on_equity(D(1000), HOUR)
-    breaker.on_flow(D(-400))
-    assert breaker.on_equity(D(600), HOUR + 1) is None
-    assert breaker.on_equity(D(530), HOUR + 2) is not None
+    breaker.on_equity(D(1000), HOUR, D(1000))
+    assert breaker.on_equity(D(600), HOUR + 1, D(600)) is None
+    assert breaker.on_equity(D(530), HOUR + 2, D(600)) is not None
 
 
 def test_zero_in_a_row_is_not_watched() -> None:

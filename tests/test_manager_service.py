@@ -17,6 +17,7 @@ from engine.bus import (
     ORDERS,
     SIGNALS,
     SNAPSHOTS,
+    TRANSFERS,
     WAKEUPS,
     Bus,
     Command,
@@ -38,7 +39,7 @@ from engine.config.values import Duration
 from engine.core.books import Books
 from engine.core.decisions import Act, Action, CycleStatus, Decision, Wakeup
 from engine.core.instruments import Instrument
-from engine.core.ledger import CashFlow, FlowKind
+from engine.core.ledger import CashFlow, FlowKind, Transfer
 from engine.core.market import Side
 from engine.core.orders import (
     UNATTRIBUTED,
@@ -153,11 +154,13 @@ def entry(notional: str = "5000") -> Action:
 @asynccontextmanager
 async def world(
     journal: Journal,
+    *,
     symbol_cap_pct: int = 200,
     rollout: RolloutConfig | None = None,
     cooldown_s: float = 60,
     bus: Bus | None = None,
     breaker_action: BreakerAction = BreakerAction.REDUCE_ONLY,
+    capital: CapitalConfig | None = None,
 ) -> AsyncIterator[World]:
     """A manager with three traders of 10,000 each; the price of BTC is 100,000."""
     rhythm = RhythmConfig(
@@ -180,7 +183,7 @@ async def world(
     )
     config = ManagerConfig(
         traders=configs,
-        manager=CapitalConfig(max_symbol_exposure_pct=D(symbol_cap_pct)),
+        manager=capital or CapitalConfig(max_symbol_exposure_pct=D(symbol_cap_pct)),
         monitoring=MonitoringConfig(update_interval=Duration(0.1)),
     )
     books = Books("sim", TRADERS)
@@ -460,3 +463,22 @@ async def test_R5_entries_under_way_count_after_a_restart_too() -> None:
         assert now.intents[0].contracts * 1000 <= 3_000, "12,000 less the 9,000 of a former life"
         await now.decide("a-2", "a", entry())
         await until(lambda: now.service.refusals["position_open"] == 1)
+
+
+async def test_performance_moves_capital_at_each_interval() -> None:
+    capital = CapitalConfig(allocation_strategy="performance_based", rebalance_interval=Duration(0.5))
+    journal = MemoryJournal()
+    async with world(journal, capital=capital) as now:
+        moved: list[Transfer] = []
+
+        async def on_transfer(message: Message[Transfer]) -> None:
+            moved.append(message.body)
+
+        listening = asyncio.create_task(now.bus.consume(TRANSFERS, "test", on_transfer))
+        now.hold("a", "40")
+        await until(lambda: bool(journal.performance))
+        await now.show(100_500.0)
+        await until(lambda: bool(moved))
+        assert {each.taker for each in moved} == {"a"}
+        assert {each.giver for each in moved} == {"b", "c"}
+        listening.cancel()

@@ -147,6 +147,16 @@ class AccountBreakerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
     cool_off: Duration = Duration(14_400)
 
 
+class AllocationConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Numbers of the rule in engine.manager.allocation, in percent."""
+
+    smoothing_pct: Percent = Decimal(30)  # of a new return in the score; the rest is the score before
+    scale_pct: Positive = Decimal(10)  # a score of this doubles a trader's weight
+    floor_pct: Percent = Decimal(50)  # of its own share: nobody is taken below it
+    cap_pct: Annotated[Decimal, Meta(ge=100, le=1000)] = Decimal(200)  # of its own share: nobody gets more
+    max_move_pct: Percent = Decimal(10)  # of the giver's equity, at one rebalance
+
+
 class CapitalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much of the venue account is traded, and how it is divided."""
 
@@ -154,6 +164,7 @@ class CapitalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     reserve_equity_pct: Percent = Decimal(10)
     allocation_strategy: Literal["fixed", "equal", "performance_based"] = "fixed"
     rebalance_interval: Duration = Duration(3600)
+    allocation: AllocationConfig = AllocationConfig()
     state_storage_backend: Literal["file", "postgres"] = "postgres"
     state_storage_path: str = ""
     max_gross_exposure_pct: Annotated[Decimal, Meta(gt=0, le=10_000)] = Decimal(400)  # of account equity

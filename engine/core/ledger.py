@@ -44,6 +44,31 @@ class CashFlow(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
+class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+    """Capital to be moved between two traders of one account, at most `amount`: what is free by then."""
+
+    transfer_id: str
+    account_id: str
+    giver: str
+    taker: str
+    amount: Decimal
+    ts: int
+
+    def flows(self, amount: Decimal) -> tuple[CashFlow, CashFlow]:
+        """Both sides of moving `amount`; together nothing."""
+        return self._flow("from", self.giver, -amount), self._flow("to", self.taker, amount)
+
+    def _flow(self, end: str, trader_id: str, amount: Decimal) -> CashFlow:
+        return CashFlow(
+            flow_id=f"{self.transfer_id}:{end}",
+            trader_id=trader_id,
+            account_id=self.account_id,
+            kind=FlowKind.REBALANCE,
+            amount=amount,
+            ts=self.ts,
+        )
+
+
 class VenueFunding(msgspec.Struct, frozen=True, kw_only=True):
     """One funding charge of the account. `amount` negative was paid. `position_side` None in net mode."""
 

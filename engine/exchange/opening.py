@@ -8,7 +8,7 @@ import structlog
 
 from engine.core.books import RESERVE
 from engine.core.errors import VenueMisconfigured
-from engine.core.ledger import CashFlow, FlowKind
+from engine.core.ledger import CashFlow, FlowKind, Transfer
 from engine.core.market import Side
 from engine.core.orders import (
     UNATTRIBUTED,
@@ -69,6 +69,23 @@ async def open_books(context: ExchangeContext, capital: dict[str, Decimal]) -> N
                 await _adopt(context, position, now)
     for each in flows:
         await _put(context, each)
+
+
+async def move_capital(context: ExchangeContext, transfer: Transfer) -> Decimal:
+    """Book a transfer once, of what is free by now; returns how much was moved."""
+    giver, taker = context.books.account(transfer.giver), context.books.account(transfer.taker)
+    if giver.knows(f"{transfer.transfer_id}:from"):
+        return ZERO
+    amount = min(transfer.amount, context.accounts.view(transfer.giver).available, giver.cash)
+    if amount <= 0:
+        log.info("capital not moved: none is free", giver=transfer.giver, taker=transfer.taker)
+        return ZERO
+    flows = transfer.flows(amount)
+    # First in the books: what is free must not be given away twice while the journal writes.
+    giver.apply_cash(flows[0])
+    taker.apply_cash(flows[1])
+    await patiently(lambda: context.journal.record_transfer(flows))
+    return amount
 
 
 async def _put(context: ExchangeContext, flow: CashFlow) -> None:

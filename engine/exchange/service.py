@@ -10,13 +10,14 @@ from typing import Final
 
 import structlog
 
-from engine.bus import INTENTS, STOP_MOVES, Message
+from engine.bus import INTENTS, STOP_MOVES, TRANSFERS, Message
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
+from engine.core.ledger import Transfer
 from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, Purpose, StopMove
 from engine.core.times import NS_PER_HOUR, NS_PER_S
 from engine.exchange.audit import Auditor
 from engine.exchange.context import ExchangeContext
-from engine.exchange.opening import open_books
+from engine.exchange.opening import move_capital, open_books
 from engine.exchange.orders import OrderDesk
 from engine.exchange.ports import StreamStatus, VenueBalance, VenueEvent
 from engine.exchange.protection import Guard
@@ -170,6 +171,7 @@ class ExchangeService:
                 ("leverage", self._repeat_leverage()),
                 ("resting orders", self._cancel_stale()),
                 ("intents", self._context.bus.consume(INTENTS, "exchange", self._on_intent)),
+                ("transfers", self._context.bus.consume(TRANSFERS, "exchange", self._on_transfer)),
                 ("stop moves", self._context.bus.consume(STOP_MOVES, "exchange", self._on_stop_move)),
             ):
                 tasks.create_task(work, name=name)
@@ -182,6 +184,10 @@ class ExchangeService:
     async def _on_stop_move(self, message: Message[StopMove]) -> None:
         if message.body.account_id == self._context.books.account_id:
             self.guard.move(message.body)
+
+    async def _on_transfer(self, message: Message[Transfer]) -> None:
+        if message.body.account_id == self._context.books.account_id:
+            await move_capital(self._context, message.body)
 
     async def _listen(self) -> None:
         async for event in self._context.venue.events():

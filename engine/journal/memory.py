@@ -189,6 +189,9 @@ class MemoryJournal:
         self._note("cash", flow)
         return True
 
+    async def record_transfer(self, flows: Sequence[CashFlow]) -> bool:
+        return all([await self.record_cash_flow(flow) for flow in flows])
+
     async def record_funding(self, payments: Sequence[FundingPayment]) -> bool:
         if not payments or not self._once("bill", payments[0].account_id, payments[0].bill_id):
             return False

@@ -145,6 +145,7 @@ class KeepState(StrEnum):
     BREAKER = "breaker"
     TRADER = "trader"  # cooldowns and entry counts
     MARKET = "market"  # of a symbol, kept under its id
+    ALLOCATION = "allocation"  # of the whole account: when capital last moved, and the scores
     MEMORY = "memory"  # the newest episode that a memory outside the journal was told
 
 
@@ -189,6 +190,10 @@ class Journal(Protocol):
 
     # -- books
     async def record_cash_flow(self, flow: CashFlow) -> bool: ...
+    async def record_transfer(self, flows: Sequence[CashFlow]) -> bool:
+        """All of them or none. False, and nothing is written, when they were booked before."""
+        ...
+
     async def record_funding(self, payments: Sequence[FundingPayment]) -> bool:
         """The parts of one charge. False, and nothing is written, when its bill was booked before."""
         ...

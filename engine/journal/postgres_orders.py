@@ -219,6 +219,12 @@ class OrderTables:
     async def record_cash_flow(self, flow: CashFlow) -> bool:
         return await self._doubts.once(("cash", flow.flow_id), lambda on: _add_flow(on, flow))
 
+    async def record_transfer(self, flows: Sequence[CashFlow]) -> bool:
+        async def add(connection: Connection) -> bool:
+            return all([await _add_flow(connection, flow) for flow in flows])
+
+        return await self._doubts.once(("transfer", *(flow.flow_id for flow in flows)), add)
+
     async def record_funding(self, payments: Sequence[FundingPayment]) -> bool:
         if not payments:
             return False

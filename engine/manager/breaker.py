@@ -51,6 +51,7 @@ class BreakerState(msgspec.Struct, kw_only=True):
     losses_since: int = 0  # closed trades before it do not count any more
     model_failures: int = 0  # in a row
     order_rejects: int = 0  # in a row
+    capital: Decimal | None = None  # put in, when equity was last seen
 
 
 class Tripped(msgspec.Struct, frozen=True):
@@ -103,9 +104,14 @@ class Breaker:
         """End a halt and a cool-off; everything is measured anew, or it would trip again at once."""
         self._state = BreakerState(losses_since=now_ns)
 
-    def on_equity(self, equity: Decimal, now_ns: int) -> Tripped | None:
-        """Take the newest equity; Tripped at the moment when a limit is crossed, not again while it lasts."""
+    def on_equity(self, equity: Decimal, now_ns: int, capital: Decimal | None = None) -> Tripped | None:
+        """Take the newest equity; Tripped at the moment when a limit is crossed, not again while it lasts.
+
+        `capital`, where given, is what was put in so far: money moved is neither profit nor loss.
+        """
         state = self._state
+        if capital is not None:
+            self._on_capital(capital)
         day = (now_ns - self._reset_ns) // NS_PER_DAY
         if day != state.day:
             state.day, state.day_equity = day, equity
@@ -123,13 +129,14 @@ class Breaker:
                 )
         return None
 
-    def on_flow(self, amount: Decimal) -> None:
-        """Money that was put in or taken out is neither profit nor loss."""
+    def _on_capital(self, capital: Decimal) -> None:
         state = self._state
-        if state.day_equity:
-            state.day_equity += amount
-        if state.peak_equity:
-            state.peak_equity += amount
+        moved = capital - state.capital if state.capital is not None else Decimal(0)
+        state.capital = capital
+        if moved and state.day_equity:
+            state.day_equity += moved
+        if moved and state.peak_equity:
+            state.peak_equity += moved
 
     def on_losses(self, in_row: int, now_ns: int) -> Tripped | None:
         """The newest closed trades since `losses_since`, this many, were all losses."""
@@ -168,5 +175,6 @@ class Breaker:
             reason=reason,
             halted=f"{reason}: {detail}" if action is BreakerAction.HALT else "",
             losses_since=now_ns,
+            capital=state.capital,
         )
         return Tripped(reason, detail, action)

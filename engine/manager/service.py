@@ -31,6 +31,7 @@ from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.core.times import NS_PER_MIN
 from engine.journal.ports import KeepState
 from engine.manager.context import ManagerContext
+from engine.manager.rebalancer import Rebalancer
 from engine.manager.rollout import live_part, on_paper
 from engine.manager.room import AccountCaps
 from engine.manager.scheduler import Due
@@ -64,6 +65,7 @@ class ManagerService:
             context.clock,
         )
         self.supervision = Supervision(context, traders, self._close_all)
+        self._rebalancer = Rebalancer(context, traders)
         self._schedule_changed = asyncio.Event()
         # A schedule is stored after the wakeups that it says were taken, and never an older one last.
         self._scheduling = asyncio.Lock()
@@ -82,6 +84,7 @@ class ManagerService:
                 except CodecError as error:
                     log.warning("schedule of a former version dropped", trader=trader_id, error=str(error))
         await self._restore_traders()
+        await self._rebalancer.start()
         for cycle_id in await patiently(context.journal.open_cycles):
             await self._abandon(cycle_id)
         for trader_id in context.scheduler.traders:
@@ -297,6 +300,7 @@ class ManagerService:
             await patiently(lambda views=views: context.journal.record_performance(views))  # type: ignore[misc]
             await self.supervision.on_equities(views)
             await self._store_schedule()
+            await self._rebalancer.look(views)
             await self._look_for_unseen()
             for view in views:
                 await self._keep_up(view)

@@ -61,7 +61,7 @@ class Supervision:
         for view in views:
             watched = self._own.get(view.trader_id)
             if watched is not None and view.equity is not None and view.capital:
-                await self._act(watched, watched.breaker.on_equity(view.equity, now))
+                await self._act(watched, watched.breaker.on_equity(view.equity, now, view.capital))
         equity = self._context.books.equity(self._context.accounts.marks)
         if equity is not None:
             await self._act(self._account, self._account.breaker.on_equity(equity, now))
