@@ -6,11 +6,12 @@ from typing import Final
 
 import msgspec
 
-from engine.clock import Clock
+from engine.clock import Clock, SimClock
 from engine.config.executor import ExecutorConfig
 from engine.config.llm import RECORDED
 from engine.config.manager import EnsembleConfig, StrategyConfig, TraderConfig
 from engine.config.settings import Settings
+from engine.core.errors import ConfigError
 from engine.executor.asking import ModelClient
 from engine.executor.decision import AnswerRules
 from engine.executor.ensemble import EnsembleDecider, EnsembleSetup
@@ -20,9 +21,10 @@ from engine.executor.memory import LocalMemory, Memory, MemoryOff
 from engine.executor.model import ModelDecider, ModelSetup
 from engine.executor.ports import Decider
 from engine.executor.prompt import PromptLibrary
-from engine.executor.recorded import AnswerFile, RecordedModel
+from engine.executor.recorded import AnswerFile, CycleAnswers, RecordedModel
 from engine.executor.strategies.catalog import make_strategy
 from engine.executor.write_back import WriteBack
+from engine.journal.memory import MemoryJournal
 from engine.journal.ports import Journal
 
 
@@ -35,6 +37,22 @@ def build_deciders(
     """
     makers = _Makers(settings, model, journal, clock, letta)
     return {trader.id: makers.decider(trader) for trader in settings.manager.traders}
+
+
+def check_deciders(settings: Settings) -> None:
+    """Try what each trader names: strategies with their parameters, templates, recorded answers.
+
+    Raises ConfigError with every mistake, one line each.
+    """
+    makers = _Makers(settings, RecordedModel(CycleAnswers(())), MemoryJournal(), SimClock(), None)
+    problems: list[str] = []
+    for trader in settings.manager.traders:
+        try:
+            makers.decider(trader)
+        except ConfigError as error:
+            problems.append(f"{settings.folder / settings.engine.files.manager}: trader {trader.id}: {error}")
+    if problems:
+        raise ConfigError("\n".join(problems))
 
 
 def build_write_back(settings: Settings, journal: Journal, clock: Clock) -> WriteBack:
@@ -82,7 +100,8 @@ class _Makers:
         )
 
     def _strategy(self, config: StrategyConfig) -> Decider:
-        return make_strategy(config.name, config.params, self._clock)
+        timeframes = self._settings.market.timeframes
+        return make_strategy(config.name, config.params, self._clock, timeframes)
 
     def _setup(
         self, trader: TraderConfig, alias: str, prompt: str = "", config: ExecutorConfig | None = None

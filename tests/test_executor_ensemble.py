@@ -12,7 +12,9 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from engine.cli.main import app
 from engine.clock import SimClock
 from engine.config.executor import ExecutorConfig
 from engine.config.settings import load_settings
@@ -269,3 +271,25 @@ def test_mistake_in_an_ensemble_is_named(tmp_path: Path, ensemble: str, said: st
     with pytest.raises(ConfigError) as failed:
         load_settings(configured(tmp_path, ensemble), {})
     assert said in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("name: ema_trend, params: { timeframe: 1m }", "name: ema_tend", "trader trend-majors: no strategy"),
+        ("params: { timeframe: 5m }", "params: { tmeframe: 5m }", "trader trend-alts: strategy ema_trend"),
+        (
+            "    memory: local",
+            "    prompt_template: agressive\n    memory: local",
+            "no system prompt 'agressive'",
+        ),
+    ],
+)
+def test_config_check_tries_what_traders_name(tmp_path: Path, before: str, after: str, said: str) -> None:
+    folder = configured(tmp_path, "\n    model: demo\n")
+    manager = folder / "manager.yaml"
+    assert before in manager.read_text()
+    manager.write_text(manager.read_text().replace(before, after, 1))
+    result = CliRunner().invoke(app, ["config", "check", "--dir", str(folder)])
+    assert result.exit_code == 2
+    assert said in result.stderr

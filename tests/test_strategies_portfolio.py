@@ -169,3 +169,10 @@ def test_wrong_parameter_is_named(name: str, params: dict[str, Param], said: str
     with pytest.raises(ConfigError) as error:
         make_strategy(name, params, SimClock(1))
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["ema_trend", "bollinger_range", "portfolio"])
+def test_timeframe_that_nobody_watches_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="nobody watches '5m'; known: 1m, 15m"):
+        make_strategy(name, {}, SimClock(1), ("1m", "15m"))
+    make_strategy(name, {"timeframe": "15m"}, SimClock(1), ("1m", "15m"))

@@ -16,8 +16,11 @@ Folder = Annotated[Path, typer.Option("--dir", help="Folder of the configuration
 @app.command()
 def check(folder: Folder = Path("etc")) -> None:
     """Read every file; name each mistake with file, line, key and what was expected. Exit code 2 then."""
+    from engine.deciders import check_deciders
+
     with fail_clearly():
         settings = settings_of(folder)
+        check_deciders(settings)
         provider = settings.provider
         sends = "orders are sent" if provider.may_trade else "orders are not sent (trading_enabled: false)"
         print(f"{folder}: {len(settings.manager.traders)} traders on {settings.provider_id}; {sends}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -29,9 +29,12 @@ _RULES: Final[dict[str, type[EmaTrend | BollingerRange | FundingRateArbitrage | 
 NAMES: Final = tuple(_RULES)
 
 
-def make_strategy(name: str, params: Mapping[str, Param], clock: Clock) -> StrategyDecider:
+def make_strategy(
+    name: str, params: Mapping[str, Param], clock: Clock, timeframes: Sequence[str] = ()
+) -> StrategyDecider:
     """The decider `name`. Raises ConfigError for an unknown name or parameter, or a value that cannot be.
 
+    `timeframes` are those that are watched, where that is known: on another one it would be silent for ever.
     Parameters are the fields of the strategy and, beside them, those of its parts (Sizing, RegimeDetector).
     """
     rule_type = _RULES.get(name)
@@ -49,7 +52,17 @@ def make_strategy(name: str, params: Mapping[str, Param], clock: Clock) -> Strat
         rule = msgspec.convert(_plain(values), rule_type, from_attributes=True)
     except (msgspec.ValidationError, ValueError) as error:
         raise ConfigError(f"strategy {name}: {error}") from error
+    timeframe = _timeframe(rule)
+    if timeframes and timeframe and timeframe not in timeframes:
+        raise ConfigError(f"strategy {name}: nobody watches {timeframe!r}; known: {', '.join(timeframes)}")
     return StrategyDecider(name, rule, clock)
+
+
+def _timeframe(rule: object) -> str:
+    """The timeframe that a rule looks at; "" for one that looks at none."""
+    if isinstance(rule, Portfolio):
+        return rule.regime.timeframe
+    return rule.timeframe if isinstance(rule, EmaTrend | BollingerRange) else ""
 
 
 def _part(default: msgspec.Struct, params: Mapping[str, Param]) -> msgspec.Struct:
