@@ -20,7 +20,19 @@ from api.endpoint import Endpoint, Sources, mount
 from api.http import bearer, cors, finished, only_reads
 from api.limits import SlowClients, rate_limit
 from api.metrics import ApiMetrics, Counted
-from api.routes import accounts, analytics, described, health, market, probes, records, stream, trades
+from api.routes import (
+    accounts,
+    analytics,
+    backtests,
+    described,
+    health,
+    market,
+    money,
+    probes,
+    records,
+    stream,
+    trades,
+)
 from api.stream import Broadcast
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.engine import ClockConfig, EngineConfig
@@ -35,10 +47,12 @@ log = structlog.get_logger()
 ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
     *health.ENDPOINTS,
     *market.ENDPOINTS,
+    *money.ENDPOINTS,
     *accounts.ENDPOINTS,
     *trades.ENDPOINTS,
     *analytics.ENDPOINTS,
     *records.ENDPOINTS,
+    *backtests.ENDPOINTS,
 )
 _LONGEST_BODY: Final = 1024  # nobody has a reason to send one
 _LONGEST_LINE: Final = 4096

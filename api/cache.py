@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable
+from engine.core.signals import MarketSnapshot
 from engine.redis_link import kept_cancellation
 from engine.status import STATUS_KEY, EngineStatus
 
@@ -107,6 +108,19 @@ class LiveCache:
         except msgspec.DecodeError as error:
             log.warning("engine status not understood", error=str(error))
             return None
+
+    async def snapshots(self, symbols: Sequence[str]) -> list[MarketSnapshot]:
+        """The newest snapshot of each symbol that has one; what does not parse is left out."""
+        if not symbols:
+            return []
+        texts = await self._ask("mget", *(f"market:snapshot:{symbol}" for symbol in symbols)) or ()
+        found = []
+        for text in texts:
+            try:
+                found += [msgspec.json.decode(text, type=MarketSnapshot)] if text else []
+            except msgspec.DecodeError as error:
+                log.warning("snapshot not understood", error=str(error))
+        return found
 
     async def equities(self, traders: Sequence[str]) -> dict[str, float]:
         """Equity of each trader that has one."""

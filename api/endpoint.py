@@ -43,7 +43,8 @@ class NoQuery(msgspec.Struct, frozen=True):
 
 
 Limit = Annotated[int, Meta(ge=1, le=1000, description="At most so many rows.")]
-Before = Annotated[int, Meta(ge=0, description="Only rows with a smaller `seq`: the cursor of a page.")]
+Id = Annotated[str, Meta(max_length=200, pattern=r"^[\w .:@/+-]*$")]  # of a trader, a cycle, a run
+Before = Annotated[int, Meta(ge=0, le=NEWEST, description="Only rows with a smaller `seq`: a page's cursor.")]
 
 
 class RowsQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +52,7 @@ class RowsQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     limit: Limit = 100
     before: Before = NEWEST
-    trader: Annotated[str, Meta(max_length=64, description="Rows of this trader only.")] = ""
+    trader: Annotated[Id, Meta(description="Rows of this trader only.")] = ""
 
     def page(self) -> Page:
         return Page(limit=self.limit, before=self.before, trader=self.trader)

@@ -77,8 +77,13 @@ def query_of(request: web.Request, type_: type[T]) -> T:
     try:
         return msgspec.convert({**request.query, **request.match_info}, type_, strict=False)
     except msgspec.ValidationError as error:
-        body = encode(Problem(title="Bad query", status=400, detail=str(error)))
-        raise web.HTTPBadRequest(text=body.decode(), content_type="application/problem+json") from error
+        raise bad_query(str(error)) from error
+
+
+def bad_query(detail: str) -> web.HTTPBadRequest:
+    """What is wrong with a query, to be raised."""
+    body = encode(Problem(title="Bad query", status=400, detail=detail))
+    return web.HTTPBadRequest(text=body.decode(), content_type="application/problem+json")
 
 
 @web.middleware

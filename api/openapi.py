@@ -20,7 +20,7 @@ def document(endpoints: Sequence[Endpoint[Any]], version: str) -> dict[str, Any]
     answers, components = msgspec.json.schema_components(
         [endpoint.answer for endpoint in endpoints] + [Problem], ref_template=_REF
     )
-    return {
+    described: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {"title": "edgewise, read-only API", "version": version},
         "paths": {
@@ -32,6 +32,17 @@ def document(endpoints: Sequence[Endpoint[Any]], version: str) -> dict[str, Any]
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }
+    numbers: dict[str, Any] = _with_numbers(described)
+    return numbers
+
+
+def _with_numbers(part: Any) -> Any:
+    """The same with Decimals as what they are on this wire: JSON numbers with all their digits."""
+    if isinstance(part, dict):
+        if part.get("format") == "decimal":
+            return {name: value for name, value in part.items() if name != "format"} | {"type": "number"}
+        return {name: _with_numbers(value) for name, value in part.items()}
+    return [_with_numbers(value) for value in part] if isinstance(part, list) else part
 
 
 def _operation(endpoint: Endpoint[Any], answer: dict[str, Any]) -> dict[str, Any]:
@@ -50,6 +61,7 @@ _PROBLEMS: Final = {
     "400": "The query is wrong",
     "401": "A token is asked for",
     "404": "It is not there",
+    "429": "Too many requests",
     "503": "The database is away",
 }
 
@@ -61,13 +73,14 @@ def _problem(text: str) -> dict[str, Any]:
 
 def _parameters(endpoint: Endpoint[Any]) -> list[dict[str, Any]]:
     schema = msgspec.json.schema(endpoint.query)
-    fields = schema["$defs"][endpoint.query.__name__]["properties"]
+    described = schema["$defs"][endpoint.query.__name__]
+    fields, needed = described["properties"], set(described.get("required", ()))
     in_path = set(_IN_PATH.findall(endpoint.path))
     return [
         {
             "name": name,
             "in": "path" if name in in_path else "query",
-            "required": name in in_path,
+            "required": name in in_path or name in needed,
             "schema": field,
         }
         for name, field in fields.items()

@@ -19,9 +19,16 @@ from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, FlowKind
 from engine.core.market import Candle
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN
-from engine.journal.ports import AccountCheck, RiskEvent
+from engine.journal.ports import (
+    AccountCheck,
+    BacktestRun,
+    IntegrityEvent,
+    IntegrityKind,
+    RiskEvent,
+)
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
+from engine.journal.snapshots import BalanceSnapshot
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, T0
 
@@ -84,9 +91,43 @@ async def _fill_books(journal: PostgresJournal) -> None:
         RiskEvent(event_id="r1", trader_id="alice", symbol="", kind="daily_loss", detail="2 %", ts=T0)
     )
     await journal.record_instruments([INSTRUMENT], T0)
-    await journal.record_candles([CANDLE])
+    await journal.record_candles(
+        [msgspec.structs.replace(CANDLE, ts_open=T0 + minutes * NS_PER_MIN) for minutes in (0, 1, 3)]
+    )
+    await journal.record_integrity(
+        [
+            IntegrityEvent(
+                symbol=CANDLE.symbol,
+                timeframe="1m",
+                kind=IntegrityKind.GAP,
+                ts_from=T0 + 2 * NS_PER_MIN,
+                ts_to=T0 + 3 * NS_PER_MIN,
+                ts=T0 + 4 * NS_PER_MIN,
+            )
+        ]
+    )
+    await journal.record_balance(BALANCE)
+    await journal.record_backtest(BACKTEST)
 
 
+BALANCE = BalanceSnapshot(
+    account_id=ACCOUNT,
+    ts=T0,
+    cash=Decimal("99990.5"),
+    equity=Decimal(100_000),
+    available=Decimal(90_000),
+)
+BACKTEST = BacktestRun(
+    run_id="run-1",
+    name="may",
+    config=b'{"traders": ["alice"]}',
+    digest="d1",
+    metrics=b'{"return_pct": 1.5}',
+    equity_curve=b"[[0, 1]]",
+    ts_from=T0,
+    ts_to=T0 + NS_PER_HOUR,
+    ts_created=T0,
+)
 INSTRUMENT = Instrument(
     symbol="BTC-USDT-SWAP",
     base="BTC",

@@ -187,7 +187,7 @@ async def test_since_inception_values_and_prices_have_their_keys(api: Client) ->
     assert prices["prices"]["BTC"] == {
         "symbol": "BTC",
         "price": 64123.5,
-        "timestamp": T0 // 1_000_000 + 60_000,
+        "timestamp": T0 // 1_000_000 + 240_000,
     }
     assert prices["serverTime"] == NOW // 1_000_000
 

@@ -42,7 +42,7 @@ async def api(database_ro: str, redis_api_url: str) -> AsyncIterator[Client]:
         ("GET", "/api/trades?limit=many", 400),
         ("GET", "/api/trades?before=-1", 400),
         ("GET", "/api/account-totals?lastHourlyMarker=1.5", 400),
-        ("GET", "/api/analytics/" + "x" * 65, 400),
+        ("GET", "/api/analytics/" + "x" * 201, 400),
     ],
 )
 async def test_every_refusal_is_a_problem(api: Client, method: str, path: str, status: int) -> None:

@@ -25,7 +25,7 @@ _CENTS: Final = 2
 
 
 class TotalsQuery(msgspec.Struct, frozen=True, kw_only=True):
-    last_hourly_marker: Annotated[int, Meta(ge=0, le=10_000_000)] = msgspec.field(
+    last_hourly_marker: Annotated[int, Meta(ge=0, le=1_000_000)] = msgspec.field(
         name="lastHourlyMarker", default=0
     )
 

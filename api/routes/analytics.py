@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Sequence
-from typing import Annotated
 
 import msgspec
-from msgspec import Meta
 
-from api.endpoint import MEDIUM_S, Endpoint, NoQuery, Sources
+from api.endpoint import MEDIUM_S, Endpoint, Id, NoQuery, Sources
 from api.routes.trades import conversation_id
 from api.views import seconds
 from engine.bus import DECISIONS, ORDERS
@@ -36,7 +34,7 @@ class OneAnalytics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OneQuery(msgspec.Struct, frozen=True, kw_only=True):
-    model_id: Annotated[str, Meta(max_length=64)] = msgspec.field(name="modelId")
+    model_id: Id = msgspec.field(name="modelId")
 
 
 async def analytics(sources: Sources, _: NoQuery) -> Analytics:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
-from msgspec import Meta
 
-from api.endpoint import LONG_S, SHORT_S, Endpoint, NoQuery, RowsQuery, Sources
+from api.endpoint import LONG_S, SHORT_S, Endpoint, Id, NoQuery, RowsQuery, Sources
 from engine.bus import COMMANDS, DECISIONS, ORDERS, SIGNALS, WAKEUPS
 from engine.journal.views import (
     CycleChain,
@@ -19,6 +18,7 @@ from engine.journal.views import (
     SignalRow,
     TraderRow,
 )
+from engine.journal.views_market import WakeupRow
 
 
 class _Sequenced(Protocol):
@@ -40,6 +40,10 @@ class _Rows(msgspec.Struct, frozen=True, kw_only=True):
 
 class SignalRows(_Rows, frozen=True, kw_only=True):
     signals: list[SignalRow]
+
+
+class WakeupRows(_Rows, frozen=True, kw_only=True):
+    wakeups: list[WakeupRow]
 
 
 class DecisionRows(_Rows, frozen=True, kw_only=True):
@@ -64,12 +68,17 @@ class TraderRows(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CycleQuery(msgspec.Struct, frozen=True, kw_only=True):
-    cycle_id: Annotated[str, Meta(max_length=200)] = msgspec.field(name="id")
+    cycle_id: Id = msgspec.field(name="id")
 
 
 async def signals(sources: Sources, query: RowsQuery) -> SignalRows:
     rows = await sources.reader.signals(query.page())
     return SignalRows(signals=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
+
+
+async def wakeups(sources: Sources, query: RowsQuery) -> WakeupRows:
+    rows = await sources.reader.wakeups(query.trader, query.before, query.limit)
+    return WakeupRows(wakeups=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
 
 
 async def decisions(sources: Sources, query: RowsQuery) -> DecisionRows:
@@ -114,6 +123,15 @@ ENDPOINTS = (
         make=signals,
         ttl_s=SHORT_S,
         topics=frozenset({SIGNALS.name}),
+    ),
+    Endpoint(
+        path="/api/wakeups",
+        summary="Wakeups with their reasons, newest first",
+        query=RowsQuery,
+        answer=WakeupRows,
+        make=wakeups,
+        ttl_s=SHORT_S,
+        topics=frozenset({WAKEUPS.name, DECISIONS.name}),
     ),
     Endpoint(
         path="/api/decisions",

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
-from api.endpoint import MEDIUM_S, SHORT_S, Before, Endpoint, Sources
+from api.endpoint import MEDIUM_S, SHORT_S, Before, Endpoint, Id, Sources
 from api.views import Trade, number, seconds, trade
 from engine.bus import DECISIONS, ORDERS
 from engine.core.decisions import Act, Action
@@ -25,7 +25,7 @@ class ModelQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     limit: Annotated[int, Meta(ge=1, le=5000)] = 1000
     before: Before = NEWEST
-    model: Annotated[str, Meta(max_length=64, description="Of this model or trader only.")] = ""
+    model: Annotated[Id, Meta(description="Of this model or trader only.")] = ""
 
     def page(self) -> Page:
         return Page(limit=self.limit, before=self.before, trader=self.model)

@@ -11,7 +11,7 @@ from engine.core.decisions import AccountView, PositionView
 from engine.core.ledger import ClosedTrade
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN, timeframe_ns
 from engine.journal import postgres_reader_sql as sql
-from engine.journal.postgres_pool import ReadPool
+from engine.journal.postgres_reader_market import MarketReader
 from engine.journal.postgres_rows import typed
 from engine.journal.stats import TradeFigures
 from engine.journal.views import (
@@ -53,7 +53,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     trader: str = ""
 
 
-class JournalReader(ReadPool):
+class JournalReader(MarketReader):
     """Everything the API asks of Postgres; open it with `async with`.
 
     Each method raises StoreUnavailable when the server does not answer within three seconds.

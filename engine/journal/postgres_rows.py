@@ -138,7 +138,9 @@ def _json_columns(type_: Any) -> frozenset[str]:
     return _JSON_COLUMNS & frozenset(type_.__struct_fields__)
 
 
-_JSON_COLUMNS: Final = frozenset({"config", "reasons", "decisions", "prices", "checks", "actions"})
+_JSON_COLUMNS: Final = frozenset(
+    {"config", "reasons", "decisions", "prices", "checks", "actions", "metrics", "equity_curve"}
+)
 
 
 def _plain(row: asyncpg.Record, json_columns: frozenset[str]) -> dict[str, Any]:
