@@ -98,16 +98,17 @@ class FillTold(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def told(entry: StreamEntry) -> tuple[Told, ...]:
-    """The events of one message; none for a topic that is not told, or bytes that do not decode."""
+    """The events of one entry; none for a topic that is not told, or bytes that do not decode."""
     reader = _READERS.get(entry.topic)
     if reader is None:
         return ()
     codec, say = reader
     try:
-        return tuple(say(codec.decode(entry.payload, entry.entry_id).body))
+        messages = codec.decode(entry.payload, entry.entry_id)
     except CodecError as error:
         log.warning("message not understood", topic=entry.topic, entry=entry.entry_id, error=str(error))
         return ()
+    return tuple(event for message in messages for event in say(message.body))
 
 
 def _signal(signal: Signal) -> Iterator[Told]:

@@ -18,6 +18,7 @@ import asyncpg
 import msgspec
 import redis.asyncio as redis
 
+from bench.bare_redis import read_group
 from bench.measure import Kind, Row, Run, Title, of_items, of_rounds, same
 from engine.bus import SIGNALS, Message
 from engine.clock import SystemClock, cancelled
@@ -85,7 +86,11 @@ async def _bus(run: Run, addresses: ServerAddresses) -> list[Row]:
     # Its reads block for as long as there is nothing to read.
     reading: redis.Redis = redis.Redis.from_url(addresses.redis_url, protocol=3, socket_timeout=None)
     try:
-        return [await _publishing(run, bus, bare), await _hops(run, bus, bare, reading)]
+        return [
+            await _publishing(run, bus, bare),
+            await _consuming(run, bus, bare, addresses.redis_url),
+            await _hops(run, bus, bare, reading),
+        ]
     finally:
         await reading.aclose()
         await bare.aclose()
@@ -125,10 +130,46 @@ async def _pipelined(bare: redis.Redis, payloads: list[bytes]) -> None:
         await pipeline.execute()
 
 
+async def _consuming(run: Run, bus: RedisBus, bare: redis.Redis, url: str) -> Row:
+    """Messages that wait on the stream, by a consumer of the bus and by a blocking socket."""
+    signals, pairs = _signals(run.of(_MESSAGES, 200)), []
+    for number in range(_ROUNDS + 1):
+        await bare.delete(bus.stream(SIGNALS.name))
+        await bus.publish_many(SIGNALS, signals)
+        got, done = list[Signal](), asyncio.Event()
+
+        async def handle(message: Message[Signal]) -> None:
+            got.append(message.body)  # noqa: B023 - consumed at once
+            if len(got) == len(signals):  # noqa: B023
+                done.set()  # noqa: B023
+
+        reader = asyncio.create_task(bus.consume(SIGNALS, _GROUP, handle), name="consumer")
+        async with asyncio.timeout(_PATIENCE_S):
+            ours = await _took_us(done.wait)
+        await cancelled(reader)
+        same("messages consumed", got, signals)
+        await bare.xgroup_create(bus.stream(SIGNALS.name), "bare", id="0")
+        began = perf_counter_ns()
+        found = read_group(url, bus.stream(SIGNALS.name), "bare", len(signals))
+        theirs = (perf_counter_ns() - began) / 1000
+        same("messages read", found, signals)
+        if number:
+            pairs.append((ours, theirs))
+    await bare.delete(bus.stream(SIGNALS.name))
+    title = Title(
+        "Bus on Valkey",
+        "consume what waits, a message",
+        "blocking socket, hiredis, msgspec, XACK",
+        "every message, in order",
+        aim=0.7,
+    )
+    return of_rounds(title, pairs, len(signals))
+
+
 async def _bodies(bare: redis.Redis, stream: str) -> list[Signal]:
     codec = EnvelopeCodec(SIGNALS)
     entries: Any = await bare.xrange(stream)
-    return [codec.decode(fields[b"m"], "0-0").body for _, fields in entries]
+    return [message.body for _, fields in entries for message in codec.decode(fields[b"m"], "0-0")]
 
 
 async def _hops(run: Run, bus: RedisBus, bare: redis.Redis, reading: redis.Redis) -> Row:
@@ -165,7 +206,8 @@ async def _hops(run: Run, bus: RedisBus, bare: redis.Redis, reading: redis.Redis
         "one hop, publish to handler",
         "redis-py XADD to XREADGROUP, XACK",
         "every message once",
-        Kind.PEER,
+        aim=1 / 3,
+        aim_at_p99=True,
     )
     return of_items(title, times[_UNTIMED:], bare_times[_UNTIMED:])
 
@@ -175,11 +217,12 @@ async def _read_bare(client: redis.Redis, out: asyncio.Queue[Signal]) -> None:
     while True:
         reply: Any = await client.xreadgroup(_GROUP, "0", {"bare": ">"}, count=64, block=0)
         for message_id, fields in reply[b"bare"][0]:
-            out.put_nowait(codec.decode(fields[b"m"], "0-0").body)
+            for message in codec.decode(fields[b"m"], "0-0"):
+                out.put_nowait(message.body)
             await client.xack("bare", _GROUP, message_id)
 
 
-async def _took_us(work: Callable[[], Awaitable[None]]) -> float:
+async def _took_us(work: Callable[[], Awaitable[object]]) -> float:
     gc.collect()
     began = perf_counter_ns()
     await work()

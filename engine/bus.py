@@ -92,7 +92,7 @@ class Bus(Protocol):
         ...
 
     async def publish_many(self, topic: Topic[T], bodies: Sequence[T], *, trace_id: str = "") -> None:
-        """Add messages in order, in one round trip. Raises BusUnavailable."""
+        """Add messages in order; each hundred goes in one piece, all or none. Raises BusUnavailable."""
         ...
 
     async def consume(self, topic: Topic[T], group: str, handler: Handler[T], *, consumer: str = "0") -> None:

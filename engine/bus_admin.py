@@ -19,7 +19,10 @@ _LAG_EVERY_S: Final = 5.0
 
 
 class TopicInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic as it is on the server: messages kept, dead letters, and its groups."""
+    """A topic as it is on the server: entries kept, dead letters, and its groups.
+
+    Messages that were published together are one entry, here and in what a group has not acknowledged.
+    """
 
     topic: str
     durable: bool
@@ -104,7 +107,7 @@ def _dead_message(topic: Topic[Any], letter_id: str, fields: dict[bytes, bytes])
     message_id = fields[b"id"].decode()
     trace_id, body = "", payload.hex()
     try:
-        message = EnvelopeCodec(topic).decode(payload, message_id)
+        (message,) = EnvelopeCodec(topic).decode(payload, message_id)
     except CodecError:
         pass  # the error says why; the bytes are shown as they are
     else:

@@ -40,8 +40,8 @@ class Delivery:
     async def settle(self, topic: Topic[T], group: str, message: Message[T], handler: Handler[T]) -> str:
         """Hand over a durable message; "" once the handler returned, else the error of its last failure."""
         failures, wait_s, waiting = 0, self._retry_delay_s, False
+        attempt = message
         while True:
-            attempt = msgspec.structs.replace(message, deliveries=message.deliveries + failures)
             try:
                 await handler(attempt)
             except (BusUnavailable, StoreUnavailable) as outage:
@@ -57,6 +57,7 @@ class Delivery:
                 log.exception("message failed", failures=failures, error=text, **labels)
                 if failures >= MAX_DELIVERIES:
                     return text
+                attempt = msgspec.structs.replace(message, deliveries=message.deliveries + failures)
                 await self._clock.sleep_real(self._retry_delay_s)
             else:
                 return ""

@@ -1,7 +1,8 @@
 """The bus on Redis streams (Redis or Valkey), and the cache beside it. The only module with the driver.
 
 Streams are named `edgewise:<env>:<topic>`, dead letters `edgewise:<env>:<topic>:dead`. An entry has one
-field, `m`, the envelope; a dead letter has also `id`, `group`, `consumer`, `error` and `ts`.
+field, `m`, the envelope of one message or of several that were published together; a dead letter has one
+message, and also `id`, `group`, `consumer`, `error` and `ts`.
 What is read in which order, and what is trimmed, is in engine.stream_reader.
 """
 
@@ -29,7 +30,7 @@ from engine.stream_reader import Burial, DurableReader, Entry, GroupInfo, GroupM
 T = TypeVar("T")
 
 DEAD: Final = ":dead"
-_CHUNK: Final = 500
+_TOGETHER: Final = 100  # messages that share an entry, at most
 _UNREAD_KEPT: Final = 10_000
 _DEAD_KEPT: Final = 10_000
 _LOOK_EVERY: Final = 1000
@@ -94,17 +95,11 @@ class RedisStreams:
             raise
         self._link.worked()
 
-    async def add(self, stream: str, payloads: Sequence[bytes], max_len: int | None) -> list[str]:
-        """Append in order, all or none, in one round trip; `max_len` None never drops an unread message."""
+    async def add(self, stream: str, payload: bytes, max_len: int | None) -> str:
+        """Append an entry; `max_len` None never drops an unread one."""
         with self.watched():
-            if len(payloads) == 1:
-                message_id: Any = await self.client.xadd(stream, {FIELD: payloads[0]}, maxlen=max_len)
-                return [text(message_id)]
-            async with self.client.pipeline(transaction=True) as pipeline:
-                for payload in payloads:
-                    pipeline.xadd(stream, {FIELD: payload}, maxlen=max_len)
-                ids: list[bytes] = await pipeline.execute()
-                return [text(each) for each in ids]
+            entry_id: Any = await self.client.xadd(stream, {FIELD: payload}, maxlen=max_len)
+        return text(entry_id)
 
     async def make_group(self, stream: str, group: str) -> None:
         with self.watched():
@@ -159,7 +154,16 @@ class RedisStreams:
         with self.watched():
             async with self.client.pipeline(transaction=True) as pipeline:
                 pipeline.xadd(stream + DEAD, fields, maxlen=_DEAD_KEPT)
-                pipeline.xack(stream, burial.group, burial.message_id)
+                if burial.entry_id is not None:
+                    pipeline.xack(stream, burial.group, burial.entry_id)
+                await pipeline.execute()
+
+    async def take_apart(self, stream: str, group: str, entry_id: str, payloads: Sequence[bytes]) -> None:
+        with self.watched():
+            async with self.client.pipeline(transaction=True) as pipeline:
+                for payload in payloads:
+                    pipeline.xadd(stream, {FIELD: payload})
+                pipeline.xack(stream, group, entry_id)
                 await pipeline.execute()
 
     async def groups(self, stream: str) -> list[GroupInfo]:
@@ -245,13 +249,12 @@ class RedisBus:
 
     async def publish(self, topic: Topic[T], body: T, *, trace_id: str = "") -> str:
         payload = self._codec(topic).encode(body, trace_id, self._clock.now_ns())
-        return (await self._add(topic, [payload]))[0]
+        return await self._add(topic, payload)
 
     async def publish_many(self, topic: Topic[T], bodies: Sequence[T], *, trace_id: str = "") -> None:
-        encode, now = self._codec(topic).encode, self._clock.now_ns()
-        payloads = [encode(body, trace_id, now) for body in bodies]
-        for start in range(0, len(payloads), _CHUNK):
-            await self._add(topic, payloads[start : start + _CHUNK])
+        codec, now = self._codec(topic), self._clock.now_ns()
+        for start in range(0, len(bodies), _TOGETHER):
+            await self._add(topic, codec.encode_together(bodies[start : start + _TOGETHER], trace_id, now))
 
     async def consume(self, topic: Topic[T], group: str, handler: Handler[T], *, consumer: str = "0") -> None:
         reading = Reading(
@@ -283,14 +286,14 @@ class RedisBus:
             self._codecs[topic.name] = EnvelopeCodec(topic)
         return self._codecs[topic.name]
 
-    async def _add(self, topic: Topic[T], payloads: Sequence[bytes]) -> list[str]:
+    async def _add(self, topic: Topic[T], payload: bytes) -> str:
         """Try until the budget is spent. A try that timed out may have been taken: at least once."""
         stream, max_len = self.stream(topic.name), None if topic.durable else topic.max_len
         deadline_s = self._clock.real_s() + self._timing.publish_s
         wait_s = _FIRST_WAIT_S
         while True:
             try:
-                ids = await self.streams.add(stream, payloads, max_len)
+                entry_id = await self.streams.add(stream, payload, max_len)
             except BusUnavailable:
                 if self._clock.real_s() + wait_s >= deadline_s:
                     raise
@@ -298,13 +301,12 @@ class RedisBus:
                 wait_s = min(self._timing.longest_wait_s, wait_s * 2)
             else:
                 if topic.durable:
-                    await self._bound_unread(stream, len(payloads))
-                return ids
+                    await self._bound_unread(stream)
+                return entry_id
 
-    async def _bound_unread(self, stream: str, added: int) -> None:
-        before = self._published.get(stream, 0)
-        self._published[stream] = before + added
-        if before // _LOOK_EVERY != (before + added) // _LOOK_EVERY:
+    async def _bound_unread(self, stream: str) -> None:
+        self._published[stream] = published = self._published.get(stream, 0) + 1
+        if published % _LOOK_EVERY == 0:
             with suppress(BusUnavailable):  # the message is there; the bound can wait
                 await self.streams.trim_unread(stream)
 

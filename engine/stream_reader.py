@@ -14,7 +14,7 @@ from typing import Final, Generic, NoReturn, Protocol, TypeVar
 import msgspec
 import structlog
 
-from engine.bus import Handler, Topic
+from engine.bus import Handler, Message, Topic
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable, CodecError, EdgewiseError
 from engine.delivery import Delivery
@@ -48,9 +48,10 @@ class GroupInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Burial(msgspec.Struct, frozen=True, kw_only=True):
-    """A message on its way to the dead letters."""
+    """A message on its way to the dead letters. `entry_id` is acknowledged with it, unless it is None."""
 
     message_id: str
+    entry_id: str | None
     group: str
     consumer: str
     error: str
@@ -79,7 +80,11 @@ class StreamCommands(Protocol):
     async def deliveries(self, stream: str, group: str, message_id: str) -> int: ...
     async def acknowledge(self, stream: str, group: str, message_ids: Sequence[str]) -> None: ...
     async def bury(self, stream: str, burial: Burial) -> None:
-        """Write the dead letter and acknowledge the message, both or none."""
+        """Write the dead letter and acknowledge its entry, both or none."""
+        ...
+
+    async def take_apart(self, stream: str, group: str, entry_id: str, payloads: Sequence[bytes]) -> None:
+        """Add each payload as an entry of its own and acknowledge the one they came in, all or none."""
         ...
 
     async def groups(self, stream: str) -> list[GroupInfo]: ...
@@ -122,7 +127,10 @@ class DurableReader(Generic[T]):
         self._housekeeping_s = timing.housekeeping_s
         self._keep_ms = int(timing.keep_s * 1000)
         self._housekeeping_at_s = clock.real_s()
-        self._handled: dict[str, None] = {}  # not acknowledged yet; survives an outage, so nothing runs twice
+        # Entries not acknowledged yet, and how far one came that is not through. Both survive an outage, so
+        # that nothing runs twice.
+        self._handled: dict[str, None] = {}
+        self._through: dict[str, int] = {}
 
     async def run(self) -> NoReturn:
         """Own unacknowledged messages, those of the dead, then new ones. Raises BusUnavailable."""
@@ -139,6 +147,7 @@ class DurableReader(Generic[T]):
                     await self._handle(new)
             except GroupMissing:
                 self._handled.clear()
+                self._through.clear()
                 log.warning("consumer group rebuilt", topic=reading.topic.name, group=reading.group)
                 await self._commands.make_group(reading.stream, reading.group)
 
@@ -200,31 +209,63 @@ class DurableReader(Generic[T]):
             raise
         await self._acknowledge()
 
-    async def _deliver(self, message_id: str, payload: bytes | None, *, recovered: bool) -> None:
-        """Bring one message to its end: handled, or among the dead letters."""
+    async def _deliver(self, entry_id: str, payload: bytes | None, *, recovered: bool) -> None:
+        """Bring the messages of one entry to their end: handled, or among the dead letters."""
         if payload is None:  # it was trimmed by hand; there is nothing left to hand over
-            self._handled[message_id] = None
+            self._handled[entry_id] = None
             return
         reading, count = self._reading, 1
         if recovered:
-            count = await self._commands.deliveries(reading.stream, reading.group, message_id)
+            count = await self._commands.deliveries(reading.stream, reading.group, entry_id)
         try:
-            message = self._codec.decode(payload, message_id, count)
+            messages = self._codec.decode(payload, entry_id, count)
         except CodecError as broken:
-            error = f"{type(broken).__name__}: {broken}"
+            await self._bury(entry_id, entry_id, payload, f"{type(broken).__name__}: {broken}")
+            return
+        if count > _MAX_RECOVERIES:
+            await self._give_up(entry_id, payload, messages, count)
+        elif len(messages) != 1 or messages[0].id != entry_id:
+            await self._deliver_together(entry_id, messages)
+        elif error := await self._delivery.settle(reading.topic, reading.group, messages[0], reading.handler):
+            await self._bury(entry_id, entry_id, payload, error)
         else:
-            error = f"{count} deliveries, and the process ended in each"
-            if count <= _MAX_RECOVERIES:
-                error = await self._delivery.settle(reading.topic, reading.group, message, reading.handler)
-        if error:
-            await self._bury(message_id, payload, error)
-        else:
-            self._handled[message_id] = None
+            self._handled[entry_id] = None
 
-    async def _bury(self, message_id: str, payload: bytes, error: str) -> None:
+    async def _deliver_together(self, entry_id: str, messages: Sequence[Message[T]]) -> None:
+        """Messages that share an entry, each by itself; the entry is through with the last of them."""
+        reading, settle = self._reading, self._delivery.settle
+        through = self._through.pop(entry_id, 0)
+        try:
+            for message in messages[through:]:
+                if error := await settle(reading.topic, reading.group, message, reading.handler):
+                    await self._bury(message.id, None, self._alone(message), error)
+                through += 1
+        finally:
+            if through < len(messages):
+                self._through[entry_id] = through
+        self._handled[entry_id] = None
+
+    async def _give_up(
+        self, entry_id: str, payload: bytes, messages: Sequence[Message[T]], count: int
+    ) -> None:
+        """The process ended in every delivery. Of several messages it is not known which one did it."""
+        reading = self._reading
+        if len(messages) > 1:
+            payloads = [self._alone(message) for message in messages]
+            await self._commands.take_apart(reading.stream, reading.group, entry_id, payloads)
+            log.warning("messages taken apart", topic=reading.topic.name, entry=entry_id, count=len(messages))
+            return
+        error = f"{count} deliveries, and the process ended in each"
+        await self._bury(entry_id, entry_id, payload, error)
+
+    def _alone(self, message: Message[T]) -> bytes:
+        return self._codec.encode(message.body, message.trace_id, message.ts_published)
+
+    async def _bury(self, message_id: str, entry_id: str | None, payload: bytes, error: str) -> None:
         reading = self._reading
         burial = Burial(
             message_id=message_id,
+            entry_id=entry_id,
             group=reading.group,
             consumer=reading.consumer,
             error=error,
@@ -276,11 +317,12 @@ class LiveReader(Generic[T]):
     async def _offer(self, message_id: str, payload: bytes) -> None:
         reading = self._reading
         try:
-            message = self._codec.decode(payload, message_id)
+            messages = self._codec.decode(payload, message_id)
         except CodecError:
             log.exception("live message dropped", topic=reading.topic.name, message=message_id)
             return
-        await self._delivery.offer(reading.topic, message, reading.handler)
+        for message in messages:
+            await self._delivery.offer(reading.topic, message, reading.handler)
 
 
 def _order(message_id: str) -> tuple[int, int]:

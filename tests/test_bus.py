@@ -353,8 +353,18 @@ async def test_memory_bus_refuses_two_consumers_of_one_name() -> None:
 @given(value=st.decimals(allow_nan=False), trace=st.text(max_size=40), ts=st.integers(0, 2**63 - 1))
 def test_envelope_round_trip_is_the_identity(value: Decimal, trace: str, ts: int) -> None:
     codec = EnvelopeCodec(PRICES)
-    message = codec.decode(codec.encode(value, trace, ts), "1-0", 2)
+    (message,) = codec.decode(codec.encode(value, trace, ts), "1-0", 2)
     assert (str(message.body), message.trace_id, message.ts_published) == (str(value), trace or "1-0", ts)
+
+
+@given(values=st.lists(st.decimals(allow_nan=False), max_size=5), trace=st.text(max_size=4))
+def test_messages_that_share_an_envelope_come_out_in_order(values: list[Decimal], trace: str) -> None:
+    codec = EnvelopeCodec(PRICES)
+    messages = codec.decode(codec.encode_together(values, trace, 7), "1-0", 2)
+    assert [str(message.body) for message in messages] == [str(value) for value in values]
+    assert [message.id for message in messages] == [f"1-0.{number}" for number in range(len(values))]
+    assert all(message.trace_id == (trace or message.id) for message in messages)
+    assert all((message.ts_published, message.deliveries) == (7, 2) for message in messages)
 
 
 @given(st.binary(max_size=64))
@@ -369,6 +379,6 @@ def test_bytes_that_are_no_envelope_raise_codec_error_only(payload: bytes) -> No
 def test_an_envelope_of_another_version_is_refused() -> None:
     codec = EnvelopeCodec(TEXTS)
     payload = bytearray(codec.encode("x", "", 1))
-    payload[1] = 2
-    with pytest.raises(CodecError, match="version 2"):
+    payload[1] = 3
+    with pytest.raises(CodecError, match="version 3"):
         codec.decode(bytes(payload), "1-0")
