@@ -34,6 +34,7 @@ from engine.config.manager import (
     StrategyConfig,
     TraderConfig,
 )
+from engine.config.market_sources import NewsSource
 from engine.config.scheduler import RhythmConfig, RolloutConfig
 from engine.config.values import Duration
 from engine.core.books import Books
@@ -60,6 +61,7 @@ from engine.manager.context import ManagerContext, MarketView
 from engine.manager.scheduler import Scheduler
 from engine.manager.service import ManagerService
 from engine.manager.traders import Trader
+from engine.market.news import Found, NewsBoard
 from engine.memory_bus import MemoryBus
 from tests.exchange_world import until
 
@@ -196,7 +198,9 @@ async def world(
     for name in TRADERS:
         scheduler.add(name, rhythm, (BTC,), now)
     accounts = TraderAccounts(books, CLOCK.now_ns)
-    view = MarketView({}, {BTC: INSTRUMENT})
+    news = NewsBoard(symbols=(BTC,))
+    news.add(NewsSource(name="wire", url="http://x"), [Found(title="BTC is quiet")], now)
+    view = MarketView({}, {BTC: INSTRUMENT}, news)
     states = await journal.load_states(KeepState.BREAKER)
     breaker = Breaker(config.manager.breaker, states.get(ACCOUNT, b""))
     context = ManagerContext(
@@ -249,6 +253,7 @@ async def test_every_trader_is_woken_once_with_what_it_may_see() -> None:
         await until(lambda: len(now.wakeups) == 3)
         assert {wakeup.trader_id for wakeup in now.wakeups} == set(TRADERS)
         assert all(wakeup.account.equity == 10_000 for wakeup in now.wakeups)
+        assert {item.title for wakeup in now.wakeups for item in wakeup.news} == {"BTC is quiet"}
         assert set(await journal.open_cycles()) == {wakeup.cycle_id for wakeup in now.wakeups}
         for wakeup in now.wakeups:
             await now.decide(wakeup.cycle_id, wakeup.trader_id)
