@@ -24,6 +24,7 @@ M = TypeVar("M", Counter, Gauge, Histogram)
 
 OTHER: Final = "other"
 _MAX_CHILDREN: Final = 200
+_SUBSCRIPTIONS: Final = 2_000  # of a process: symbols times channels
 _FRAME_AGE_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _MODEL_S: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)
 _LAG_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
@@ -68,9 +69,10 @@ class Metrics:
         )
         self.channel_age = self._gauge(
             "channel_age_seconds",
-            "Since a subscription brought data, account channels included.",
+            "Since a subscription brought data.",
             "symbol",
             "channel",
+            most=_SUBSCRIPTIONS,
         )
         self.book_resyncs = self._counter(
             "book_resyncs", "Order books distrusted and subscribed anew, by why.", "reason"
@@ -136,9 +138,9 @@ class Metrics:
         counter = Counter(f"edgewise_{name}", text, labels, registry=self.registry)
         return Labelled(counter, len(labels))
 
-    def _gauge(self, name: str, text: str, *labels: str) -> Labelled[Gauge]:
+    def _gauge(self, name: str, text: str, *labels: str, most: int = _MAX_CHILDREN) -> Labelled[Gauge]:
         gauge = Gauge(f"edgewise_{name}", text, labels, registry=self.registry)
-        return Labelled(gauge, len(labels))
+        return Labelled(gauge, len(labels), most)
 
 
 class Health(msgspec.Struct, frozen=True):
