@@ -16,6 +16,7 @@ import msgspec
 import stamina.instrumentation
 import structlog
 
+from engine.alerts import Alerts
 from engine.assembly import InstrumentBook, restrict
 from engine.bus_admin import watch_bus
 from engine.clock import Clock, ScaledClock, SystemClock
@@ -31,6 +32,7 @@ from engine.executor.llm import LlmClient
 from engine.jobs import Jobs
 from engine.journal.filed_bodies import Bodies
 from engine.journal.filing import DECISIONS, Filing
+from engine.journal.ports import RiskEvent
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import migrate
 from engine.journal.postgres_reader import JournalReader
@@ -145,10 +147,14 @@ async def serve(settings: Settings, clock: Clock) -> None:
         mode = PositionMode(okx.position_mode)
         book = InstrumentBook(listed)
         parts = await build_parts(settings, book, mode, around)
+        alerts = Alerts(settings.manager.monitoring, account_id, clock)
+        journal.on_risk_event = alerts.take
         feed.on_listed = _Listing(book, venue, parts.market, journal, clock, jobs).take
         keepers = await _keepers(settings, journal, servers.postgres_dsn, stack, clock)
         sources = Sources(settings.market, around.news, parts.market.pipeline.refer, clock)
-        await Engine(Reported(settings, clock, bus, feed, venue, parts), journal, bus, sources, keepers).run()
+        await Engine(
+            Reported(settings, clock, bus, feed, venue, parts), journal, bus, sources, keepers, alerts
+        ).run()
 
 
 class Keeper(Protocol):
@@ -218,9 +224,11 @@ class Engine:
         bus: RedisBus,
         sources: Sources,
         keepers: Mapping[str, Keeper],
+        alerts: Alerts,
     ) -> None:
         self._settings, self._clock, self._parts = of.settings, of.clock, of.parts
         self._journal, self._bus, self._sources, self._keepers = journal, bus, sources, keepers
+        self._alerts = alerts
         self.metrics = Metrics()
         self._reporter = Reporter(of, self.metrics)
         bus.on_dead = self._on_dead
@@ -245,6 +253,7 @@ class Engine:
                 *((name, keeper.run()) for name, keeper in self._keepers.items()),
                 ("memory", self._parts.write_back.run()),
                 ("sources", self._sources.run()),
+                ("alerts", self._alerts.run()),
                 ("report", self._reporter.run()),
                 ("account lock", self._hold_lock()),
             ):
@@ -262,6 +271,16 @@ class Engine:
         self.metrics.dead_letters(topic).inc()
         log.error("message given up; entries halted", topic=topic, message=message_id, error=error)
         self._parts.exchange.halt("dead_letter")
+        self._alerts.take(
+            RiskEvent(
+                event_id=f"dead:{topic}:{message_id}",
+                trader_id="",
+                symbol="",
+                kind="dead_letter",
+                detail=f"message {message_id} of {topic}: {error}; entries halted",
+                ts=self._clock.now_ns(),
+            )
+        )
 
     async def _hold_lock(self) -> None:
         """End the process when the account lock is lost: another engine may have it by now."""

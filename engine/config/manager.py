@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.config.loader import Duration
+from engine.config.loader import Duration, Secret
 from engine.config.scheduler import BudgetConfig, RhythmConfig, RolloutConfig
 
 Percent = Annotated[Decimal, Meta(ge=0, le=100)]
@@ -182,8 +182,13 @@ class CapitalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class MonitoringConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often accounts are measured, and who is told what needs a person. Alert times are real seconds."""
+
     update_interval: Duration = Duration(15)
-    alert_webhook: str = ""
+    alert_webhook: Secret = Secret("")  # gets each alert as JSON
+    alerts: tuple[Secret, ...] = ()  # chats, as addresses of apprise: slack://, tgram://, discord:// ...
+    alert_min_interval: Duration = Duration(60)  # between two of a kind about a trader
+    alerts_per_hour: Annotated[int, Meta(ge=1)] = 30
     metrics_exporter: Literal["prometheus"] = "prometheus"
 
 

@@ -15,6 +15,8 @@ from engine.exchange.context import ExchangeContext
 from engine.exchange.orders import OrderDesk
 from engine.exchange.ports import Protection, ProtectionRequest
 from engine.exchange.recovery import Recovery
+from engine.journal.ports import RiskEvent
+from engine.retry import patiently
 
 log = structlog.get_logger()
 
@@ -179,6 +181,15 @@ class Guard:
                 ts_created=self._context.clock.now_ns(),
             )
         )
+        alarm = RiskEvent(
+            event_id=f"unprotected:{entry}:{held.contracts}",
+            trader_id=trader_id,
+            symbol=held.symbol,
+            kind="unprotected",
+            detail=f"no stop could rest for {held.contracts} contracts: closed at market",
+            ts=self._context.clock.now_ns(),
+        )
+        await patiently(lambda: self._context.journal.record_risk_event(alarm))
 
     def _request(self, held: Held, attempt: int) -> ProtectionRequest | None:
         """None for a position that was closed meanwhile, and for one that has no stop."""

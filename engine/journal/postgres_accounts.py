@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -42,6 +42,7 @@ class AccountTables:
         self._pool, self._batches = pool, batches
         self._standings: dict[str, Standing] | None = None  # trader → ratios, once the past was read
         self._counted_seq = 0  # of closed_trades
+        self.on_risk_event: Callable[[RiskEvent], None] = lambda _: None  # hears each one as it is recorded
 
     async def record_performance(self, views: Sequence[AccountView]) -> None:
         standings = await self._standings_of(views)
@@ -81,6 +82,7 @@ class AccountTables:
         await self._batches.put(CHECKS, [row_of(check, CHECKS.columns)])
 
     async def record_risk_event(self, event: RiskEvent) -> None:
+        self.on_risk_event(event)
         await self._batches.put(RISK_EVENTS, [row_of(event, RISK_EVENTS.columns)])
 
     async def risk_event(self, event_id: str) -> RiskEvent | None:
