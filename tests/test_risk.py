@@ -199,6 +199,14 @@ def test_entry_without_a_fresh_price_is_refused(blind: Entry) -> None:
     assert evaluate(blind)[0] == "price_not_fresh"
 
 
+@pytest.mark.parametrize(
+    ("shown", "reason"), [("99.4", "answer_stale"), ("99.6", ""), ("100.4", ""), ("100.6", "answer_stale")]
+)
+def test_A2_answer_is_stale_when_the_price_moved_either_way_since_the_prompt(shown: str, reason: str) -> None:
+    """`max_price_move_bps` is 50 here."""
+    assert evaluate(with_(shown_price=D(shown)))[0] == reason
+
+
 @pytest.mark.parametrize("channel", ["funding-rate", "open-interest", "index-tickers"])
 def test_D5_silent_channel_that_prices_nothing_forbids_no_entry(channel: str) -> None:
     entry = with_(snapshot=msgspec.structs.replace(SNAPSHOT, stale=(channel,)))
