@@ -19,6 +19,7 @@ import msgspec
 import redis.asyncio as redis
 
 from bench.bare_redis import read_group
+from bench.bulk import bulk
 from bench.measure import Kind, Row, Run, Title, of_items, of_rounds, same
 from engine.bus import SIGNALS, Message
 from engine.clock import SystemClock, cancelled
@@ -54,7 +55,8 @@ async def _storage(run: Run) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="edgewise-bench-") as folder:
         async with EmbeddedServers(Path(folder) / "servers") as servers:
             rows = await _bus(run, servers.addresses)
-            return rows + await _journal(run, servers.addresses)
+            rows += await _journal(run, servers.addresses)
+            return rows + await bulk(run, servers.addresses.postgres_dsn)
 
 
 # -- bus

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from types import GenericAlias
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import msgspec
@@ -17,19 +18,58 @@ from engine.journal.ports import AccountCheck, IntegrityEvent, RiskEvent
 from engine.journal.postgres_pool import Pool
 from engine.journal.snapshots import BalanceSnapshot
 
+if TYPE_CHECKING:
+    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkTable:
     """A table whose key tells a repeated row: it is written once.
 
     `row` is the type of a row, in the order of `columns`; JSON columns are text. `time_column` is what the
-    months are divided by, "" where there are none.
+    months are divided by, "" where there are none. `binary` makes COPY's bytes of rows where that is
+    quicker than the driver, which asks a codec for every field.
     """
 
     name: str
     columns: tuple[str, ...]
     row: Any
     time_column: str = ""
+    binary: Callable[[Sequence[tuple[Any, ...]]], bytes] | None = None
+
+
+_HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, no flags, no extension
+_PIECE: Final = 500
+_END: Final = b"\xff\xff"
+_NUMBERS: Final = struct.Struct(">iq" + 5 * "id")  # one bigint, five doubles, each with its length
+
+
+def _binary_candles(rows: Sequence[tuple[Any, ...]]) -> bytes:
+    """Rows of KLINES in COPY's binary format: a count of fields, then a length and the bytes of each.
+
+    https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-BINARY-FORMAT
+    """
+    starts: dict[tuple[str, str], bytes] = {}
+    pack = _NUMBERS.pack
+    out = []
+    for symbol, timeframe, ts, open_, high, low, close, volume in rows:
+        start = starts.get((symbol, timeframe))
+        if start is None:
+            texts = [text.encode() for text in (symbol, timeframe)]
+            start = b"\0\x08" + b"".join(len(text).to_bytes(4) + text for text in texts)
+            starts[symbol, timeframe] = start
+        out.append(start + pack(8, ts, 8, open_, 8, high, 8, low, 8, close, 8, volume))
+    return b"".join(out)
+
+
+async def _stream(
+    encode: Callable[[Sequence[tuple[Any, ...]]], bytes], rows: Sequence[tuple[Any, ...]]
+) -> AsyncIterator[bytes]:
+    """The bytes of a COPY, piece by piece: the server stores one while the next is made."""
+    yield _HEAD
+    for start in range(0, len(rows), _PIECE):
+        yield encode(rows[start : start + _PIECE])
+    yield _END
 
 
 def _of(name: str, record: type[msgspec.Struct], time_column: str = "") -> BulkTable:
@@ -49,6 +89,7 @@ KLINES: Final = BulkTable(
     columns=("symbol", "timeframe", "ts_open", "open", "high", "low", "close", "volume"),
     row=tuple[str, str, int, float, float, float, float, float],
     time_column="ts_open",
+    binary=_binary_candles,
 )
 INDICATORS: Final = BulkTable(
     name="indicators",
@@ -100,25 +141,31 @@ async def copy_rows(pool: Pool, table: BulkTable, rows: Sequence[tuple[Any, ...]
     Straight into the table where all are new, which is nearly always; else past a table of the session.
     Raises StoreUnavailable, or InvariantBroken for a row that a constraint other than the key refuses.
     """
+
+    async def copy(connection: Connection, name: str) -> None:
+        if table.binary is None:
+            await connection.copy_records_to_table(name, records=rows, columns=table.columns)
+        else:
+            source = _stream(table.binary, rows)
+            await connection.copy_to_table(name, source=source, columns=table.columns, format="binary")
+
     async with pool.transaction() as connection:
         try:
             async with connection.transaction():  # a savepoint: what follows goes on in the same commit
-                await connection.copy_records_to_table(table.name, records=rows, columns=table.columns)
+                await copy(connection, table.name)
         except asyncpg.UniqueViolationError:
-            await _upsert(connection, table, rows)
+            await _upsert(connection, table, copy)
 
 
 async def _upsert(
-    connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record],
-    table: BulkTable,
-    rows: Sequence[tuple[Any, ...]],
+    connection: Connection, table: BulkTable, copy: Callable[[Connection, str], Awaitable[None]]
 ) -> None:
     stage, names = f"stage_{table.name}", ", ".join(table.columns)
     await connection.execute(
         f"create temp table if not exists {stage} on commit delete rows as "  # noqa: S608 - names of ours
         f"select {names} from {table.name} limit 0"
     )
-    await connection.copy_records_to_table(stage, records=rows, columns=table.columns)
+    await copy(connection, stage)
     await connection.execute(
         f"insert into {table.name} ({names}) select {names} from {stage} on conflict do nothing"  # noqa: S608
     )

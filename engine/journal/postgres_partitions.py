@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from engine.core.times import from_datetime, to_datetime
+from engine.core.times import NS_PER_DAY, from_datetime, to_datetime
 from engine.journal.postgres_migrate import PARTITIONED
 from engine.journal.postgres_pool import Pool
 
@@ -22,7 +22,7 @@ class Partitions:
 
     async def ensure(self, table: str, times_ns: Iterable[int]) -> None:
         """Make the months of `times_ns`: a replay or a warm-up writes about any time."""
-        for month in {_month_of(ts) for ts in times_ns}:
+        for month in {_month_of(day * NS_PER_DAY) for day in {ts // NS_PER_DAY for ts in times_ns}}:
             if (table, month) not in self._there:
                 await self._make(table, month, 0)
                 self._there.add((table, month))
