@@ -152,9 +152,8 @@ async def serve(settings: Settings, clock: Clock) -> None:
         feed.on_listed = _Listing(book, venue, parts.market, journal, clock, jobs).take
         keepers = await _keepers(settings, journal, servers.postgres_dsn, stack, clock)
         sources = Sources(settings.market, around.news, parts.market.pipeline.refer, clock)
-        await Engine(
-            Reported(settings, clock, bus, feed, venue, parts), journal, bus, sources, keepers, alerts
-        ).run()
+        reported = Reported(settings, clock, bus, feed, venue, parts, journal.batches)
+        await Engine(reported, journal, bus, sources, keepers, alerts).run()
 
 
 class Keeper(Protocol):

@@ -14,6 +14,7 @@ from engine.config.settings import Settings
 from engine.core.decisions import CycleRecord
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.venue import OkxVenue
+from engine.journal.postgres_batches import Batches
 from engine.metrics import Labelled, Metrics
 from engine.parts import Parts
 
@@ -30,6 +31,7 @@ class Reported:
     feed: OkxMarketFeed
     venue: OkxVenue
     parts: Parts
+    batches: Batches
 
 
 class Meters:
@@ -37,6 +39,7 @@ class Meters:
 
     def __init__(self, of: Reported, metrics: Metrics) -> None:
         self._feed, self._venue, self._parts, self._metrics = of.feed, of.venue, of.parts, metrics
+        self._batches = of.batches
         self._seen: dict[tuple[int, tuple[str, ...]], int] = {}
         of.parts.executor.on_closed = self._on_cycle
 
@@ -54,6 +57,8 @@ class Meters:
             for code, count in ends.items():
                 self._raise(metrics.socket_ends, (socket, code or "none"), count)
         self._update_account()
+        metrics.spool_bytes.set(self._batches.spool_bytes)
+        self._raise_all(metrics.rows_dropped, self._batches.dropped)
         self._raise_all(metrics.signals, parts.manager.signals)
         self._raise_all(metrics.wakeups, parts.manager.wakeups)
         self._raise_all(metrics.orders, desk.states)

@@ -124,6 +124,14 @@ class Metrics:
             "stream_lag_messages", "Messages that a group has not acknowledged.", "topic", "group"
         )
         self.dead_letters = self._counter("dead_letters", "Messages given up, by topic.", "topic")
+        self.spool_bytes = Gauge(
+            "edgewise_journal_spool_bytes",
+            "On disk, waiting for the database.",
+            registry=self.registry,
+        )
+        self.rows_dropped = self._counter(
+            "journal_rows_dropped", "Rows that neither database nor spool could take.", "table"
+        )
         self.cache_writes_dropped = Gauge(
             "edgewise_cache_writes_dropped", "Cache writes lost to outages.", registry=self.registry
         )
