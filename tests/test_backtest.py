@@ -12,16 +12,18 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine.backtest.figures import trades_of
+from engine.backtest.figures import backtest_run, trades_of
 from engine.backtest.loop import SimLoop
 from engine.backtest.run import Outcome, run_backtest
-from engine.clock import SimClock
+from engine.clock import SimClock, SystemClock
 from engine.config.settings import Settings, load_settings
 from engine.core.errors import InvariantBroken
 from engine.core.orders import OrderState
 from engine.core.times import NS_PER_MIN, NS_PER_S
 from engine.exchange.simulator.recording import read_recording
 from engine.executor.asking import ModelFailure, ModelReply, ModelRequest
+from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres_reader import JournalReader
 
 START_MS = 1_750_000_020_000 - 1_750_000_020_000 % 60_000
 MINUTES = 900
@@ -125,6 +127,19 @@ def test_command_gives_the_same_report_twice_and_a_page(outcome: Outcome, tmp_pa
     assert html.count("<svg") == 2
     assert "http" not in html.replace("http-equiv", "")  # nothing is fetched
     assert told["digest"] in html
+
+
+async def test_a_run_is_kept_in_the_journal_for_the_api(outcome: Outcome, database: str) -> None:
+    run = backtest_run(outcome, "waves", START_MS * 1_000_000)
+    async with PostgresJournal(database, SystemClock()) as journal, JournalReader(database) as reader:
+        await journal.record_backtest(run)
+        (row,) = await reader.backtests(10)
+        detail = await reader.backtest(row.run_id)
+    assert (row.name, row.digest) == ("waves", outcome.journal.digest())
+    assert detail is not None
+    assert detail.metrics["balanced"] is True
+    assert set(detail.equity_curve) == {view.trader_id for view in outcome.views}
+    assert detail.equity_curve["buynhold-btc"][-1][1] == float(outcome.views[-1].equity or 0)
 
 
 def test_command_says_what_cannot_run(tmp_path: Path) -> None:

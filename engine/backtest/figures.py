@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 
 from engine.backtest.run import Outcome
+from engine.config.values import plain
 from engine.core.decisions import AccountView
 from engine.core.ledger import ClosedTrade
 from engine.core.orders import ZERO
-from engine.core.times import NS_PER_HOUR, NS_PER_MIN, iso
+from engine.core.times import NS_PER_HOUR, NS_PER_MIN, NS_PER_MS, NS_PER_S, iso
+from engine.journal.ports import BacktestRun
 from engine.journal.ratios import profit_factor, ratios
 
+_KEPT_POINTS: Final = 5_000
 Curve = tuple[tuple[int, float], ...]  # (engine ns, dollars)
 
 
@@ -81,6 +85,25 @@ def report(outcome: Outcome) -> Report:
     )
 
 
+def backtest_run(outcome: Outcome, name: str, now_ns: int) -> BacktestRun:
+    """The run as the journal keeps it: its id follows from what was played, when and by whom."""
+    figures = report(outcome)
+    curves = {view.trader_id: _thinned(curve(outcome, view.trader_id)) for view in outcome.views}
+    return BacktestRun(
+        run_id=f"{name}-{now_ns // NS_PER_S}-{figures.digest[:12]}",
+        name=name,
+        config=msgspec.json.encode(outcome.settings.manager, enc_hook=plain),
+        digest=figures.digest,
+        metrics=msgspec.json.encode(figures),
+        equity_curve=msgspec.json.encode(
+            {trader: [(ts // NS_PER_MS, dollars) for ts, dollars in each] for trader, each in curves.items()}
+        ),
+        ts_from=outcome.start_ns,
+        ts_to=outcome.end_ns,
+        ts_created=now_ns,
+    )
+
+
 def trades_of(outcome: Outcome, trader_id: str) -> list[ClosedTrade]:
     """A trader's closed trades, oldest first."""
     return [trade for trade in outcome.journal.trades.values() if trade.trader_id == trader_id]
@@ -120,6 +143,12 @@ def _figures(outcome: Outcome, view: AccountView) -> TraderFigures:
         holding_mins=_mean([(trade.ts_exit - trade.ts_entry) / NS_PER_MIN for trade in trades]),
         open_positions=len(view.positions),
     )
+
+
+def _thinned(points: Curve) -> Curve:
+    """At most so many points as are kept, evenly, the last one among them."""
+    step = len(points) // _KEPT_POINTS + 1
+    return points[::-1][::step][::-1]
 
 
 def _hourly(equities: Iterable[tuple[int, float]]) -> list[float]:

@@ -32,9 +32,9 @@ def backtest(
     ] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report with charts here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
-    fine: Annotated[
-        bool, typer.Option(help="Play candles in steps of some 15 s, not by their corners.")
-    ] = False,
+    record: Annotated[
+        str, typer.Option(help="Keep the run in the journal under this name; /api/backtests shows it.")
+    ] = "",
     verbose: Annotated[bool, typer.Option(help="Show the engine's log.")] = False,
 ) -> None:
     """Run the traders of etc/ over recordings: the same parts as live, on simulated time.
@@ -47,6 +47,8 @@ def backtest(
         settings, file = _traders(settings_of(etc), traders, answers)
         with _model(settings, file, ask=ask) as model:
             outcome = _run(settings, _Files(tuple(recordings), symbol, funding), model, verbose=verbose)
+        if record:
+            _record(outcome, record, etc)
         _show(outcome, html, as_json=as_json)
 
 
@@ -107,16 +109,37 @@ def _run(settings: Settings, files: _Files, model: ModelClient, *, verbose: bool
 
     from engine.backtest.run import run_backtest
     from engine.clock import SystemClock
-    from engine.exchange.simulator.recording import read_recording
+    from engine.exchange.simulator.recording import read_recordings
     from engine.log import configure
 
     configure(SystemClock(), "info" if verbose else "warning", "backtest")
     symbols = (files.symbol,) if files.symbol else ()
-    recordings = [read_recording(path, symbols, files.funding, corners=True) for path in files.recordings]
+    recordings = [
+        recording
+        for path in files.recordings
+        for recording in read_recordings(path, symbols, files.funding, corners=True)
+    ]
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("playing", total=1.0)
         return run_backtest(settings, recordings, model, lambda part: bar.update(task, completed=part))
+
+
+def _record(outcome: Outcome, name: str, etc: Path) -> None:
+    """Write the run to the configured database. Raises ConfigError, StoreUnavailable."""
+    import asyncio
+
+    from engine.backtest.figures import backtest_run
+    from engine.cli.db import dsn_of
+    from engine.clock import SystemClock
+    from engine.journal.postgres_journal import PostgresJournal
+
+    async def write() -> None:
+        clock = SystemClock()
+        async with PostgresJournal(dsn_of(etc), clock) as journal:
+            await journal.record_backtest(backtest_run(outcome, name, clock.now_ns()))
+
+    asyncio.run(write())
 
 
 def _show(outcome: Outcome, html: Path | None, *, as_json: bool) -> None:

@@ -49,7 +49,7 @@ def read_recording(
 
 
 def read_recordings(
-    path: Path, symbols: tuple[str, ...] = (), funding: Path | None = None
+    path: Path, symbols: tuple[str, ...] = (), funding: Path | None = None, *, corners: bool = False
 ) -> list[Recording]:
     """As read_recording; of frames every one of `symbols` that traded, or every market that did.
 
@@ -58,7 +58,7 @@ def read_recordings(
     lines = read_lines(path)
     first = next(lines, "")
     if not first.startswith("{"):
-        return [read_recording(path, symbols, funding)]
+        return [read_recording(path, symbols, funding, corners=corners)]
     found = read_frames(path, listings(symbols), chain([first], lines))
     return [_charged(found[0], funding), *found[1:]]
 
