@@ -143,6 +143,7 @@ async def test_position_is_reduced_toward_its_target_only_when_the_difference_ma
     target = int(entry.notional_usd or 0)
     assert await actions("portfolio", with_positions(seen, (BTC, LONG, target))) == ()
     assert await actions("portfolio", with_positions(seen, (BTC, LONG, target + 900))) == ()
+    assert await actions("portfolio", with_positions(seen, (BTC, LONG, target // 2))) == ()  # never added to
     (reduce,) = await actions("portfolio", with_positions(seen, (BTC, LONG, target * 2)))
     assert (reduce.act, reduce.close_fraction) == (Act.REDUCE, Decimal("0.50"))
 
@@ -176,3 +177,20 @@ def test_timeframe_that_nobody_watches_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="nobody watches '5m'; known: 1m, 15m"):
         make_strategy(name, {}, SimClock(1), ("1m", "15m"))
     make_strategy(name, {"timeframe": "15m"}, SimClock(1), ("1m", "15m"))
+
+
+@given(
+    features=st.sampled_from([UP, DOWN, CALM | WIDE, CALM | NARROW]),
+    side=st.sampled_from([LONG, SHORT]),
+    notional=st.integers(1, 100_000),
+    price=st.floats(95, 105),
+)
+async def test_position_is_only_ever_made_smaller(
+    features: dict[str, float], side: PositionSide, notional: int, price: float
+) -> None:
+    found = await actions(
+        "portfolio", with_positions(seeing(BTC, features, price=price), (BTC, side, notional))
+    )
+    for action in found:
+        assert action.act in {Act.CLOSE, Act.REDUCE}
+        assert 0 < action.close_fraction <= 1

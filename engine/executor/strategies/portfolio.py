@@ -115,10 +115,10 @@ class Portfolio(msgspec.Struct, frozen=True, kw_only=True):
         leader = self._members()[_LEADER.get(view.regime, 0)]
         if why := leader.exit_reason(view.snapshot, position.side):
             return [close(symbol, f"{view.regime}: {why}")]
-        held = position.notional
-        if held is None or target * sign <= 0 or not self._matters(held - abs(target), equity):
+        held, wanted = position.notional, abs(target)
+        if held is None or target * sign <= 0 or held <= wanted or not self._matters(held - wanted, equity):
             return []
-        fraction = (1 - abs(target) / held).quantize(Decimal("0.01"))
+        fraction = (1 - wanted / held).quantize(Decimal("0.01"))
         return [
             Action(
                 symbol=symbol,
