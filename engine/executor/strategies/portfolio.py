@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal
+from decimal import ROUND_UP, Decimal
 from typing import Final, Protocol
 
 import msgspec
@@ -118,7 +118,7 @@ class Portfolio(msgspec.Struct, frozen=True, kw_only=True):
         held, wanted = position.notional, abs(target)
         if held is None or target * sign <= 0 or held <= wanted or not self._matters(held - wanted, equity):
             return []
-        fraction = (1 - wanted / held).quantize(Decimal("0.01"))
+        fraction = (1 - wanted / held).quantize(Decimal("0.01"), ROUND_UP)
         return [
             Action(
                 symbol=symbol,
