@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from rich.console import Console
 
-from bench import indicators, machines, market, reconcile, sockets, storage, wire
+from bench import feeds, indicators, machines, market, reconcile, sockets, storage, wire
 from bench.measure import Row, Run, Unequal
 from bench.table import report, show
 
@@ -22,7 +22,7 @@ Section = Callable[[Run], list[Row]]
 SECTIONS: Final[dict[str, Section]] = {
     "decode": wire.decoding,
     "book": wire.books,
-    "feeds": wire.feeds,
+    "feeds": feeds.feeds,
     "pipeline": market.pipeline,
     "sockets": sockets.sockets,
     "indicators": indicators.closed_candles,

@@ -1,32 +1,22 @@
-"""OKX frames to typed rows, events and books: beside the bare decode, and beside other libraries."""
+"""OKX frames to typed rows, to events and to a book, beside the bare decode of the same frames."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from bench.frames import Frame, Market, book_frames
-from bench.measure import ROUNDS, Kind, Row, Run, Title, of_rounds, paired, same, timed
-from bench.peers import CcxtPro, Cryptofeed, Peer, Seen, missing
-from engine.clock import SystemClock, cancelled
-from engine.config.exchange import OkxConfig
-from engine.core.market import BookTop, MarketEvent, Trade
+from bench.measure import Row, Run, Title, paired, same
+from engine.core.market import MarketEvent
 from engine.exchange.okx import market_wire
 from engine.exchange.okx.book import OrderBook, Outcome
-from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.frames import CHANNELS, HEAD, push_channel
-from engine.exchange.okx.links import PUBLIC
 
 T = TypeVar("T")
 _SYMBOLS: Final = tuple(f"COIN{number}-USDT-SWAP" for number in range(20))
-_MIXED: Final = frozenset({"trades", "tickers"})
-_YIELD_EVERY: Final = 200  # frames that a busy socket may hand over before the reader of events has its turn
-_MOST_TRADES: Final = 900  # ccxt.pro remembers 1,000
 _BY_CHANNEL: Final = "OKX frames"
-_AIMS: Final = {Cryptofeed.name: 5.0, CcxtPro.name: 20.0}
 
 
 # The limit: msgspec decodes the same fields to the same types, and nothing is done with them.
@@ -86,7 +76,7 @@ _BARE_BOOK: Final = msgspec.json.Decoder(_Push[_Book], strict=False).decode
 
 def bare_decoder(channel: str) -> Callable[[bytes], object]:
     """The bare decoder of a channel."""
-    return _BARE[channel]
+    return _BARE_BOOK if channel == "books" else _BARE[channel]
 
 
 def decoding(run: Run) -> list[Row]:
@@ -137,7 +127,7 @@ def _channel_row(channel: str, frames: Sequence[Frame]) -> Row:
 
 
 def _typed(data: bytes) -> object:
-    return _plain(market_wire.CODECS[_channel(data)].decode(data))
+    return _plain(market_wire.CODECS[channel_of(data)].decode(data))
 
 
 def _plain(push: Any) -> list[list[object]]:
@@ -155,13 +145,14 @@ def _plain(push: Any) -> list[list[object]]:
     return rows
 
 
-def _channel(data: bytes) -> str:
+def channel_of(data: bytes) -> str:
+    """Of a data frame."""
     return CHANNELS.get(data[:HEAD]) or push_channel(data) or ""
 
 
 def _dispatch(frames: Sequence[Frame], handler: Callable[[MarketEvent], object]) -> None:
     for _, data, ts_recv, _ in frames:
-        for event in market_wire.decode(_channel(data), data, ts_recv):
+        for event in market_wire.decode(channel_of(data), data, ts_recv):
             handler(event)
 
 
@@ -177,7 +168,7 @@ def books(run: Run) -> list[Row]:
         for message in market_wire.decode_books(frame):
             same("outcome of a book update", book.apply(message), Outcome.CHANGED)
             top = book.top(0)
-    same("top of the book", None if top is None else (top.bids, top.asks), _best(sides))
+    same("top of the book", None if top is None else (top.bids, top.asks), best_levels(sides))
     deep = book.top(0, depth=1000)
     whole = None if deep is None else (dict(deep.bids), dict(deep.asks))
     same("the whole book", whole, (sides["bids"], sides["asks"]))
@@ -203,108 +194,6 @@ def books(run: Run) -> list[Row]:
     ]
 
 
-def _best(sides: dict[str, dict[float, float]]) -> tuple[tuple[tuple[float, float], ...], ...]:
+def best_levels(sides: dict[str, dict[float, float]]) -> tuple[tuple[tuple[float, float], ...], ...]:
     bids = sorted(sides["bids"].items(), reverse=True)[:5]
     return tuple(bids), tuple(sorted(sides["asks"].items())[:5])
-
-
-class _Edgewise:
-    """The feed of the engine, from the frame to the reader of its events."""
-
-    name = "edgewise"
-
-    def __init__(self, symbol: str) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._feed = OkxMarketFeed(OkxConfig(book_channel="books"), (symbol,), (), SystemClock())
-        self._trades, self._contracts, self._top = 0, 0.0, BookTop(symbol, (), (), 0)
-
-    def take(self, frames: Sequence[bytes]) -> None:
-        self._loop.run_until_complete(self._feed_all(frames))
-
-    async def _feed_all(self, frames: Sequence[bytes]) -> None:
-        reader = asyncio.create_task(self._read(), name="reader")
-        for at in range(0, len(frames), _YIELD_EVERY):
-            for frame in frames[at : at + _YIELD_EVERY]:
-                self._feed.on_push(PUBLIC, _channel(frame), frame)
-            await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        await cancelled(reader)
-
-    async def _read(self) -> None:
-        async for event in self._feed.events():
-            if isinstance(event, Trade):
-                self._trades += 1
-                self._contracts += event.size
-            elif isinstance(event, BookTop):
-                self._top = event
-
-    def seen(self) -> Seen:
-        return Seen(self._trades, self._contracts, self._top.bids, self._top.asks)
-
-    def close(self) -> None:
-        self._loop.run_until_complete(self._feed.close())
-        self._loop.close()
-
-
-def feeds(run: Run) -> list[Row]:
-    """Trades, tickers and a full book of one symbol, from frame to handler, in three feeds and bare."""
-    symbol = "BTC-USDT-SWAP"
-    frames, sides, trades = _mixed(symbol, run.of(_MOST_TRADES, 60))
-    wanted = Seen(len(trades), sum(trade.size for trade in trades), *_best(sides))
-    decoders = {channel: bare for channel, bare in _BARE.items() if channel in _MIXED} | {"books": _BARE_BOOK}
-    bare = [(decoders[_channel(frame)], frame) for frame in frames]
-
-    def reference() -> None:
-        for decode, frame in bare:
-            decode(frame)
-
-    rounds = run.of(ROUNDS, 1)
-    ours = [_timed_feed(_Edgewise, symbol, frames, wanted) for _ in range(rounds)]
-    section, path = "One feed: 3 trades, 3 tickers, 4 updates of a full book", "frame to handler of events"
-    limit = Title(section, path, "bare msgspec decode", "trades, best levels")
-    rows = [of_rounds(limit, [(took, timed(reference)) for took in ours], len(frames))]
-    for peer in (Cryptofeed, CcxtPro):
-        if missing(peer.package):
-            run.notes.append(f"{peer.name} is not installed, so it has no row (make bench installs it)")
-            continue
-        pairs = []
-        for _ in range(rounds):
-            theirs = _timed_feed(peer, symbol, frames, wanted)
-            pairs.append((_timed_feed(_Edgewise, symbol, frames, wanted), theirs))
-        title = Title(section, path, peer.name, "trades, best levels", Kind.PEER, _AIMS[peer.name])
-        rows.append(of_rounds(title, pairs, len(frames)))
-    return rows
-
-
-def _timed_feed(peer: Callable[[str], Peer], symbol: str, frames: Sequence[bytes], wanted: Seen) -> float:
-    """Microseconds of all frames, once everything is set up; what was seen is compared afterwards."""
-    made = peer(symbol)
-    try:
-        took = timed(lambda: made.take(frames))
-        seen = made.seen()
-    finally:
-        made.close()
-    same(f"trades and book of {made.name}", _rounded(seen), _rounded(wanted))
-    return took
-
-
-def _rounded(seen: Seen) -> Seen:
-    return seen._replace(contracts=round(seen.contracts, 6))
-
-
-def _mixed(symbol: str, size: int) -> tuple[list[bytes], dict[str, dict[float, float]], list[Trade]]:
-    """A snapshot of the book, then trades and tickers with book updates between them."""
-    updates, sides = book_frames(symbol, size * 4 // 3)
-    market, frames, trades, minute = Market(symbol, 3), [updates[0]], list[Trade](), 0
-    waiting = updates[1:]
-    while len(trades) < size:
-        for frame in market.minute(minute):
-            if frame.channel not in _MIXED:
-                continue
-            frames.append(frame.data)
-            if isinstance(frame.event, Trade):
-                trades.append(frame.event)
-            elif waiting:
-                frames.append(waiting.pop(0))
-        minute += 1
-    return [*frames, *waiting], sides, trades
