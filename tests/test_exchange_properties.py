@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -18,15 +19,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from engine.clock import SimClock, cancelled, settle
 from engine.core.books import Books
 from engine.core.instruments import Instrument
+from engine.core.ledger import VirtualAccount
 from engine.core.market import Side
 from engine.core.orders import UNATTRIBUTED, ZERO, OrderIntent, OrderType, PositionSide, Purpose
 from engine.core.times import NS_PER_S
 from engine.exchange.context import ExchangeContext
 from engine.exchange.matching.core import MatchingCore
 from engine.exchange.matching.types import AccountSpec, OrderRequest, OrdType, PosSide, VenueRefusal
+from engine.exchange.orders import OrderDesk
 from engine.exchange.paper.venue import PaperVenue
 from engine.exchange.ports import PositionMode, VenueEvent
+from engine.exchange.recovery import Recovery
 from engine.exchange.service import ExchangeRules, ExchangeService
+from engine.exchange.thresholds import Thresholds
 from engine.jobs import Jobs
 from engine.journal.memory import MemoryJournal
 from engine.manager.accounts import TraderAccounts
@@ -50,6 +55,21 @@ SIDES = st.sampled_from(list(PositionSide))
 TRADER = st.sampled_from(TRADERS)
 LOTS = st.one_of(st.integers(1, 300), st.integers(1, 60_000)).map(lambda lots: lots * LISTED.lot_size)
 TINY = D("1e-9")  # venue and books each cut to 12 places, at their own moments
+
+
+def state_of(books: Books) -> object:
+    """All that the books say, to the last decimal."""
+    accounts = {
+        name: (a.capital, a.cash, a.realised, a.fees, a.funding, a.cost, contracts_of(a))
+        for name, a in books.accounts.items()
+        if a.capital or a.cash or a.positions
+    }
+    lots = {key: (lot.contracts, lot.cost) for key, lot in books.remainder.lots.items()}
+    return accounts, lots, books.remainder.cash
+
+
+def contracts_of(account: VirtualAccount) -> dict[tuple[str, PositionSide], Decimal]:
+    return {key: held.contracts for key, held in account.positions.items()}
 
 
 class HeldBack(PaperVenue):
@@ -96,7 +116,7 @@ class Account(RuleBasedStateMachine):
         self.books = Books("sim", TRADERS, netting=self.mode is PositionMode.NET)
         self.jobs = Jobs()
         await self.jobs.__aenter__()
-        context = ExchangeContext(
+        self.context = ExchangeContext(
             venue=self.venue,
             journal=self.journal,
             bus=MemoryBus(self.clock),
@@ -109,7 +129,7 @@ class Account(RuleBasedStateMachine):
             trading_enabled=True,
         )
         rules = ExchangeRules(limit_timeout_s=1e9, audit_every_s=1e9)
-        self.service = ExchangeService(context, dict.fromkeys(TRADERS, D(10_000)), {}, rules)
+        self.service = ExchangeService(self.context, dict.fromkeys(TRADERS, D(10_000)), {}, rules)
         starting = asyncio.create_task(self.service.start(), name="start")
         while not starting.done():
             await settle()
@@ -125,11 +145,19 @@ class Account(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """Without goodbye: what was pushed and not read is gone."""
+        """Without goodbye: what was pushed and not read is gone. The journal tells the same books again."""
         self.venue.take()
         self.waiting.clear()
         self.run(self.stop())
+        folded = self.run(self.folded())
+        assert state_of(folded) == state_of(self.books)
         self.run(self.start())
+
+    async def folded(self) -> Books:
+        books = Books("sim", TRADERS, netting=self.mode is PositionMode.NET)
+        context = replace(self.context, books=books, accounts=TraderAccounts(books, self.clock.now_ns))
+        await Recovery(context, OrderDesk(context), Thresholds()).load()
+        return books
 
     # -- the outside market
 
