@@ -108,6 +108,7 @@ async def _live(plan: Plan) -> None:
             bus=DeadlyBus("bus", bus, trigger),
         ) as now:
             manager = Manager(Deadly("journal", now.journal, trigger), Deadly("bus", bus, trigger))
+            await until(lambda: now.service.guard.looks > 0)  # the first look is no part of the act
             await ACTS[plan.act](now, sim, manager, trigger)
             await asyncio.Event().wait()
 

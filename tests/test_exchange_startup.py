@@ -103,8 +103,9 @@ async def test_S4_a_part_that_filled_before_a_cancel_while_down_is_kept(
     await sim.price("99000", size="1", side="sell", depth="1")
     venue = venue_of(sim)
     async with aclosing_venue(venue):
-        (resting,) = await venue.open_orders()
-        assert 0 < resting.filled < 5
+        async with asyncio.timeout(10):
+            while not (await venue.open_orders())[0].filled:
+                await asyncio.sleep(0.02)
         async with life(sim, database, wrap=Mute) as now:
             order = now.service.desk.open[name]
             assert order.state is OrderState.PARTIALLY_FILLED

@@ -163,11 +163,17 @@ class OrderDesk:
         applied = 0
         while True:
             report = await self._reports.get()
-            await self._apply(report)
-            applied += 1
-            if self._reports.empty() or applied % _WRITE_EVERY == 0:
-                await self._write_positions()
-            self._reports.task_done()
+            try:
+                await self._apply(report)
+                applied += 1
+                if self._reports.empty() or applied % _WRITE_EVERY == 0:
+                    await self._write_positions()
+            except asyncio.CancelledError:
+                if not self._reports.full():  # whoever runs next begins with it; twice is as once
+                    self._reports.put_nowait(report)
+                raise
+            finally:
+                self._reports.task_done()
 
     @property
     def backlog(self) -> int:
@@ -227,7 +233,8 @@ class OrderDesk:
         """
         if fill.trader_id == UNATTRIBUTED or fill.fill_id in self._waited:
             return False
-        if not self._books.account(fill.trader_id).excess(fill):
+        account = self._books.account(fill.trader_id)
+        if account.knows(fill.fill_id) or not account.excess(fill):
             return False
         self._waited.append(fill.fill_id)
         return self._jobs.start(f"early:{fill.fill_id}", lambda: self._after_looking_back(report))
@@ -256,10 +263,11 @@ class OrderDesk:
         return booked.traders
 
     async def _write_positions(self) -> None:
-        unwritten, self._unwritten = self._unwritten, {}
-        for trader_id, trades in unwritten.items():
+        while self._unwritten:
+            trader_id, trades = next(iter(self._unwritten.items()))
             view = self._accounts.view(trader_id)
             await patiently(lambda view=view, trades=trades: self._journal.record_position(view, trades))  # type: ignore[misc]
+            del self._unwritten[trader_id]
 
     def _remember(self, order: Order) -> None:
         if order.state.done:

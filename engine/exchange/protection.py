@@ -33,6 +33,7 @@ class Guard:
         self._desk = desk
         self._recovery = recovery
         self.unprotected = 0  # positions without a stop at the last look
+        self.looks = 0  # in this life
 
     async def run(self) -> None:
         """Look after every fill, and every 15 s, for ever. Real time."""
@@ -67,6 +68,7 @@ class Guard:
         for owner, orphans in resting.items():
             if owner not in self._desk.open:
                 await self._cancel(orphans)
+        self.looks += 1
 
     def move(self, move: StopMove) -> None:
         """A stop belongs elsewhere from now on: the next look, at once, amends it where it rests."""

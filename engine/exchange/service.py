@@ -119,6 +119,7 @@ class ExchangeService:
                 except (Unavailable, OutcomeUnknown) as error:
                     log.warning("venue is away, waiting", error=str(error))
                     await self._context.clock.sleep_real(_START_WAIT_S)
+            await self.desk.drained()
             applying.cancel()
         self.ready = True
         self.desk.booked.set()  # the first look at the stops is now
