@@ -32,6 +32,7 @@ from engine.executor.recorded import CycleAnswers, RecordedModel
 from engine.executor.replay import replay
 from engine.journal.memory import MemoryJournal
 from engine.journal.ports import Journal, KeptCycle
+from engine.modelserver.rules import answer
 from tests.executor_parts import BTC, ETH, RULES, CycleJournal, flat, wakeup_of
 
 WAKEUP = flat(wakeup_of())
@@ -293,3 +294,12 @@ def test_config_check_tries_what_traders_name(tmp_path: Path, before: str, after
     result = CliRunner().invoke(app, ["config", "check", "--dir", str(folder)])
     assert result.exit_code == 2
     assert said in result.stderr
+
+
+@pytest.mark.parametrize("acting", [True, False])
+async def test_local_server_judges_by_rule(acting: bool) -> None:
+    asked = Answering('{"choice": 0}')
+    members = [Member(), Member(*([action(size=700)] if acting else []))]
+    await ensemble(members, asked).decide(WAKEUP)
+    reply = answer([message.content for message in asked.asked[0].messages])
+    assert read_choice(reply.content, 2).choice == (2 if acting else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final
@@ -15,6 +16,7 @@ from engine.executor.wire import WireAction
 MODEL: Final = "rules-only-demo"
 NOTICE: Final = f"{MODEL}: this answer comes from fixed rules, not from a language model."
 
+_PROPOSALS: Final = re.compile(r"<proposals>\n(.*?)\n</proposals>", re.DOTALL)
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 _ENTER_VOTES: Final = 3
 _STOP_ATR: Final = 2.5
@@ -33,7 +35,12 @@ class RulesAnswer(msgspec.Struct, frozen=True):
 
 
 def answer(messages: Sequence[str]) -> RulesAnswer:
-    """The answer to the newest message that carries a data block; without one, an empty decision."""
+    """The answer to the newest message that carries a data block; without one, an empty decision.
+
+    As the judge of an ensemble it takes the first proposal that does something.
+    """
+    if messages and (proposals := _PROPOSALS.search(messages[-1])) is not None:
+        return _choice(proposals[1].splitlines())
     context = next((found for text in reversed(messages) if (found := find_block(text)) is not None), None)
     if context is None:
         thought = f"{NOTICE} There is no data block in the prompt, so there is nothing to decide."
@@ -50,6 +57,13 @@ def answer(messages: Sequence[str]) -> RulesAnswer:
     summary = "; ".join(f"{action.signal} {action.symbol}" for action in wanted) or "hold everything"
     thought = f"{NOTICE} Moving averages, MACD and RSI of {len(context.market)} symbols say: {summary}."
     return RulesAnswer(_wire(thought, actions), thought)
+
+
+def _choice(proposals: Sequence[str]) -> RulesAnswer:
+    acting = (i for i, line in enumerate(proposals, 1) if '"decisions":[{' in line)
+    choice = next(acting, 0)
+    thought = f"{NOTICE} It takes the first proposal that does something: {choice or 'there is none'}."
+    return RulesAnswer(_ENCODER.encode({"reasoning": thought, "choice": choice}).decode(), thought)
 
 
 def _wire(reasoning: str, actions: Sequence[WireAction]) -> str:
