@@ -1,0 +1,159 @@
+"""The order desk by itself, on the matching core without a wire: what only exact moments show."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from decimal import Decimal
+
+import pytest
+
+from engine.clock import SimClock, cancelled, settle
+from engine.core.books import Books
+from engine.core.instruments import Instrument
+from engine.core.market import Side
+from engine.core.orders import Fill, Order, OrderIntent, OrderState, OrderType, PositionSide, Purpose
+from engine.core.times import NS_PER_S
+from engine.exchange.context import ExchangeContext
+from engine.exchange.matching.core import MatchingCore
+from engine.exchange.matching.types import AccountSpec
+from engine.exchange.orders import OrderDesk
+from engine.exchange.paper.venue import PaperVenue
+from engine.exchange.ports import PositionMode
+from engine.jobs import Jobs
+from engine.journal.memory import MemoryJournal
+from engine.manager.accounts import TraderAccounts
+from engine.memory_bus import MemoryBus
+from tests.exchange_world import BTC, InstrumentBook
+
+D = Decimal
+LISTED = Instrument(
+    symbol=BTC,
+    base="BTC",
+    tick_size=D("0.1"),
+    lot_size=D("0.01"),
+    min_size=D("0.01"),
+    contract_value=D("0.01"),
+)
+
+
+class Gated(MemoryJournal):
+    """Executions wait at a gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
+        await self.gate.wait()
+        return await super().record_execution(order, fill, raw)
+
+
+@dataclass
+class World:
+    desk: OrderDesk
+    venue: PaperVenue
+    journal: Gated
+    books: Books
+
+    async def pushed(self) -> None:
+        """Hand what the venue has pushed to the desk."""
+        while not self.venue._events.empty():
+            event = self.venue._events.get_nowait()
+            await self.desk.report(event)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    clock, core, journal = SimClock(1_790_000_000 * NS_PER_S), MatchingCore(), Gated()
+    core.set_instrument(LISTED)
+    now = clock.now_ns()
+    core.on_book(BTC, [(D(99_999), D(100))], [(D(100_001), D(100))], now)
+    core.on_mark(BTC, D(100_000), now)
+    spec = AccountSpec(account="sim", balance=D(100_000), position_mode=PositionMode.LONG_SHORT)
+    venue, books = PaperVenue(core, spec, clock), Books("sim", ["a"])
+    async with Jobs() as jobs:
+        context = ExchangeContext(
+            venue=venue,
+            journal=journal,
+            bus=MemoryBus(clock),
+            clock=clock,
+            jobs=jobs,
+            books=books,
+            accounts=TraderAccounts(books, clock.now_ns),
+            contracts=InstrumentBook((LISTED,)),
+            position_mode=PositionMode.LONG_SHORT,
+            trading_enabled=True,
+        )
+        yield World(OrderDesk(context), venue, journal, books)
+
+
+def entry(name: str = "one") -> OrderIntent:
+    return OrderIntent(
+        intent_id=name,
+        cycle_id="",
+        trader_id="a",
+        account_id="sim",
+        symbol=BTC,
+        side=Side.BUY,
+        position_side=PositionSide.LONG,
+        purpose=Purpose.ENTRY,
+        order_type=OrderType.MARKET,
+        contracts=D(2),
+        ts_created=1,
+    )
+
+
+async def test_a_report_whose_task_ends_is_applied_by_the_next_one(world: World) -> None:
+    """The desk of the start ends where that of the run begins; who waits for an empty queue is not left."""
+    await world.desk.accept(entry())
+    first = asyncio.create_task(world.desk.run(), name="desk of the start")
+    await settle()
+    await world.pushed()
+    await settle()
+    await cancelled(first)  # it stands at the gate with a report in its hands
+    world.journal.gate.set()
+    second = asyncio.create_task(world.desk.run(), name="desk of the run")
+    async with asyncio.timeout(5):
+        await world.desk.drained()
+    assert world.journal.orders[entry().client_order_id].state is OrderState.FILLED
+    assert world.books.account("a").positions[BTC, PositionSide.LONG].contracts == 2
+    await cancelled(second)
+
+
+async def test_a_fill_that_closes_what_was_never_opened_waits_for_a_look_back(world: World) -> None:
+    """Its entry's push was lost: the executions are asked for, and the two are booked in their order."""
+    world.journal.gate.set()
+    running = asyncio.create_task(world.desk.run(), name="desk")
+
+    async def look_back() -> None:
+        for report in await world.venue.executions_since(0):
+            await world.desk.report(report)
+        await world.desk.drained()
+
+    world.desk.look_back = look_back
+    await world.desk.accept(entry())
+    await settle()
+    world.venue._events = asyncio.Queue()  # lost
+    leave = OrderIntent(
+        intent_id="leave",
+        cycle_id="",
+        trader_id="a",
+        account_id="sim",
+        symbol=BTC,
+        side=Side.SELL,
+        position_side=PositionSide.LONG,
+        purpose=Purpose.STOP,
+        order_type=OrderType.MARKET,
+        contracts=D(2),
+        ts_created=2,
+    )
+    await world.desk.accept(leave)
+    await settle()
+    await world.pushed()
+    await settle(200)
+    assert not world.books.remainder.lots
+    assert world.books.account("a").positions == {}
+    assert [trade.exit_purpose for trade in world.journal.trades.values()] == [Purpose.STOP]
+    await cancelled(running)
