@@ -9,7 +9,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import msgspec
@@ -48,6 +48,7 @@ from engine.parts import Surroundings, build_parts
 from engine.redis_bus import RedisBus
 from engine.report import Reporter
 from engine.retry import patiently
+from engine.shadow import build_paper
 
 log = structlog.get_logger()
 
@@ -146,11 +147,16 @@ async def serve(settings: Settings, clock: Clock) -> None:
         )
         mode = PositionMode(okx.position_mode)
         book = InstrumentBook(listed)
-        parts = await build_parts(settings, book, mode, around)
+        paper_jobs = await stack.enter_async_context(Jobs())  # of its own: its orders may have the same ids
+        paper = await build_paper(settings, book, mode, replace(around, jobs=paper_jobs))
+        parts = await build_parts(settings, book, mode, replace(around, paper=paper))
         alerts = Alerts(settings.manager.monitoring, account_id, clock)
         journal.on_risk_event = alerts.take
         feed.on_listed = _Listing(book, venue, parts.market, journal, clock, jobs).take
         keepers = await _keepers(settings, journal, servers.postgres_dsn, stack, clock)
+        if paper is not None:
+            parts.market.tap = paper.on_market
+            keepers["paper"] = paper
         sources = Sources(settings.market, around.news, parts.market.pipeline.refer, clock)
         reported = Reported(settings, clock, bus, feed, venue, parts, journal.batches)
         await Engine(reported, journal, bus, sources, keepers, alerts).run()

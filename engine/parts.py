@@ -32,7 +32,7 @@ from engine.jobs import Jobs
 from engine.journal.ports import Journal, KeepState
 from engine.journal.snapshots import Compression
 from engine.manager.accounts import TraderAccounts
-from engine.manager.context import ManagerContext, MarketView
+from engine.manager.context import ManagerContext, MarketView, Paper
 from engine.manager.scheduler import Scheduler
 from engine.manager.service import ManagerService
 from engine.market.news import NewsBoard
@@ -57,6 +57,7 @@ class Surroundings:
     jobs: Jobs
     model: ModelClient
     news: NewsBoard = field(default_factory=NewsBoard)
+    paper: Paper | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +126,7 @@ async def build_parts(
         journal=journal,
         clock=clock,
         breaker=breaker,
+        paper=around.paper,
     )
     deciders = build_deciders(settings, around.model, journal, clock)
     return Parts(

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from engine.config.scheduler import BudgetConfig, HourWeight, RhythmConfig, RolloutConfig
 from engine.config.values import Duration
-from engine.core.decisions import CycleMode, WakeKind
+from engine.core.decisions import Act, Action, CycleMode, Decision, WakeKind
 from engine.core.errors import CodecError
 from engine.core.signals import Edge, Signal, signal_id
 from engine.core.times import NS_PER_DAY, NS_PER_HOUR, NS_PER_MIN, NS_PER_S
 from engine.manager.budget import Budget, Shortage
 from engine.manager.rhythm import MAX_REASONS
-from engine.manager.rollout import on_paper, weight
+from engine.manager.rollout import live_part, on_paper, paper_part, weight
 from engine.manager.scheduler import Due, Refusal, Scheduler
 
 T0 = 1_000_000 * NS_PER_S
@@ -531,3 +531,25 @@ def test_canary_is_live_as_often_as_its_weight_says_and_the_same_each_time(share
     live = sum(not paper for paper in drawn) / 20
     assert abs(live - share) < 5
     assert share not in {0, 100} or live == share
+
+
+def test_canary_enters_some_symbols_live_and_the_others_on_paper() -> None:
+    btc, eth, sol = "BTC-USDT-SWAP", "ETH-USDT-SWAP", "SOL-USDT-SWAP"
+    enter_btc, enter_eth = (Action(symbol=symbol, act=Act.BUY_TO_ENTER) for symbol in (btc, eth))
+    close_sol = Action(symbol=sol, act=Act.CLOSE)
+    decision = Decision(
+        cycle_id="t-1",
+        trader_id="t",
+        decider="x",
+        actions=(enter_btc, enter_eth, close_sol),
+        prices={},
+        ts_decided=1,
+    )
+    config = RolloutConfig(symbols={"BTC": 0})
+    live, verdicts = live_part(config, decision, 5)
+    assert live.actions == (enter_eth, close_sol)
+    assert [(verdict.symbol, verdict.approved, verdict.reason) for verdict in verdicts] == [
+        (btc, False, "on_paper")
+    ]
+    assert paper_part(config, decision).actions == (enter_btc, close_sol)
+    assert (config.live, config.shadow, RolloutConfig(weight=0).shadow) == (False, False, True)

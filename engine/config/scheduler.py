@@ -70,6 +70,11 @@ class RolloutConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         weights = (self.weight, *self.symbols.values(), *(each.weight for each in self.hours))
         return min(weights) >= 100.0  # noqa: PLR2004 - percent
 
+    @property
+    def shadow(self) -> bool:
+        """Whether nothing is live."""
+        return max((self.weight, *self.symbols.values())) <= 0
+
 
 class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all traders together, and each of them, may spend on thinking. None sets no bound."""

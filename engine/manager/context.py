@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from engine.bus import Bus
 from engine.clock import Clock
 from engine.config.manager import ManagerConfig
 from engine.core.books import Books
+from engine.core.decisions import AccountView, Decision
 from engine.core.instruments import Instrument
 from engine.core.signals import MarketSnapshot
 from engine.journal.ports import Journal
@@ -28,11 +30,19 @@ class MarketView:
     news: NewsBoard = field(default_factory=NewsBoard)
 
 
+class Paper(Protocol):
+    """Where shadow and canary traders do what they may not do live (engine.shadow)."""
+
+    def view(self, trader_id: str) -> AccountView: ...
+    async def show(self, snapshot: MarketSnapshot) -> None: ...
+    async def decide(self, decision: Decision) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManagerContext:
     """The parts around the manager of one venue account; it reads the books and never writes them.
 
-    `breaker` is that of all traders together.
+    `breaker` is that of all traders together. `paper` is None when every trader is wholly live.
     """
 
     config: ManagerConfig
@@ -45,3 +55,4 @@ class ManagerContext:
     journal: Journal
     clock: Clock
     breaker: Breaker
+    paper: Paper | None = None

@@ -37,6 +37,13 @@ def on_paper(config: RolloutConfig, cycle_id: str, symbols: Iterable[str]) -> tu
     return tuple(symbol for symbol in symbols if _draw(cycle_id, symbol) >= weight(config, symbol, ts_ns))
 
 
+def paper_part(config: RolloutConfig, decision: Decision) -> Decision:
+    """Its entries that are on paper only, and all that leaves or protects what may be open there."""
+    paper = on_paper(config, decision.cycle_id, {action.symbol for action in decision.actions})
+    kept = tuple(action for action in decision.actions if not action.act.enters or action.symbol in paper)
+    return msgspec.structs.replace(decision, actions=kept)
+
+
 def live_part(config: RolloutConfig, decision: Decision, now_ns: int) -> tuple[Decision, list[Verdict]]:
     """Without the entries that are on paper only, and a verdict on each; what is open may always be left."""
     paper = on_paper(config, decision.cycle_id, {action.symbol for action in decision.actions})

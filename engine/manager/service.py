@@ -32,7 +32,7 @@ from engine.core.times import NS_PER_MIN
 from engine.journal.ports import KeepState
 from engine.manager.context import ManagerContext
 from engine.manager.rebalancer import Rebalancer
-from engine.manager.rollout import live_part, on_paper
+from engine.manager.rollout import live_part, on_paper, paper_part
 from engine.manager.room import AccountCaps
 from engine.manager.scheduler import Due
 from engine.manager.supervision import Supervision
@@ -147,6 +147,8 @@ class ManagerService:
         self._context.market.snapshots[snapshot.symbol] = snapshot
         if (price := snapshot.price()) is not None:
             self._context.accounts.marks[snapshot.symbol] = Decimal(str(price))
+        if self._context.paper is not None:
+            await self._context.paper.show(snapshot)
 
     async def _on_signal(self, message: Message[Signal]) -> None:
         self.signals[message.body.edge] += 1
@@ -186,7 +188,7 @@ class ManagerService:
             ts=now,
             mode=due.mode,
             reasons=due.reasons,
-            account=context.accounts.view(due.trader_id),
+            account=self._account_of(trader),
             market=tuple(snapshots[symbol] for symbol in trader.symbols if symbol in snapshots),
             deadline_ns=due.deadline_ns,
             notes=due.notes,
@@ -198,6 +200,13 @@ class ManagerService:
         self.wakeups[min(kinds, default=WakeKind.OPERATOR)] += 1
         log.info("trader woken", trader=due.trader_id, cycle=due.cycle_id, reasons=len(due.reasons))
         return wakeup
+
+    def _account_of(self, trader: Trader) -> AccountView:
+        """What a trader is shown as its own: a shadow, which has nothing live, sees its paper account."""
+        context = self._context
+        if context.paper is not None and trader.config.rollout.shadow:
+            return context.paper.view(trader.trader_id)
+        return context.accounts.view(trader.trader_id)
 
     async def _publish_wakeup(self, wakeup: Wakeup) -> None:
         bus = self._context.bus
@@ -231,6 +240,8 @@ class ManagerService:
             await self._keep_schedule()
         await self.supervision.on_decision(decision)
         live, verdicts = live_part(trader.config.rollout, decision, now)
+        if context.paper is not None and not trader.config.rollout.live:
+            await context.paper.decide(paper_part(trader.config.rollout, decision))
         more, intents, moves = self._translator.translate(
             live, trader, lambda: context.accounts.view(trader.trader_id)
         )

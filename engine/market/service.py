@@ -7,7 +7,7 @@ tasks of its own, so an outage of the journal or the bus costs nothing but delay
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, Protocol
 
@@ -18,7 +18,7 @@ from engine.clock import Clock
 from engine.config.market import MarketConfig
 from engine.core.errors import BusUnavailable
 from engine.core.instruments import Instrument
-from engine.core.market import Candle
+from engine.core.market import Candle, MarketEvent
 from engine.core.signals import MarketSnapshot, Signal
 from engine.exchange.ports import MarketFeed
 from engine.journal.ports import FeatureRow, IntegrityEvent, KeepState
@@ -66,6 +66,7 @@ class MarketService:
         self.pipeline = MarketPipeline(config)
         self.outbox = SignalOutbox()
         self.warm = asyncio.Event()
+        self.tap: Callable[[MarketEvent], None] = lambda _: None  # hears each event before the pipeline
         self.events = 0
         self.snapshots_lost = 0
         self._moved: dict[str, None] = {}  # symbols with news since their last snapshot
@@ -100,6 +101,7 @@ class MarketService:
         log.info("market warmed up", symbols=len(self._config.symbols))
         async for event in self._feed.events():
             self.events += 1
+            self.tap(event)
             if event.symbol in self._config.symbols:
                 self._moved[event.symbol] = None
                 self._news.set()
