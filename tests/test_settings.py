@@ -58,6 +58,12 @@ MISTAKES = {
         "[SOL, DOGE, LTC]",
         "'LTC' is not among",
     ),
+    "unwatched symbol of a rollout": (
+        "manager.yaml",
+        "    model: demo",
+        "    rollout: {symbols: {LTC: 5}}\n    model: demo",
+        "'LTC' is not among",
+    ),
     "too much": ("manager.yaml", "allocation_pct: 25", "allocation_pct: 95", "adds up to 170, more than 100"),
     "who decides": ("manager.yaml", "    model: demo", "    name2: demo", "unknown key 'name2'"),
     "unknown provider": ("exchange.yaml", "-okx_demo}", "-okx_dmo}", "unknown provider 'okx_dmo'"),

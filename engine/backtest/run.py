@@ -18,6 +18,7 @@ from engine.clock import SimClock
 from engine.config.loader import Duration
 from engine.config.manager import TraderConfig
 from engine.config.market import Timeframe, without_shorter
+from engine.config.scheduler import RolloutConfig
 from engine.config.settings import Settings
 from engine.core.decisions import AccountView
 from engine.core.errors import ConfigError
@@ -178,7 +179,7 @@ def _names(trader: TraderConfig) -> set[str]:
 
 
 def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:
-    """The same traders on a paper account that may trade, watching what was recorded.
+    """The same traders, wholly live, on a paper account that may trade, watching what was recorded.
 
     A price is as fresh as the recording can make it: features live for two of its periods at least. Traders
     get snapshots as often by engine time as live.
@@ -187,9 +188,13 @@ def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:
     providers = {**settings.exchange.providers, settings.provider_id: provider}
     period_s = max(recording.period_ns for recording in recordings) / NS_PER_S
     max_age = Duration(max(settings.market.max_age, 2 * period_s))
+    traders = tuple(
+        msgspec.structs.replace(trader, rollout=RolloutConfig()) for trader in settings.manager.traders
+    )
     return msgspec.structs.replace(
         settings,
         exchange=msgspec.structs.replace(settings.exchange, providers=providers),
+        manager=msgspec.structs.replace(settings.manager, traders=traders),
         market=msgspec.structs.replace(
             settings.market,
             max_age=max_age,

@@ -142,9 +142,13 @@ def _trader_problems(settings: Settings, trader: TraderConfig) -> Iterable[tuple
         known = ", ".join(settings.market.timeframes)
         yield ("strategy", "params", "timeframe"), f"{timeframe!r} is not a timeframe of market.yaml: {known}"
     watched = {venue_symbol(text) for text in settings.market.symbols}
-    for n, text in enumerate(trader.symbols):
+    named: list[tuple[tuple[str | int, ...], str]] = [
+        *((("symbols", n), text) for n, text in enumerate(trader.symbols)),
+        *((("rollout", "symbols", text), text) for text in trader.rollout.symbols),
+    ]
+    for place, text in named:
         if venue_symbol(text) not in watched:
-            yield ("symbols", n), f"{text!r} is not among the symbols of market.yaml"
+            yield place, f"{text!r} is not among the symbols of market.yaml"
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
