@@ -15,14 +15,16 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli.db import app
-from engine.clock import SystemClock
+from engine.clock import SimClock, SystemClock
 from engine.core.errors import ConfigError, StoreUnavailable
+from engine.core.times import NS_PER_DAY
 from engine.embedded import EmbeddedServers, ServerAddresses
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import PARTITIONED, Migration, migrate
 from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import Pool
 from engine.journal.postgres_reader import JournalReader
+from engine.journal.upkeep import Upkeep
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, T0
 
@@ -175,3 +177,23 @@ async def test_counts_of_very_many_rows_are_estimates_and_cost_no_scan(database:
     assert (counts.fills, counts.signals) == (0, 1)
     assert counts.cycles["decided"] == pytest.approx(96_000, rel=0.05)
     assert counts.cycles["refused"] == pytest.approx(24_000, rel=0.05)
+
+
+async def test_upkeep_drops_what_is_too_old_and_keeps_what_a_cycle_came_from(database: str) -> None:
+    clock = SimClock(T0)
+    keep_s = {"trader_performance": 90 * 86400.0, "signals": 86400.0, "klines": 0.0}
+    other = msgspec.structs.replace(parts.SIGNAL, signal_id="nobody's")
+    async with PostgresJournal(database, clock) as journal, Pool(database) as pool:
+        await journal.record_traders([parts.TRADER])
+        await journal.record_wakeup(parts.wakeup())
+        await journal.record_signals([parts.SIGNAL, other])
+        await journal.record_performance([parts.view(T0)])
+        upkeep = Upkeep(journal.partitions, clock, keep_s)
+        await upkeep.once()
+        assert len(await pool.fetch("select from trader_performance")) == 1
+        clock.set(T0 + 200 * NS_PER_DAY)
+        await upkeep.once()
+        assert await pool.fetch("select from trader_performance") == []
+        (kept,) = await pool.fetch("select signal_id from signals")
+        assert kept["signal_id"] == parts.SIGNAL.signal_id
+        await journal.record_performance([parts.view(clock.now_ns())])  # its month is there

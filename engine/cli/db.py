@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import fail_clearly, settings_of
+from engine.cli.startup import fail_clearly, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.journal.backup import Manifest
@@ -37,7 +37,6 @@ def migrate(etc: Etc = Path("etc"), as_json: Json = False) -> None:
 def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     """Applied migrations and the size of every table."""
     import msgspec
-    from rich.console import Console
     from rich.table import Table
 
     from engine.journal.postgres_migrate import migration_states, table_sizes
@@ -55,7 +54,7 @@ def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     tables = Table("table", "rows", "MB")
     for size in sizes:
         tables.add_row(size.table, f"{size.rows:,}", f"{size.megabytes:.1f}")
-    Console().print(applied, tables)
+    wide_console().print(applied, tables)
 
 
 @app.command()
@@ -99,7 +98,6 @@ def _tell(manifest: Manifest, done: str, *, as_json: bool) -> None:
 def stats(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     """What the tables cost: disk, indexes, months, rows that wait for a vacuum."""
     import msgspec
-    from rich.console import Console
     from rich.table import Table
 
     from engine.journal.postgres_migrate import table_sizes
@@ -113,7 +111,7 @@ def stats(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     for size in sizes:
         figures = (f"{size.rows:,}", f"{size.megabytes:.1f}", f"{size.index_megabytes:.1f}", str(size.months))
         table.add_row(size.table, *figures, f"{size.dead_rows:,}", size.last_vacuum or "never")
-    Console().print(table)
+    wide_console().print(table)
 
 
 def dsn_of(etc: Path) -> str:

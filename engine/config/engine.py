@@ -53,10 +53,11 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class KeepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long the rows of the tables that are divided by months are kept, engine time; 0 for ever."""
+    """How long rows are kept, engine time; 0 for ever. Whole months go, and signals that woke nobody."""
 
     klines: Duration = Duration(0)
     indicators: Duration = Duration(90 * 86400)
+    signals: Duration = Duration(0)
     trader_performance: Duration = Duration(0)
     account_checks: Duration = Duration(90 * 86400)
     balance_snapshots: Duration = Duration(0)

@@ -112,7 +112,7 @@ class TraderFiles:
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder, self._max_bytes = folder, max_bytes
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # prompts are nobody else's business
         self._path: Path | None = None  # the file that is written to
         self.last: FiledRecord | None = None
         self._open_last()

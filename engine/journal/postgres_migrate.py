@@ -171,7 +171,7 @@ class TableSize(msgspec.Struct, frozen=True):
 
 
 _SIZES: Final = """
-select coalesce(p.relname, c.relname) as name, sum(greatest(c.reltuples, 0))::bigint as rows,
+select coalesce(p.relname, c.relname) as name, sum(greatest(c.reltuples, s.n_live_tup, 0))::bigint as rows,
   sum(pg_total_relation_size(c.oid)) / 1e6 as megabytes, sum(pg_indexes_size(c.oid)) / 1e6 as index_megabytes,
   coalesce(sum(s.n_dead_tup), 0)::bigint as dead_rows, count(p.oid) as months,
   to_char(max(greatest(s.last_vacuum, s.last_autovacuum)) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')

@@ -10,6 +10,13 @@ from engine.journal.postgres_migrate import PARTITIONED
 from engine.journal.postgres_pool import Pool
 
 _AHEAD_MONTHS: Final = 2
+_AT_ONCE: Final = 5000
+_FORGET: Final = """
+delete from signals where signal_id in (
+  select s.signal_id from signals s where s.ts_event < $1
+    and not exists (select from cycle_signals c where c.signal_id = s.signal_id)
+  order by s.ts_event limit $2)
+"""
 _LOCK: Final = 0x65646765_70617274  # «edgepart»: two processes that make the same month take turns
 
 
@@ -39,6 +46,19 @@ class Partitions:
             await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
             made = await connection.fetchval("select ensure_partitions($1, $2, $3)", table, from_ns, months)
             return int(made)
+
+    async def forget_signals(self, ts_ns: int) -> int:
+        """Delete signals before `ts_ns` that woke nobody, some at a time; returns how many.
+
+        Signals are not divided by months: those that a cycle came from stay as long as the cycle.
+        """
+        deleted = 0
+        while True:
+            async with self._pool.transaction() as connection:
+                status = await connection.execute(_FORGET, ts_ns, _AT_ONCE)
+            deleted += (count := int(status.split()[-1]))
+            if count < _AT_ONCE:
+                return deleted
 
     async def drop_before(self, table: str, ts_ns: int) -> int:
         """Drop the months that ended before `ts_ns`; returns how many."""

@@ -30,7 +30,7 @@ class Spool:
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder, self._max_bytes = folder, max_bytes
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for unfinished in folder.glob(f"*{_UNFINISHED}"):
             unfinished.unlink()
         found = sorted(folder.glob(f"*{_SUFFIX}"))

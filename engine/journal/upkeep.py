@@ -10,6 +10,7 @@ import structlog
 from engine.clock import Clock
 from engine.core.errors import StoreUnavailable
 from engine.core.times import NS_PER_S
+from engine.journal.postgres_bulk import SIGNALS
 from engine.journal.postgres_partitions import Partitions
 
 log = structlog.get_logger()
@@ -21,7 +22,7 @@ _SHORTEST_S: Final = 10.0  # of real time
 class Upkeep:
     """`keep_s`: table → how long its rows are wanted, seconds of engine time; 0 for ever.
 
-    A month goes as a whole, when its last moment is old enough.
+    A month goes as a whole, when its last moment is old enough; signals that woke nobody go one by one.
     """
 
     def __init__(self, partitions: Partitions, clock: Clock, keep_s: Mapping[str, float]) -> None:
@@ -43,7 +44,10 @@ class Upkeep:
         made = await self._partitions.ensure_ahead(now)
         dropped = 0
         for table, keep_s in self._keep_s.items():
-            if keep_s:
-                dropped += await self._partitions.drop_before(table, now - int(keep_s * NS_PER_S))
+            before = now - int(keep_s * NS_PER_S)
+            if keep_s and table == SIGNALS.name:
+                await self._partitions.forget_signals(before)
+            elif keep_s:
+                dropped += await self._partitions.drop_before(table, before)
         if made or dropped:
             log.info("months looked after", made=made, dropped=dropped)
