@@ -236,7 +236,7 @@ def test_two_entries_of_one_decision_share_the_margin() -> None:
     assert world.traders["t0"].pending_margin(world.accounts.marks, values) <= D(5001)
 
 
-@pytest.mark.parametrize("number", [D("NaN"), D("sNaN"), D("Infinity"), D("-1"), D("1e16"), D("1e-31")])
+@pytest.mark.parametrize("number", [D("NaN"), D("sNaN"), D("Infinity"), D("-1"), D("1e16"), D("1e-61")])
 def test_what_is_no_amount_is_refused_before_it_is_counted_with(number: Decimal) -> None:
     world = GateWorld(LIMITS)
     assert reasons(world.decide("t0", enter(notional_usd=number))[0]) == ["malformed"]
@@ -320,3 +320,10 @@ def test_a_position_is_overdue_after_its_time() -> None:
     assert overdue(view, limits, now + 59 * SECOND) == ()
     assert overdue(view, LIMITS, now + 10**6 * SECOND) == ()
     assert [held.symbol for held in overdue(view, limits, now + 60 * SECOND)] == [BTC]
+
+
+def test_what_strategies_compute_is_readable_however_long_its_fraction() -> None:
+    world = GateWorld(LIMITS)
+    tiny = D("0.5") + D(1) / D(3) * D("1e-3")
+    price = D(100_000) * (1 - D("0.01") - D(1) / D(7) / 1000)
+    assert reasons(world.decide("t0", enter(confidence=tiny / D(1), stop_loss=price))[0]) == [""]

@@ -14,6 +14,7 @@ from engine.cli.startup import fail_clearly, settings_of
 
 if TYPE_CHECKING:
     from engine.bus import Topic
+    from engine.config.settings import Settings
     from engine.redis_bus import RedisBus
 
 R = TypeVar("R")
@@ -129,12 +130,10 @@ def ask(etc: Path, question: Callable[[RedisBus], Awaitable[R]]) -> R:
 
     with fail_clearly():
         settings = settings_of(etc)
-        url = _redis_url(
-            settings.engine.servers.redis_url, etc.absolute().parent / settings.engine.servers.home
-        )
+        url, env = _redis_of(settings)
 
         async def asked() -> R:
-            bus = RedisBus(url, settings.engine.env, SystemClock())
+            bus = RedisBus(url, env, SystemClock())
             try:
                 return await question(bus)
             finally:
@@ -143,14 +142,15 @@ def ask(etc: Path, question: Callable[[RedisBus], Awaitable[R]]) -> R:
         return asyncio.run(asked())
 
 
-def _redis_url(configured: str, home: Path) -> str:
-    """The configured server, or the embedded one of a running engine or demo. Raises ConfigError."""
+def _redis_of(settings: Settings) -> tuple[str, str]:
+    """Address and environment: as configured, else of a running engine or demo. Raises ConfigError."""
     from engine.core.errors import ConfigError
     from engine.embedded import known_addresses
 
-    if configured:
-        return configured
-    for folder in (home, home / "demo" / "servers"):
+    config, home = settings.engine, settings.home
+    if config.servers.redis_url:
+        return config.servers.redis_url, config.env
+    for folder, env in ((home, config.env), (home / "demo" / "servers", "demo")):
         if addresses := known_addresses(folder):
-            return addresses.redis_url
+            return addresses.redis_url, env
     raise ConfigError(f"no Redis is configured, and none was started below {home}")

@@ -22,7 +22,7 @@ from engine.manager.traders import Trader
 
 ENTRY_LIVES_S: Final = 15.0  # real time from approval to the venue
 _LARGEST: Final = Decimal(10) ** 15  # beyond it a number of a decision is no price and no amount
-_FINEST: Final = -30  # decimal places
+_FINEST: Final = -60  # decimal places; a quotient has 28 digits, and small ones begin late
 _NOTHING: Final = Sized(contracts=Decimal(0), limited_by="no_price", detail="no price to size by")
 
 
