@@ -21,6 +21,7 @@ from engine.bus import DECISIONS, SNAPSHOTS
 from engine.config.scheduler import RolloutConfig
 from engine.config.settings import Settings
 from engine.core.decisions import AccountView, Decision
+from engine.core.errors import BusUnavailable
 from engine.core.market import (
     BookTop,
     FundingRate,
@@ -106,8 +107,11 @@ class PaperDesk:
         await self._bus.publish(SNAPSHOTS, snapshot)
 
     async def decide(self, decision: Decision) -> None:
-        """Carry out a decision on paper."""
-        await self._bus.publish(DECISIONS, decision, trace_id=decision.cycle_id)
+        """Carry out a decision on paper; dropped while too many wait, so that the live side never does."""
+        try:
+            await self._bus.publish(DECISIONS, decision, trace_id=decision.cycle_id)
+        except BusUnavailable as error:
+            log.warning("decision lost on paper", cycle=decision.cycle_id, error=str(error))
 
     def on_market(self, event: MarketEvent) -> None:
         """The live market moves the paper venue; never waits."""
