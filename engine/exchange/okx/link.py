@@ -110,28 +110,39 @@ class _Life:
             try:
                 await self.perform(session.opened(self._link.clock.real_s()))
                 while self.end is None:
-                    await self._take(await socket.recv(), session)
+                    frame = await socket.recv()
+                    if not self._hand_over(frame, session):
+                        await self._take(frame, session)
             except SocketClosed as error:
                 self._ended(Drop(error.reason or str(error), str(error.close_code)))
             finally:
                 ticker.cancel()
 
-    async def _take(self, frame: bytes, session: Session) -> None:
+    def _hand_over(self, frame: bytes, session: Session) -> bool:
+        """Give data to its handler; False for a frame that has to be looked at more closely."""
+        link = self._link
         channel = CHANNELS.get(frame[:HEAD]) or push_channel(frame)
-        now_s = self._link.clock.real_s()
+        if channel is None:
+            return False
+        session.heard(link.clock.real_s())
+        try:
+            link.handler.on_push(link.plan.name, channel, frame)
+        except CodecError as error:
+            if _is_event(frame):
+                return False
+            link.bad_frames += 1
+            link.handler.on_bad_frame(link.plan.name, error)
+        link.frames += 1
+        return True
+
+    async def _take(self, frame: bytes, session: Session) -> None:
+        """Let the session look at a frame that is not plain data."""
         self._link.frames += 1
         try:
-            if channel is None:
-                await self.perform(session.received(frame, now_s))
-                return
-            session.heard(now_s)
-            self._link.handler.on_push(self._link.plan.name, channel, frame)
+            await self.perform(session.received(frame, self._link.clock.real_s()))
         except CodecError as error:
-            if channel is not None and _is_event(frame):
-                await self.perform(session.received(frame, now_s))
-            else:
-                self._link.bad_frames += 1
-                self._link.handler.on_bad_frame(self._link.plan.name, error)
+            self._link.bad_frames += 1
+            self._link.handler.on_bad_frame(self._link.plan.name, error)
 
     async def _tick(self, session: Session) -> None:
         while self.end is None:
