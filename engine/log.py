@@ -11,7 +11,8 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from typing import Any, BinaryIO, Final
+from contextlib import suppress
+from typing import Any, BinaryIO, Final, cast
 
 import orjson
 import structlog
@@ -64,10 +65,10 @@ def configure(
     structlog.configure(
         processors=[*shared, to_bytes],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.BytesLoggerFactory(target),
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", _Lossy(target))),
         cache_logger_on_first_use=False,
     )
-    _configure_standard_library(target, numeric, shared, render)
+    _configure_standard_library(cast("BinaryIO", _Lossy(target)), numeric, shared, render)
 
 
 def _shared(clock: Clock, process: str, *, is_terminal: bool) -> list[Processor]:
@@ -137,6 +138,25 @@ def _text(value: str) -> str:
 
 def _hide(match: re.Match[str]) -> str:
     return next(kept for kept in match.groupdict().values() if kept is not None) + HIDDEN
+
+
+class _Lossy:
+    """A target whose lines are lost while it cannot be written: a full disk, a reader that went away.
+
+    Nobody who trades may stop because a line about it could not be kept.
+    """
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+
+    def write(self, line: bytes) -> int:
+        with suppress(OSError):
+            return self._target.write(line)
+        return 0
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._target.flush()
 
 
 class _Lines(logging.Handler):

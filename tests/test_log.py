@@ -141,3 +141,11 @@ def test_what_json_cannot_hold_is_written_all_the_same(out: io.BytesIO) -> None:
     )
     (line,) = lines(out)
     assert line["huge"] == str(2**70)
+
+
+def test_full_disk_loses_lines_and_stops_nobody(out: io.BytesIO) -> None:
+    with open("/dev/full", "wb", buffering=0) as full:  # the device that is always full
+        configure(SimClock(), "INFO", "engine", full)
+        structlog.get_logger().info("order filled")
+        logging.getLogger("aiohttp.server").warning("a request was cut off")
+        assert out.getvalue() == b""

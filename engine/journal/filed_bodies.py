@@ -44,8 +44,9 @@ class Bodies:
         if due.kind is RecordKind.OUTCOME:
             trade = await self._tables.trade(due.subject)
             return msgspec.json.encode(Outcome(trade=trade)) if trade else None
-        kept = None
-        with suppress(CodecError):
+        kept = chain = None
+        with suppress(CodecError, msgspec.ValidationError):  # written by another version
             kept = await self._answers.cycle(due.cycle_id)
-        chain = await self._reader.chain(due.cycle_id)
+        with suppress(msgspec.ValidationError):
+            chain = await self._reader.chain(due.cycle_id)
         return msgspec.json.encode(CycleBody(wakeup=kept.wakeup if kept else None, chain=chain))
