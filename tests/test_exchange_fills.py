@@ -215,7 +215,7 @@ async def test_R3_a_close_larger_than_the_position_does_not_flip_it(sim: Simulat
         await now.balanced()
 
 
-async def test_D8_a_cut_stream_is_caught_up(sim: Simulator, database: str) -> None:
+async def test_D8_D9_a_cut_stream_is_caught_up(sim: Simulator, database: str) -> None:
     """And D9 for orders and fills: what happened while the socket was away is asked for, once."""
     async with life(sim, database) as now:
         await entered(now)

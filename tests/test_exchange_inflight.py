@@ -56,7 +56,7 @@ async def test_F2_a_new_intent_is_a_new_order(sim: Simulator, database: str) -> 
         assert await sim.orders_received() == {again.client_order_id: 1}
 
 
-async def test_F3_an_order_that_its_push_confirms_is_not_asked_for(sim: Simulator, database: str) -> None:
+async def test_F3_L4_an_order_that_its_push_confirms_is_not_asked_for(sim: Simulator, database: str) -> None:
     """And L4: the fill comes before the acknowledgement, which then undoes nothing."""
     async with life(sim, database, thresholds=Thresholds(in_flight_s=0.5, between_looks_s=0.02)) as now:
         await sim.fault("delay", path=PLACE, seconds=1.5)

@@ -57,7 +57,7 @@ async def test_P1_a_fresh_difference_is_not_acted_on(sim: Simulator, database: s
         assert await alarms(database) == []
 
 
-async def test_P2_a_lasting_difference_stops_entries_and_is_alarmed_once(
+async def test_P2_S12_a_lasting_difference_stops_entries_and_is_alarmed_once(
     sim: Simulator, database: str
 ) -> None:
     """And S12: with inference switched off nothing is made up."""

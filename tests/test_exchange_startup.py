@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -98,9 +99,10 @@ async def test_S3_partial_fills_of_which_some_were_missed_add_up(sim: Simulator,
 async def test_S4_a_part_that_filled_before_a_cancel_while_down_is_kept(
     sim: Simulator, database: str
 ) -> None:
+    other: dict[str, Any] = {"symbol": ETH, "price": D(3_960), "stop_loss": D(3_800), "take_profit": D(4_400)}
     async with life(sim, database) as now:
-        name = await rested(now)
-    await sim.price("99000", size="1", side="sell", depth="1")
+        name = await rested(now, **other)
+    await sim.price("3960", ETH, size="1", side="sell", depth="1")
     venue = venue_of(sim)
     async with aclosing_venue(venue):
         async with asyncio.timeout(10):
@@ -113,7 +115,7 @@ async def test_S4_a_part_that_filled_before_a_cancel_while_down_is_kept(
     async with life(sim, database) as now:
         ended = await now.journal.order(name)
         assert ended is not None
-        assert (ended.state, ended.filled) == (OrderState.CANCELED, now.held())
+        assert (ended.state, ended.filled) == (OrderState.CANCELED, now.held(symbol=ETH))
         await until_stops(now, str(ended.filled))
         await now.balanced()
 

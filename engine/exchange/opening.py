@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+import msgspec
 import structlog
 
 from engine.core.books import RESERVE
@@ -65,8 +66,10 @@ async def open_books(context: ExchangeContext, capital: dict[str, Decimal]) -> N
         raise VenueMisconfigured(f"the account lacks {-free} of what its traders get; lower total_equity_usd")
     if first:
         for position in await context.venue.positions():
-            if position.contracts:
-                await _adopt(context, position, now)
+            known = books.holdings().get((position.symbol, position.position_side), ZERO)
+            if position.contracts != known:  # a trade of this very moment may be booked already
+                rest = msgspec.structs.replace(position, contracts=position.contracts - known)
+                await _adopt(context, rest, now)
     for each in flows:
         await _put(context, each)
 
