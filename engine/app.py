@@ -126,6 +126,7 @@ async def serve(settings: Settings, clock: Clock) -> None:
         bus = RedisBus(servers.redis_url, settings.engine.env, clock)
         stack.push_async_callback(bus.aclose)
         await stack.enter_async_context(journal.account_lock(account_id))
+        await patiently(journal.load_standings)
         listed = await _listed(venue, clock)
         settings = restrict(settings, listed, partly=settings.provider.local)
         timeframes = settings.market.timeframes

@@ -14,7 +14,7 @@ from engine.core.times import NS_PER_HOUR
 from engine.journal.ports import AccountCheck, BacktestRun, RiskEvent, VenuePositionRow
 from engine.journal.postgres_batches import Batches
 from engine.journal.postgres_bulk import BALANCES, CHECKS, PERFORMANCE, RISK_EVENTS
-from engine.journal.postgres_pool import Pool
+from engine.journal.postgres_pool import LONG_TIMEOUT_S, Pool
 from engine.journal.postgres_rows import insert, row_of
 from engine.journal.snapshots import BalanceSnapshot
 from engine.journal.standing import Standing
@@ -62,10 +62,7 @@ class AccountTables:
         """Ratios with these views; while the database is away, of what was known before."""
         try:
             if self._standings is None:
-                past: dict[str, Standing] = {}
-                for row in await self._pool.fetch(_HOURLY, NS_PER_HOUR):
-                    past.setdefault(row["trader_id"], Standing()).add_equity(row["ts"], row["equity"])
-                self._standings = past
+                self._standings = await self._read_standings()
             for row in await self._pool.fetch(_CLOSED_SINCE, self._counted_seq):
                 standing = self._standings.setdefault(row["trader_id"], Standing())
                 standing.add_trades(row["trades"], row["winners"])
@@ -77,6 +74,18 @@ class AccountTables:
             if view.equity is not None:
                 self._standings.setdefault(view.trader_id, Standing()).add_equity(view.ts, float(view.equity))
         return self._standings
+
+    async def load_standings(self) -> None:
+        """Read the past of the ratios now: after years it takes a while that nobody should wait for later."""
+        self._standings = await self._read_standings()
+
+    async def _read_standings(self) -> dict[str, Standing]:
+        past: dict[str, Standing] = {}
+        async with self._pool.connection(LONG_TIMEOUT_S) as connection:
+            rows = await connection.fetch(_HOURLY, NS_PER_HOUR, timeout=LONG_TIMEOUT_S)
+        for row in rows:
+            past.setdefault(row["trader_id"], Standing()).add_equity(row["ts"], row["equity"])
+        return past
 
     async def record_check(self, check: AccountCheck) -> None:
         await self._batches.put(CHECKS, [row_of(check, CHECKS.columns)])
