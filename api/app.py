@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -116,7 +118,8 @@ def run_api(settings: Settings) -> None:
 
     Raises OSError when the address is taken.
     """
-    asyncio.run(_serve(settings.engine))
+    with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+        runner.run(_serve(settings.engine))
 
 
 async def _serve(config: EngineConfig) -> None:
@@ -160,6 +163,16 @@ async def _serve(config: EngineConfig) -> None:
 
 def _connections(runner: web.AppRunner) -> list[web.RequestHandler]:
     return runner.server.connections if runner.server is not None else []
+
+
+def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where the extra `fast` is installed, else (None) asyncio's own."""
+    try:
+        module = import_module("uvloop")
+    except ImportError:
+        return None
+    loop_of: Callable[[], asyncio.AbstractEventLoop] = module.new_event_loop
+    return loop_of
 
 
 def clock_of(config: ClockConfig) -> Clock:
