@@ -268,10 +268,10 @@ class ManagerService:
         await patiently(lambda: self._context.journal.record_intents(intents))
         for intent in intents:
             self.traders[intent.trader_id].take_up(intent)
-        for trader_id in dict.fromkeys(intent.trader_id for intent in intents):
-            await self._keep(KeepState.TRADER, trader_id, self.traders[trader_id].state())
         for intent in intents:
             await self._publish(intent)
+        for trader_id in dict.fromkeys(intent.trader_id for intent in intents):
+            await self._keep(KeepState.TRADER, trader_id, self.traders[trader_id].state())
 
     async def _send_moves(self, moves: list[StopMove]) -> None:
         """As intents: a move that is journalled is in force at the next start, published or not."""
