@@ -98,7 +98,6 @@ async def watch_bus(bus: RedisBus, metrics: Metrics, clock: Clock) -> None:
                     metrics.stream_lag(info.topic, group.name).set(group.pending + (group.lag or 0))
         except BusUnavailable:  # said once, by the link
             pass
-        metrics.cache_writes_dropped.set(bus.cache_writes_dropped)
         await clock.sleep_real(_LAG_EVERY_S)
 
 

@@ -8,26 +8,29 @@ from typing import TypeVar
 
 from prometheus_client import Counter
 
-from engine.cache import Cache
 from engine.clock import Clock
 from engine.config.settings import Settings
-from engine.core.decisions import CycleRecord
+from engine.core.decisions import AccountView, CycleRecord
+from engine.core.orders import ZERO, PositionSide
+from engine.core.times import NS_PER_S
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.venue import OkxVenue
 from engine.journal.postgres_batches import Batches
 from engine.metrics import Labelled, Metrics
+from engine.order_meters import OrderMeters
 from engine.parts import Parts
+from engine.redis_bus import RedisBus
 
 K = TypeVar("K", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """Where the figures come from, and the cache that the faces read."""
+    """Where the figures come from, and the bus whose cache the faces read."""
 
     settings: Settings
     clock: Clock
-    cache: Cache
+    cache: RedisBus
     feed: OkxMarketFeed
     venue: OkxVenue
     parts: Parts
@@ -39,16 +42,28 @@ class Meters:
 
     def __init__(self, of: Reported, metrics: Metrics) -> None:
         self._feed, self._venue, self._parts, self._metrics = of.feed, of.venue, of.parts, metrics
-        self._batches = of.batches
+        self._cache, self._batches = of.cache, of.batches
+        self._orders = OrderMeters(metrics)
         self._seen: dict[tuple[int, tuple[str, ...]], int] = {}
         of.parts.executor.on_closed = self._on_cycle
+        of.parts.exchange.desk.on_sent = self._orders.on_sent
+        of.parts.exchange.desk.on_fill = self._orders.on_fill
 
     def update(self) -> None:
         """Once a second."""
-        parts, metrics, feed = self._parts, self._metrics, self._feed
-        desk = parts.exchange.desk
-        self._raise(metrics.frames, ("all",), feed.frames)
+        self._update_market()
+        self._update_account()
+        self._update_deciding()
+        self._update_orders()
+        for view in self._parts.accounts.views():
+            self._update_trader(view)
+        self._update_process()
+
+    def _update_market(self) -> None:
+        metrics, feed = self._metrics, self._feed
+        self._raise_all(metrics.frames, feed.pushes)
         self._raise(metrics.bad_frames, ("all",), feed.bad_frames)
+        self._raise(metrics.events_dropped, ("public",), feed.dropped)
         self._raise_all(metrics.reconnects, feed.connections)
         self._raise_all(metrics.book_resyncs, {"gap": feed.book_gaps, "differs": feed.book_check.wrong})
         for (symbol, channel), age_s in feed.ages_s().items():
@@ -56,29 +71,57 @@ class Meters:
         for socket, ends in feed.ends.items():
             for code, count in ends.items():
                 self._raise(metrics.socket_ends, (socket, code or "none"), count)
-        self._update_account()
-        metrics.spool_bytes.set(self._batches.spool_bytes)
-        self._raise_all(metrics.rows_dropped, self._batches.dropped)
-        self._raise_all(metrics.signals, parts.manager.signals)
-        self._raise_all(metrics.wakeups, parts.manager.wakeups)
-        self._raise_all(metrics.orders, desk.states)
-        self._raise_all(metrics.fills, desk.purposes)
-        watch, account = parts.exchange.watch, parts.exchange.account_id
-        checks = {"queried": watch.queries, "inferred": watch.inferred, "update_lost": desk.updates.dropped}
-        self._raise_all(metrics.order_checks, checks)
-        metrics.unprotected(account).set(parts.exchange.guard.unprotected)
+        for delay_ns in feed.take_delays_ns():
+            metrics.frame_age.observe(delay_ns / NS_PER_S)
+
+    def _update_deciding(self) -> None:
+        metrics, manager = self._metrics, self._parts.manager
+        self._raise_all(metrics.wakeups, manager.wakeups)
+        for labelled, counts in (
+            (metrics.signals, manager.signals),
+            (metrics.triggers, manager.triggers),
+            (metrics.actions, manager.actions),
+        ):
+            for (one, other), count in counts.items():
+                self._raise(labelled, (str(one), str(other)), count)
         for gate, refusals in (
-            ("risk", parts.manager.refusals),
-            ("scheduler", parts.scheduler.refusals),
-            ("venue", desk.rejects),
+            ("risk", manager.refusals),
+            ("scheduler", self._parts.scheduler.refusals),
+            ("venue", self._parts.exchange.desk.rejects),
         ):
             for reason, count in refusals.items():
                 self._raise(metrics.refusals, (gate, reason or "none"), count)
-        for view in parts.accounts.views():
-            if view.equity is not None:
-                metrics.equity(view.trader_id).set(float(view.equity))
-        if check := parts.exchange.auditor.newest:
+
+    def _update_orders(self) -> None:
+        metrics, exchange = self._metrics, self._parts.exchange
+        desk, watch, account = exchange.desk, exchange.watch, exchange.account_id
+        self._raise_all(metrics.orders, desk.states)
+        self._raise_all(metrics.fills, desk.purposes)
+        checks = {"queried": watch.queries, "inferred": watch.inferred, "update_lost": desk.updates.dropped}
+        self._raise_all(metrics.order_checks, checks)
+        metrics.open_orders(account).set(len(desk.open))
+        metrics.unprotected(account).set(exchange.guard.unprotected)
+        metrics.trading(account).set(not exchange.refusal(""))
+        if check := exchange.auditor.newest:
             metrics.imbalance(check.account_id).set(float(check.difference))
+
+    def _update_trader(self, view: AccountView) -> None:
+        """Without a price of all that it holds, a trader's figures keep their last value."""
+        metrics, name = self._metrics, view.trader_id
+        if view.equity is None:
+            return
+        metrics.equity(name).set(float(view.equity))
+        if trader := self._parts.manager.traders.get(name):
+            metrics.drawdown(name).set(float(trader.breaker.drawdown(view.equity)))
+        for side in PositionSide:
+            held = sum(each.notional or ZERO for each in view.positions if each.side is side)
+            metrics.exposure(name, side.value).set(float(held))
+
+    def _update_process(self) -> None:
+        metrics = self._metrics
+        metrics.spool_bytes.set(self._batches.spool_bytes)
+        self._raise_all(metrics.rows_dropped, self._batches.dropped)
+        self._raise(metrics.cache_writes_dropped, ("redis",), self._cache.cache_writes_dropped)
 
     def _update_account(self) -> None:
         """The account's own sockets; their channels are of no single symbol."""
@@ -95,8 +138,11 @@ class Meters:
     def _on_cycle(self, record: CycleRecord) -> None:
         metrics = self._metrics
         metrics.decisions(record.status.value).inc()
+        self._orders.on_decision(record.decision)
         for call in record.calls:
-            if not call.failure:
+            if call.failure:
+                metrics.model_failures(call.asked, call.failure).inc()
+            else:
                 metrics.model_latency(call.model).observe(call.latency_ms / 1000)
                 metrics.model_tokens(call.model, "in").inc(call.tokens_in)
                 metrics.model_tokens(call.model, "out").inc(call.tokens_out)

@@ -27,6 +27,9 @@ _MAX_CHILDREN: Final = 200
 _SUBSCRIPTIONS: Final = 2_000  # of a process: symbols times channels
 _FRAME_AGE_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _MODEL_S: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120)
+_SEND_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# Of the decision's price; below zero the fill was better than that.
+_SLIPPAGE: Final = (-0.01, -0.003, -0.001, -0.0003, -0.0001, 0, 0.0001, 0.0003, 0.001, 0.003, 0.01)
 _LAG_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5)
 _LAG_EVERY_S: Final = 0.1
 _LAG_LOGGED_S: Final = 0.1  # M6: a loop blocked longer than this is worth a line
@@ -63,7 +66,7 @@ class Metrics:
         self.bad_frames = self._counter("bad_frames", "Frames that did not parse, by channel.", "channel")
         self.frame_age = Histogram(
             "edgewise_frame_age_seconds",
-            "From the venue's time to ours, at receipt.",
+            "From the venue's time of a trade to its receipt, in engine time.",
             buckets=_FRAME_AGE_S,
             registry=self.registry,
         )
@@ -86,10 +89,19 @@ class Metrics:
             "field",
             "value",
         )
-        self.signals = self._counter("signals", "Signals, by edge.", "edge")
+        self.events_dropped = self._counter(
+            "market_events_dropped", "Market events for which the reader was too slow.", "feed"
+        )
+        self.signals = self._counter("signals", "Signals, by detector and edge.", "detector", "edge")
         self.reconnects = self._counter("reconnects", "Connections made again, by socket.", "socket")
         # deciding
         self.wakeups = self._counter("wakeups", "Wakeups, by the kind of their first reason.", "kind")
+        self.triggers = self._counter(
+            "wakeup_triggers", "All reasons of wakeups; the detector of a signal.", "kind", "detector"
+        )
+        self.actions = self._counter(
+            "actions", "Actions that deciders wanted: approved, refused, on_paper.", "trader", "outcome"
+        )
         self.decisions = self._counter("decisions", "Decision cycles that ended, by status.", "status")
         self.refusals = self._counter("refusals", "What was refused, by gate and reason.", "gate", "reason")
         self.model_latency = Labelled(
@@ -102,6 +114,9 @@ class Metrics:
             ),
             1,
         )
+        self.model_failures = self._counter(
+            "model_failures", "Questions without an answer, by alias and kind of failure.", "model", "failure"
+        )
         self.model_tokens = self._counter(
             "model_tokens", "Tokens, by model and direction.", "model", "direction"
         )
@@ -109,6 +124,25 @@ class Metrics:
         # trading
         self.orders = self._counter("orders", "Changes of orders, by the state reached.", "state")
         self.fills = self._counter("fills", "Fills booked, by purpose.", "purpose")
+        self.decision_to_order = Histogram(
+            "edgewise_decision_to_order_seconds",
+            "From a decision to the moment its order leaves for the venue, in engine time.",
+            buckets=_SEND_S,
+            registry=self.registry,
+        )
+        self.slippage = Labelled(
+            Histogram(
+                "edgewise_fill_slippage_ratio",
+                "Of fills against the price at the decision, by purpose; positive is worse.",
+                ["purpose"],
+                buckets=_SLIPPAGE,
+                registry=self.registry,
+            ),
+            1,
+        )
+        self.slippage_usd = self._counter(
+            "fill_slippage_usd", "The same in money: lost to it, gained by it.", "purpose", "direction"
+        )
         self.order_checks = self._counter(
             "order_checks", "Orders queried, fills inferred, updates that the bus never got.", "what"
         )
@@ -116,6 +150,14 @@ class Metrics:
             "unprotected_positions", "Positions without a stop at the last look (I7).", "account"
         )
         self.equity = self._gauge("equity_usd", "Equity of a trader.", "trader")
+        self.drawdown = self._gauge(
+            "drawdown_ratio", "Share of its highest equity that a trader has lost.", "trader"
+        )
+        self.exposure = self._gauge("exposure_usd", "Notional of the positions.", "trader", "side")
+        self.open_orders = self._gauge("open_orders", "Orders that may still fill.", "account")
+        self.trading = self._gauge(
+            "entries_allowed", "1 while entries may be sent, 0 while something holds them back.", "account"
+        )
         self.imbalance = self._gauge(
             "books_imbalance_usd", "Venue equity less that of the traders and the reserve (I8).", "account"
         )
@@ -132,8 +174,8 @@ class Metrics:
         self.rows_dropped = self._counter(
             "journal_rows_dropped", "Rows that neither database nor spool could take.", "table"
         )
-        self.cache_writes_dropped = Gauge(
-            "edgewise_cache_writes_dropped", "Cache writes lost to outages.", registry=self.registry
+        self.cache_writes_dropped = self._counter(
+            "cache_writes_dropped", "Cache writes lost to outages.", "cache"
         )
         self.loop_lag = Histogram(
             "edgewise_loop_lag_seconds",

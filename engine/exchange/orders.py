@@ -68,6 +68,8 @@ class OrderDesk:
         self.release: Callable[[OrderIntent], Awaitable[bool]] = _keep_stops
         self.look_back: Callable[[], Awaitable[None]] = _see_nothing
         self.booked = asyncio.Event()  # set after every fill: protection looks then
+        self.on_sent: Callable[[Order], None] = lambda _: None  # told of each order as it leaves
+        self.on_fill: Callable[[Fill, OrderIntent], None] = lambda *_: None  # and of each new fill
 
     # -- intents in
 
@@ -103,6 +105,7 @@ class OrderDesk:
             await self._close(sent, OrderState.REJECTED, "nothing left to close: the stop was faster")
             return
         try:
+            self.on_sent(sent)
             report = await self._venue.submit(sent)
         except Rejected as error:
             self.rejects[error.code] += 1
@@ -259,6 +262,7 @@ class OrderDesk:
         self.fills += 1
         self.touched_s = self._clock.real_s()
         self.purposes[fill.purpose] += 1
+        self.on_fill(fill, order.intent)
         self.booked.set()
         return booked.traders
 

@@ -96,6 +96,11 @@ class Breaker:
         """Closed trades count toward a loss streak from this time on."""
         return self._state.losses_since
 
+    def drawdown(self, equity: Decimal) -> Decimal:
+        """Share of the highest equity that is lost, 0..1; 0 before any equity is known."""
+        peak = max(self._state.peak_equity, equity)
+        return (peak - equity) / peak if peak > 0 else Decimal(0)
+
     def halt(self, reason: str) -> None:
         """No entries until `resume`, whatever the equity."""
         self._state.halted = reason or "halted by operator"

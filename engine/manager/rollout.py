@@ -17,6 +17,7 @@ from engine.core.decisions import Check, Decision, Verdict
 from engine.core.instruments import coin
 from engine.core.times import NS_PER_DAY, NS_PER_MIN, NS_PER_MS
 
+ON_PAPER: Final = "on_paper"  # reason of entries that the rollout keeps off the market
 _SCALE: Final = 2**64
 _WHOLE: Final = 100.0
 
@@ -50,7 +51,7 @@ def live_part(config: RolloutConfig, decision: Decision, now_ns: int) -> tuple[D
     barred = [action for action in decision.actions if action.act.enters and action.symbol in paper]
     if not barred:
         return decision, []
-    check = Check("on_paper", False, "the rollout weight of this symbol and hour keeps it off the market")
+    check = Check(ON_PAPER, False, "the rollout weight of this symbol and hour keeps it off the market")
     verdicts = [
         Verdict(
             cycle_id=decision.cycle_id,

@@ -24,7 +24,7 @@ from engine.bus import (
     Message,
     OrderUpdate,
 )
-from engine.core.decisions import AccountView, CycleRecord, CycleStatus, Decision, WakeKind, Wakeup
+from engine.core.decisions import AccountView, CycleRecord, CycleStatus, Decision, Verdict, WakeKind, Wakeup
 from engine.core.errors import CodecError
 from engine.core.orders import OrderIntent, Purpose, StopMove
 from engine.core.signals import Edge, MarketSnapshot, Signal
@@ -32,7 +32,7 @@ from engine.core.times import NS_PER_MIN
 from engine.journal.ports import KeepState
 from engine.manager.context import ManagerContext
 from engine.manager.rebalancer import Rebalancer
-from engine.manager.rollout import live_part, on_paper, paper_part
+from engine.manager.rollout import ON_PAPER, live_part, on_paper, paper_part
 from engine.manager.room import AccountCaps
 from engine.manager.scheduler import Due
 from engine.manager.supervision import Supervision
@@ -71,7 +71,9 @@ class ManagerService:
         self._scheduling = asyncio.Lock()
         self.refusals: Counter[str] = Counter()  # reason code → count
         self.wakeups: Counter[WakeKind] = Counter()
-        self.signals: Counter[Edge] = Counter()
+        self.triggers: Counter[tuple[str, str]] = Counter()  # (kind, detector or "") → reasons of wakeups
+        self.signals: Counter[tuple[str, Edge]] = Counter()  # by detector
+        self.actions: Counter[tuple[str, str]] = Counter()  # (trader, what became of it) → wanted actions
 
     async def start(self) -> None:
         """Take up what the former life left: schedules, and cycles that nobody will close any more."""
@@ -151,7 +153,7 @@ class ManagerService:
             await self._context.paper.show(snapshot)
 
     async def _on_signal(self, message: Message[Signal]) -> None:
-        self.signals[message.body.edge] += 1
+        self.signals[message.body.detector, message.body.edge] += 1
         async with self._scheduling:
             self._context.scheduler.on_signal(message.body, self._context.clock.now_ns())
             await self._keep_schedule()
@@ -198,6 +200,8 @@ class ManagerService:
         await patiently(lambda: context.journal.record_wakeup(wakeup))
         kinds = {reason.kind for reason in due.reasons}
         self.wakeups[min(kinds, default=WakeKind.OPERATOR)] += 1
+        for reason in due.reasons:
+            self.triggers[reason.kind, reason.signal.detector if reason.signal else ""] += 1
         log.info("trader woken", trader=due.trader_id, cycle=due.cycle_id, reasons=len(due.reasons))
         return wakeup
 
@@ -247,6 +251,7 @@ class ManagerService:
         )
         verdicts += more
         for verdict in verdicts:
+            self.actions[verdict.trader_id, _outcome(verdict)] += 1
             if not verdict.approved:
                 self.refusals[verdict.reason] += 1
                 log.info(
@@ -370,3 +375,10 @@ class ManagerService:
             ]
         )
         return len(positions)
+
+
+def _outcome(verdict: Verdict) -> str:
+    """What became of an action: approved, refused, or on paper only (`on_paper`)."""
+    if verdict.approved:
+        return "approved"
+    return verdict.reason if verdict.reason == ON_PAPER else "refused"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Final
 
@@ -32,6 +32,7 @@ _INDEX: Final = "index-tickers"
 _WATCH_S: Final = 1.0
 _REMEMBERED_TRADES: Final = 256
 _PAGE: Final = 300
+_REMEMBERED_DELAYS: Final = 4096  # until somebody takes them; the oldest go
 _RECENT_BARS: Final = 1400  # market/candles keeps 1,440; beyond it the history endpoint
 
 
@@ -73,6 +74,8 @@ class OkxMarketFeed:
         self.on_listed: Callable[[Sequence[Instrument], bool], None] = _unheard
         self.refused: dict[tuple[str, str], str] = {}  # (symbol, channel) → code and text
         self.book_gaps = 0
+        self.pushes: Counter[str] = Counter()  # data frames by channel
+        self._delays_ns: deque[int] = deque(maxlen=_REMEMBERED_DELAYS)
 
     async def run(self) -> None:
         """Bring events until cancelled."""
@@ -148,11 +151,21 @@ class OkxMarketFeed:
         """Real seconds since the last data, by (symbol, channel)."""
         return self._freshness.ages_s(self._clock.real_s())
 
+    def take_delays_ns(self) -> list[int]:
+        """From the venue's time to ours, of the newest trade frames since the last call.
+
+        Trades only: tickers, prices and candles carry the time of a state, which may be old when it is sent.
+        """
+        taken = list(self._delays_ns)
+        self._delays_ns.clear()
+        return taken
+
     # -- what the links tell
 
     def on_push(self, link: str, channel: str, frame: bytes) -> None:
         """Decode and queue. Raises CodecError."""
         ts_recv = self._clock.now_ns()
+        self.pushes[channel] += 1
         if channel == "instruments":
             self._list(reference_wire.decode_instruments(frame), whole=False)
         elif channel == "books":
@@ -161,6 +174,8 @@ class OkxMarketFeed:
             events = market_wire.decode(channel, frame, ts_recv)
             for event in events:
                 self._put(channel, event, ts_recv)
+            if events and channel == "trades":
+                self._delays_ns.append(ts_recv - events[-1].ts_event)
             if channel == self._config.book_channel:
                 for event in events:
                     if isinstance(event, BookTop):
