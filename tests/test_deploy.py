@@ -1,0 +1,95 @@
+"""What is shipped for Prometheus and Grafana asks only for what engine and API really count."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from engine.metrics import Metrics
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
+PROMTOOL = shutil.which("promtool")
+
+
+def _series(registry: CollectorRegistry) -> set[str]:
+    """Names that the metrics of a registry have on the page, whether or not they have children yet."""
+    names = set()
+    for metric in registry.collect():
+        endings = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}.get(metric.type, ("",))
+        names |= {metric.name + ending for ending in endings}
+    return names
+
+
+def _asked(text: str) -> set[str]:
+    return set(re.findall(r"\bedgewise_[a-z0-9_]+", text))
+
+
+# The API's own are counted in api/metrics.py, read here as text: its registry needs a running service.
+API = _asked((DEPLOY.parent / "api" / "metrics.py").read_text())
+KNOWN = _series(Metrics().registry) | API | {f"{name}{end}" for name in API for end in ("_bucket", "_total")}
+
+
+def test_alerts_ask_for_metrics_that_exist() -> None:
+    rules = (DEPLOY / "prometheus" / "rules.yml").read_text()
+    assert len(_asked(rules)) > 10
+    assert _asked(rules) <= KNOWN
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_dashboards_have_what_grafana_needs_and_ask_for_metrics_that_exist(path: Path) -> None:
+    board: dict[str, Any] = msgspec.json.decode(path.read_bytes())
+    assert {"uid", "title", "schemaVersion", "time", "panels"} <= board.keys()
+    panels = board["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    assert len({(panel["gridPos"]["x"], panel["gridPos"]["y"]) for panel in panels}) == len(panels)
+    for panel in panels:
+        assert panel["datasource"]["uid"] == "edgewise-prometheus"
+        for target in panel["targets"]:
+            asked = _asked(target["expr"])
+            assert asked, panel["title"]
+            assert asked <= KNOWN, panel["title"]
+
+
+def test_every_dashboard_has_a_name_of_its_own() -> None:
+    boards = [msgspec.json.decode(path.read_bytes()) for path in DASHBOARDS]
+    assert len({board["uid"] for board in boards}) == len(DASHBOARDS) == 4
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool, of the package prometheus, is not installed")
+@pytest.mark.parametrize(
+    "command", [("check", "config", "prometheus.yml"), ("test", "rules", "rules_test.yml")], ids=" ".join
+)
+def test_promtool_takes_the_configuration_and_the_alerts_fire(command: tuple[str, ...]) -> None:
+    assert PROMTOOL is not None
+    ran = subprocess.run(
+        [PROMTOOL, *command],
+        cwd=DEPLOY / "prometheus",
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool, of the package prometheus, is not installed")
+def test_promtool_finds_nothing_on_the_page_of_the_engine() -> None:
+    from prometheus_client import generate_latest
+
+    assert PROMTOOL is not None
+    metrics = Metrics()
+    metrics.slippage("entry").observe(-0.001)
+    metrics.model_latency("m").observe(1)
+    page = generate_latest(metrics.registry)
+    ran = subprocess.run(
+        [PROMTOOL, "check", "metrics"], input=page, capture_output=True, check=False, timeout=60
+    )
+    assert ran.returncode == 0, ran.stderr.decode() + ran.stdout.decode()
