@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shutil
 import subprocess
@@ -15,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from engine.metrics import Metrics
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
+UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 PROMTOOL = shutil.which("promtool")
 
@@ -93,3 +95,16 @@ def test_promtool_finds_nothing_on_the_page_of_the_engine() -> None:
         [PROMTOOL, "check", "metrics"], input=page, capture_output=True, check=False, timeout=60
     )
     assert ran.returncode == 0, ran.stderr.decode() + ran.stdout.decode()
+
+
+@pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
+def test_services_run_without_rights_and_come_back(path: Path) -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read_string(path.read_text())
+    service = unit["Service"]
+    assert service["User"] == "edgewise"
+    assert service["ExecStart"].split()[1] in {"engine", "api"}
+    assert (service["NoNewPrivileges"], service["ProtectSystem"]) == ("yes", "strict")
+    assert service["Restart"] == "always"
+    assert service["Environment"] == f"EDGEWISE_HOME=/var/lib/{service['StateDirectory']}"
