@@ -296,11 +296,12 @@ def test_client_id_is_unique_among_pending_orders_only() -> None:
 # exits
 
 
-def test_reduce_only_is_clamped_and_never_flips() -> None:
+def test_reduce_only_beyond_the_position_is_refused_whole_and_never_flips() -> None:
     core = venue()
     core.place(ACCOUNT, order(Side.BUY, "5"), 1)
-    resting, _ = core.place(ACCOUNT, order(Side.SELL, "9", "101", reduce_only=True), 2)
-    assert resting.size == 5
+    with pytest.raises(VenueRefusal, match="51112"):
+        core.place(ACCOUNT, order(Side.SELL, "9", "101", reduce_only=True), 2)
+    resting, _ = core.place(ACCOUNT, order(Side.SELL, "5", "101", reduce_only=True), 2)
     with pytest.raises(VenueRefusal, match="51170"):
         core.place(ACCOUNT, order(Side.BUY, "1", reduce_only=True), 3)
     core.place(ACCOUNT, order(Side.SELL, "3"), 4)

@@ -104,7 +104,7 @@ def check_price(step: Step, market: Market, side: Side, price: Decimal | None) -
 
 
 def check_order(step: Step, account: Account, request: OrderRequest) -> OrderRequest:
-    """Everything about a new order; returns it with the size that may be sent (reduce-only is clamped).
+    """Everything about a new order; returns it with the size that may be sent (`_check_exit`).
 
     Raises VenueRefusal; changes nothing.
     """
@@ -146,7 +146,10 @@ def _nothing_behind(step: Step, market: Market, side: Side) -> bool:
 
 
 def _check_exit(account: Account, request: OrderRequest) -> OrderRequest:
-    """A reducing order never exceeds what there is: net mode trims it, long/short mode refuses it."""
+    """A reducing order beyond its position is refused whole.
+
+    One that the position covers, beside other pending exits, is trimmed in net mode to what they leave.
+    """
     where = (request.side, request.symbol, request.td_mode, request.pos_side)
     held = closable(account, *where)
     if not held:
@@ -157,7 +160,8 @@ def _check_exit(account: Account, request: OrderRequest) -> OrderRequest:
     free = held - pending_exits(account, *where)
     if request.size <= free:
         return request
-    if account.position_mode is PositionMode.LONG_SHORT or free <= 0:
+    trims = account.position_mode is PositionMode.NET and request.size <= held
+    if not trims or free <= 0:
         raise VenueRefusal("51112", "Close order size exceeds your available size.")
     return msgspec.structs.replace(request, size=free)
 
