@@ -50,7 +50,7 @@ clean: ## remove what was built; accounts and history in .edgewise stay
 
 # --no-annotate: the origins of a constraint would be paths of this machine.
 RUN_EXTRAS := --extra stack --extra fast --extra plot --extra news --extra alerts --extra patterns
-DEV_EXTRAS := $(RUN_EXTRAS) --extra dev --extra otel
+DEV_EXTRAS := $(RUN_EXTRAS) --extra dev
 LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 # The tools come first: a tool may pin what the program only bounds (ccxt pins multidict).

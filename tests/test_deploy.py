@@ -12,10 +12,12 @@ from typing import Any
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
+from ruamel.yaml import YAML
 
 from engine.metrics import Metrics
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
+ETC = sorted((DEPLOY.parent / "etc").glob("*.yaml"))
 UNITS = sorted((DEPLOY / "systemd").glob("*.service"))
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 PROMTOOL = shutil.which("promtool")
@@ -108,3 +110,29 @@ def test_services_run_without_rights_and_come_back(path: Path) -> None:
     assert (service["NoNewPrivileges"], service["ProtectSystem"]) == ("yes", "strict")
     assert service["Restart"] == "always"
     assert service["Environment"] == f"EDGEWISE_HOME=/var/lib/{service['StateDirectory']}"
+
+
+def test_containers_run_without_rights_and_find_each_other() -> None:
+    folder = DEPLOY / "docker"
+    image = (folder / "Dockerfile").read_text()
+    assert image.index("\nUSER edgewise") > image.index("useradd")
+    assert "--require-hashes -r requirements.lock" in image
+    plan = YAML(typ="safe").load((folder / "compose.yaml").read_text())
+    services = plan["services"]
+    assert set(services) == {"engine", "api", "postgres", "valkey", "prometheus", "grafana"}
+    for name, service in services.items():
+        assert ":" in service["image"] or service["image"] == "edgewise", f"{name} has no version"
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            known = source in plan["volumes"] or (folder / source).resolve().exists()
+            assert known, f"{name} mounts {source}, which there is not"
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:")
+    for name in ("engine", "api"):
+        assert services[name]["cap_drop"] == ["ALL"]
+        assert services[name]["healthcheck"]
+    assert not [key for key in services["api"]["environment"] if key.startswith("OKX")]
+    asked = set(re.findall(r"\$\{(EDGEWISE_\w+)", "".join(p.read_text() for p in ETC)))
+    for name in ("engine", "api"):
+        given = {key for key in services[name]["environment"] if key.startswith("EDGEWISE")}
+        assert given <= asked, f"{name} is given what no file asks for"
