@@ -17,6 +17,7 @@ from engine.core.ledger import CashFlow, FlowKind
 from engine.core.times import NS_PER_DAY
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import Migration, migrate
+from engine.journal.postgres_pool import Pool
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, T0
 from tests.postgres_proxy import proxied
@@ -295,3 +296,15 @@ async def test_engine_that_lost_its_account_is_told(database: str, tmp_path: Pat
                 await first.lost()
                 await asyncio.Event().wait()
         waiting.cancel()
+
+
+async def test_a_slow_query_is_named_without_its_values(
+    database: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with Pool(database) as pool:
+        await pool.fetch("select 1, $1::text", "quick")
+        await pool.fetch("select pg_sleep(0.6), $1::text", "a secret")
+    said = capsys.readouterr().out
+    assert said.count("query was slow") == 1
+    assert "pg_sleep(0.6)" in said
+    assert "a secret" not in said

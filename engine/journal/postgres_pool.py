@@ -20,6 +20,7 @@ T = TypeVar("T")
 # Of one transaction, the wait for a connection included. A server that hangs is given as long again to
 # take the connection back.
 TIMEOUT_S: Final = 3.0
+SLOW_S: Final = 0.5  # a query that takes longer is logged
 LONG_TIMEOUT_S: Final = 120.0  # of a read that folds a whole history
 _LARGEST: Final = 8
 _READERS: Final = 4
@@ -106,6 +107,7 @@ class Pool:
                     command_timeout=TIMEOUT_S,
                     timeout=TIMEOUT_S,
                     server_settings={"application_name": "edgewise", **self._settings},
+                    init=_watch_queries,
                 )
             return self._pool
 
@@ -115,6 +117,18 @@ class Pool:
         elif not up and self._up:
             log.warning("database is away", error=why)
         self._up = up
+
+
+async def _watch_queries(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    connection.add_query_logger(log_slow)
+
+
+def log_slow(query: asyncpg.connection.LoggedQuery) -> None:
+    """Say which query took long, without its values: they may be somebody's prompt."""
+    if query.elapsed >= SLOW_S:
+        log.warning(
+            "query was slow", seconds=round(query.elapsed, 3), query=" ".join(query.query.split())[:300]
+        )
 
 
 class ReadPool(Pool):
