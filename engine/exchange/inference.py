@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
 from engine.core.books import Comparison, Difference
@@ -26,7 +26,9 @@ def explaining_fill(
         return None
     (difference,) = comparison.positions
     contracts = difference.venue - difference.books
-    price = (-comparison.cash_difference / (contracts * contract_value)).quantize(_PRICE_STEP)
+    price = (-comparison.cash_difference / (contracts * contract_value)).quantize(
+        _PRICE_STEP, ROUND_HALF_EVEN
+    )
     if not entered_at / _PLAUSIBLE <= price <= entered_at * _PLAUSIBLE:
         return None
     side = Side.BUY if contracts > 0 else Side.SELL

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import ROUND_HALF_EVEN, Decimal
 from decimal import Context as Arithmetic
-from decimal import Decimal
 from typing import Final, overload
 
 import msgspec
@@ -296,7 +296,7 @@ def _money(value: None) -> None: ...
 def _money(value: Decimal | None) -> Decimal | None: ...
 def _money(value: Decimal | None) -> Decimal | None:
     """To the cent."""
-    return None if value is None else value.quantize(_MONEY)
+    return None if value is None else value.quantize(_MONEY, ROUND_HALF_EVEN)
 
 
 @overload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Final
 
 import msgspec
@@ -141,7 +141,7 @@ def _careful(voters: Sequence[Action], members: int) -> Action:
     confidence = sum((each.confidence for each in voters), Decimal(0)) / len(voters)
     return msgspec.structs.replace(
         chosen,
-        confidence=confidence.quantize(Decimal("0.001")),
+        confidence=confidence.quantize(Decimal("0.001"), ROUND_DOWN),
         justification=f"{len(voters)} of {members} agree: {chosen.justification}",
     )
 

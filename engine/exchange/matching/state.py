@@ -5,7 +5,7 @@ These structs are mutable and stay inside the package; what leaves it are the im
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TypeVar
 
 import msgspec
@@ -32,8 +32,11 @@ _SLACK = 10  # histories are cut when a tenth too long, so that cutting costs no
 
 
 def money(amount: Decimal) -> Decimal:
-    """Amount as booked: at most 12 decimals, so that sums of cash stay exact."""
-    rounded = amount.quantize(_MONEY_STEP)
+    """Amount as booked: at most 12 decimals, so that sums of cash stay exact.
+
+    The rounding is named: another library of the process may have changed the default.
+    """
+    rounded = amount.quantize(_MONEY_STEP, ROUND_HALF_EVEN)
     return amount if rounded == amount else rounded
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 
 import msgspec
 
@@ -46,7 +46,7 @@ class BuyAndHold(msgspec.Struct, frozen=True, kw_only=True):
         return Action(
             symbol=symbol,
             act=Act.BUY_TO_ENTER if long else Act.SELL_TO_ENTER,
-            notional_usd=notional.quantize(Decimal("0.01")),
+            notional_usd=notional.quantize(Decimal("0.01"), ROUND_DOWN),
             leverage=self.leverage,
             stop_loss=None if stop is None else short(stop),
             confidence=Decimal(1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from typing import Final, Protocol
 
 import msgspec
@@ -79,7 +79,7 @@ class Sizing(msgspec.Struct, frozen=True, kw_only=True):
         return Action(
             symbol=idea.symbol,
             act=Act.BUY_TO_ENTER if idea.side is PositionSide.LONG else Act.SELL_TO_ENTER,
-            notional_usd=(equity * self.size_pct / 100).quantize(_CENT),
+            notional_usd=(equity * self.size_pct / 100).quantize(_CENT, ROUND_DOWN),
             leverage=self.leverage,
             stop_loss=short(price - sign * distance),
             take_profit=short(price + sign * distance * self.reward),
