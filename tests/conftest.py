@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from importlib import import_module
@@ -98,7 +99,15 @@ async def _create(servers: ServerAddresses, name: str, template: str = "template
 
 
 async def _drop(servers: ServerAddresses, name: str) -> None:
-    await _as_owner(servers, f"DROP DATABASE {name} WITH (FORCE)")
+    """Autovacuum may be in the database, and its owner may not end that: it leaves by itself."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await _as_owner(servers, f"DROP DATABASE {name} WITH (FORCE)")
+            except (asyncpg.InsufficientPrivilegeError, asyncpg.ObjectInUseError):
+                await asyncio.sleep(0.1)
+            else:
+                return
 
 
 async def _as_owner(servers: ServerAddresses, sql: str) -> None:

@@ -8,8 +8,11 @@ from decimal import Decimal
 import asyncpg
 import pytest
 
+from engine.core.errors import Rejected
 from engine.core.market import Side
-from engine.core.orders import PositionSide, Purpose
+from engine.core.orders import ExecutionReport, Order, PositionSide, Purpose
+from engine.exchange.okx.venue import OkxVenue
+from engine.exchange.ports import Protection, ProtectionRequest
 from engine.exchange.thresholds import Thresholds
 from tests.exchange_world import (
     BTC,
@@ -19,6 +22,7 @@ from tests.exchange_world import (
     Life,
     SimulatedVenue,
     Simulator,
+    Wrapped,
     alarms,
     by_hand,
     life,
@@ -221,6 +225,70 @@ async def test_P6_what_stays_after_a_part_close_has_a_stop_of_its_size(sim: Simu
         await now.done(part)
         assert now.held() == D("1.5")
         await until_stops(now, "1.5")
+        await now.balanced()
+
+
+class Seen(Wrapped):
+    """Notes which stops rest in the moment in which a close leaves, and may refuse to change one."""
+
+    def __init__(self, venue: OkxVenue, *, stiff: bool) -> None:
+        super().__init__(venue)
+        self.stiff = stiff
+        self.at_close: list[Decimal] = []
+
+    async def submit(self, order: Order) -> ExecutionReport:
+        if order.intent.purpose is Purpose.EXIT:
+            self.at_close = [stop.contracts for stop in await self.venue.protections()]
+        return await self.venue.submit(order)
+
+    async def amend_protection(self, protection: Protection, request: ProtectionRequest) -> None:
+        if self.stiff:
+            raise Rejected("this one cannot be changed")
+        await self.venue.amend_protection(protection, request)
+
+
+@pytest.mark.parametrize(("stiff", "at_close"), [(False, ["1.5"]), (True, [])])
+async def test_I7_a_stop_shrinks_before_a_part_is_closed(
+    sim: Simulator, database: str, *, stiff: bool, at_close: list[str]
+) -> None:
+    """Fired after the close, one of the old size would sell what belongs to another trader."""
+    seen: list[Seen] = []
+
+    def wrap(venue: OkxVenue) -> Seen:
+        seen.append(Seen(venue, stiff=stiff))
+        return seen[0]
+
+    async with life(sim, database, wrap=wrap) as now:
+        await entered(now)
+        await until_stops(now, "2")
+        part = now.exit("half", contracts="0.5")
+        await now.service.desk.accept(part)
+        await now.done(part)
+        assert seen[0].at_close == [D(size) for size in at_close]
+        await until_stops(now, "1.5")
+        await now.balanced()
+
+
+async def test_I7_a_stop_grows_back_when_the_part_close_never_left(sim: Simulator, database: str) -> None:
+    async with life(sim, database) as now:
+        await entered(now)
+        await until_stops(now, "2")
+        await now.service.guard.release(now.exit("none", contracts="0.5"))
+        await until_stops(now, "1.5")
+        now.service.desk.booked.set()
+        await until_stops(now, "2")
+
+
+async def test_I7_a_position_whose_stop_is_passed_is_closed_at_once(sim: Simulator, database: str) -> None:
+    async with life(sim, database) as now:
+        await entered(now)
+        await until_stops(now, "2")
+        held = now.books.account("a").positions[BTC, PositionSide.LONG]
+        await now.service.guard.release(now.exit("none"))  # cancelled, and the close is never sent
+        await sim.price("120000")  # beyond the target
+        now.service.desk.booked.set()
+        await until(lambda: now.held() == 0)
+        assert held.contracts == 0
         await now.balanced()
 
 

@@ -9,6 +9,7 @@ EdgewiseError
 ├── InvariantBroken        the books are wrong: stop entries, raise an alarm
 └── VenueError             what the venue, or the way to it, answered
     ├── Rejected           final: the venue did not take it and never will
+    │   └── TriggerPassed  a stop or target that would fire at once: leave the position
     ├── Unavailable        surely not taken: the venue never saw it, or refused for load
     ├── OutcomeUnknown     may have been taken: ask by client order id, never send again
     └── VenueMisconfigured the account or key cannot be used as configured; do not start
@@ -63,6 +64,10 @@ class VenueError(EdgewiseError):
 
 class Rejected(VenueError):
     """The venue refused for good: nothing rests, nothing will fill."""
+
+
+class TriggerPassed(Rejected):
+    """A stop or target was refused because the market is beyond its price already."""
 
 
 class Unavailable(VenueError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final
 
 import structlog
 
-from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
+from engine.core.errors import OutcomeUnknown, Rejected, TriggerPassed, Unavailable
 from engine.core.ledger import Held
 from engine.core.orders import OrderIntent, OrderType, Purpose, StopMove, entry_of, stop_client_id
 from engine.exchange.context import ExchangeContext
@@ -78,10 +79,12 @@ class Guard:
             log.info("stop of a closed position not moved", trader=move.trader_id, symbol=move.symbol)
 
     async def release(self, intent: OrderIntent) -> bool:
-        """Cancel the stops of a position that is about to be closed. False: one has fired, do not close.
+        """Take the stops off what is about to be closed. False: one has fired, do not close.
 
-        A stop that should rest and does not may have fired unseen: then its order is looked for first. A
-        venue that does not answer blocks no close: what is left behind is an orphan, cancelled later.
+        Of a position that is closed in part the stops shrink to what stays, before the close is sent: a
+        stop of the old size that fires after it would eat into the positions of other traders. A stop that
+        should rest and does not may have fired unseen: then its order is looked for first. A venue that
+        does not answer blocks no close: what is left behind is mended or cancelled at the next look.
         """
         held = self._held(intent)
         if held is None:
@@ -92,12 +95,34 @@ class Guard:
             if not mine and held.stop_loss is not None:
                 await self._recovery.look_back()
                 return self._held(intent) is not None
-            if held.contracts > intent.contracts:
-                return True  # a part stays: its stop is resized after the fill
-            return await self._cancel(mine)
+            stays = held.contracts - intent.contracts
+            return await (self._shrink(intent, mine, stays) if stays > 0 else self._cancel(mine))
         except (Rejected, Unavailable, OutcomeUnknown) as error:
             log.warning("stops not cancelled before a close", trader=intent.trader_id, error=str(error))
             return True
+
+    async def _shrink(self, intent: OrderIntent, mine: list[Protection], stays: Decimal) -> bool:
+        """True when each guards no more than `stays`; one that cannot be changed is cancelled instead."""
+        rigid = []
+        for protection in mine:
+            if protection.contracts <= stays:
+                continue
+            smaller = ProtectionRequest(
+                client_id=protection.client_id,
+                symbol=protection.symbol,
+                position_side=intent.position_side,
+                contracts=stays,
+                stop_loss=protection.stop_loss,
+                take_profit=protection.take_profit,
+            )
+            try:
+                await self._context.venue.amend_protection(protection, smaller)
+            except Rejected as error:
+                log.warning(
+                    "stop not shrunk", trader=intent.trader_id, symbol=intent.symbol, error=str(error)
+                )
+                rigid.append(protection)
+        return await self._cancel(rigid)
 
     def _held(self, intent: OrderIntent) -> Held | None:
         account = self._context.books.account(intent.trader_id)
@@ -148,13 +173,16 @@ class Guard:
                 await self._place(trader_id, held)
 
     async def _place(self, trader_id: str, held: Held) -> None:
-        """A standalone stop; where the venue refuses it, the position is closed at market."""
+        """A standalone stop; where the venue refuses it, or it would fire at once, we close at market."""
         for attempt in range(1, _ATTEMPTS + 1):
             request = self._request(held, attempt)
             if request is None:
                 return
             try:
                 await self._context.venue.protect(request)
+            except TriggerPassed as error:
+                log.warning("stop passed", trader=trader_id, symbol=held.symbol, error=str(error))
+                break
             except Rejected as error:
                 log.warning("stop refused", trader=trader_id, symbol=held.symbol, error=str(error))
             else:

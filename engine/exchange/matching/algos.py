@@ -29,6 +29,7 @@ AT_MARKET = Decimal(-1)
 _MAX_WAITING = 500
 _EXITS = frozenset({AlgoType.CONDITIONAL, AlgoType.OCO})
 _SIDE_CODES = {TriggerType.LAST: 51277, TriggerType.MARK: 51301, TriggerType.INDEX: 51305}
+TRIGGER_PASSED = frozenset(str(first + n) for first in _SIDE_CODES.values() for n in range(4))
 
 
 def place_algo(step: Step, account: Account, request: AlgoRequest) -> VenueAlgo:

@@ -10,7 +10,14 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-from engine.core.errors import OutcomeUnknown, Rejected, Unavailable, VenueError, VenueMisconfigured
+from engine.core.errors import (
+    OutcomeUnknown,
+    Rejected,
+    TriggerPassed,
+    Unavailable,
+    VenueError,
+    VenueMisconfigured,
+)
 
 
 class Kind(Enum):
@@ -94,6 +101,8 @@ _DUPLICATES: Final = frozenset({"51011", "51016", "50071"})
 _GONE: Final = frozenset(
     {"51023", "51043", "51063", "51400", "51401", "51405", "51410", "51416", "51503", "51603"}
 )
+# target or stop on the wrong side of the last, mark and index price
+_TRIGGER_PASSED: Final = frozenset(map(str, (*range(51277, 51281), *range(51301, 51309))))
 _CLOCK_CODES: Final = frozenset({"50102", "60006"})
 _RATE_RETRY_S: Final = 2.0  # OKX's windows are 2 s long and it sends no Retry-After
 _TOO_MANY: Final = 429
@@ -129,7 +138,7 @@ def venue_error(code: str, message: str, kind: Kind, status: int = 200) -> Venue
         if kind is Kind.READ:
             return Unavailable(message, code)
         return OutcomeUnknown(message, code)
-    return Rejected(message, code)
+    return TriggerPassed(message, code) if code in _TRIGGER_PASSED else Rejected(message, code)
 
 
 def is_duplicate(code: str) -> bool:

@@ -13,10 +13,11 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from engine.clock import Clock
-from engine.core.errors import Rejected, VenueError
+from engine.core.errors import Rejected, TriggerPassed, VenueError
 from engine.core.instruments import Instrument
 from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, Purpose, stop_client_id
+from engine.exchange.matching.algos import TRIGGER_PASSED
 from engine.exchange.matching.core import MatchingCore
 from engine.exchange.matching.records import BillType, Event, OrderChanged, VenueAlgo, VenueFill, VenueOrder
 from engine.exchange.matching.types import (
@@ -229,7 +230,8 @@ class PaperVenue:
         try:
             yield self._clock.now_ns()
         except VenueRefusal as error:
-            raise Rejected(error.message, error.code) from error
+            refused = TriggerPassed if error.code in TRIGGER_PASSED else Rejected
+            raise refused(error.message, error.code) from error
 
     def _order_request(self, order: Order) -> OrderRequest:
         intent = order.intent
