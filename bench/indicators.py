@@ -83,11 +83,11 @@ def _ours(candles: Sequence[Candle]) -> list[tuple[float | None, ...]]:
 
 
 def _fed(candles: Sequence[Candle]) -> None:
-    """All eight hear of each candle; the newest values stay in them."""
-    updates = [build(name).update for name in _NAMES]
+    """All eight hear of each candle, as in a frame of the pipeline; the newest values stay in them."""
+    studies = [build(name) for name in _NAMES]
     for candle in candles:
-        for update in updates:
-            update(candle)
+        for study in studies:
+            study.values = study.step(candle, True)
 
 
 def _batch(candles: Sequence[Candle]) -> Batch:

@@ -78,7 +78,8 @@ class Frame:
         """Take in the next closed candle."""
         values: list[float | None] = [candle.close, candle.volume]
         for study in self.studies:
-            values += study.update(candle)
+            line = study.values = study.step(candle, True)
+            values += line
         self.previous, self.features = self.features, dict(zip(self._names, values, strict=True))
         self.closes.append(candle.close)
         mean = self._mean.step(candle.close, True)

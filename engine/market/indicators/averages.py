@@ -13,14 +13,15 @@ from engine.market.indicators.study import Values
 class OnClose:
     """A rolling number of the close: SMA, EMA, WMA."""
 
-    __slots__ = ("_rolling",)
+    __slots__ = ("_rolling", "_step")
     STATE: ClassVar[tuple[str, ...]] = ("_rolling",)
 
     def __init__(self, rolling: Rolling) -> None:
         self._rolling = rolling
+        self._step = rolling.step
 
     def step(self, candle: Candle, commit: bool) -> Values:
-        return (self._rolling.step(candle.close, commit),)
+        return (self._step(candle.close, commit),)
 
 
 class Bbi:

@@ -142,10 +142,10 @@ class Cci:
         typical = (candle.high + candle.low + candle.close) / 3.0
         ring, at = self._ring, self._at
         ordered = self._ordered if commit else self._ordered.copy()
-        period = len(ring)
-        total = self._sum + typical - ring[at]
+        period, oldest = len(ring), ring[at]
+        total = self._sum + typical - oldest
         if len(ordered) == period:
-            del ordered[bisect_left(ordered, ring[at])]
+            del ordered[bisect_left(ordered, oldest)]
         insort(ordered, typical)
         if commit:
             ring[at] = typical
@@ -153,9 +153,11 @@ class Cci:
             self._sum = total if at else fsum(ring)
         if len(ordered) < period:
             return _UNKNOWN
+        if ordered[0] == ordered[-1]:  # no rounding may make a deviation of a market that stands still
+            return (0.0,)
         mean = total / period
         above = ordered[bisect_left(ordered, mean) :]
-        deviation = 2.0 * (fsum(above) - len(above) * mean)
+        deviation = 2.0 * (sum(above) - len(above) * mean)
         return ((typical - mean) * period / (_LAMBERT * deviation) if deviation > 0.0 else 0.0,)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import fsum
+from operator import mul
 from typing import ClassVar, Protocol
 
 
@@ -94,7 +95,7 @@ class Moments:
         offsets = [value - anchor for value in self._ring]
         self._at, self._full, self._anchor = 0, True, anchor
         self._sum = fsum(offsets)
-        self._squares = fsum(offset * offset for offset in offsets)
+        self._squares = fsum(map(mul, offsets, offsets))
 
 
 class Weighted:

@@ -22,16 +22,19 @@ class Formula(Protocol):
 
 
 class Study:
-    """One indicator on one timeframe. Closed candles go to `update`, a forming one to `peek`."""
+    """One indicator on one timeframe. Closed candles go to `update`, a forming one to `peek`.
 
-    __slots__ = ("_step", "formula", "names", "values")
+    Whoever has many of them calls `step` himself, a call less each, and sets `values` as `update` does.
+    """
+
+    __slots__ = ("formula", "names", "step", "values")
     STATE: ClassVar[tuple[str, ...]] = ("formula", "values")
 
     def __init__(self, names: tuple[str, ...], formula: Formula) -> None:
         self.names = names
         self.formula = formula
         self.values: Values = (None,) * len(names)
-        self._step = formula.step
+        self.step = formula.step
 
     @property
     def value(self) -> float | None:
@@ -45,12 +48,12 @@ class Study:
 
     def update(self, candle: Candle) -> Values:
         """Take in a closed candle."""
-        values = self.values = self._step(candle, True)
+        values = self.values = self.step(candle, True)
         return values
 
     def peek(self, candle: Candle) -> Values:
         """The values as if `candle`, which may still change, were closed."""
-        return self._step(candle, False)
+        return self.step(candle, False)
 
     def snapshot(self) -> Plain:
         """Plain values that `restore` brings back bit for bit."""

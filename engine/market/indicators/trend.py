@@ -17,18 +17,19 @@ class Adx:
     The sums of movement and range decay by one period-th a candle; the first period - 1 just add up.
     """
 
-    __slots__ = ("_adx", "_before", "_count", "_minus", "_period", "_plus", "_range")
+    __slots__ = ("_adx", "_before", "_count", "_decay", "_minus", "_period", "_plus", "_range")
     STATE: ClassVar[tuple[str, ...]] = ("_adx", "_before", "_count", "_minus", "_plus", "_range")
 
     def __init__(self, period: int) -> None:
         self._period = period
+        self._decay = 1.0 - 1.0 / period
         self._before: Candle | None = None
         self._count = 0  # movements summed up, at most period - 1
         self._plus = self._minus = self._range = 0.0
         self._adx = wilder(period)
 
     def step(self, candle: Candle, commit: bool) -> Values:
-        before, period, count = self._before, self._period, self._count
+        before, count = self._before, self._count
         if commit:
             self._before = candle
         if before is None:
@@ -36,9 +37,10 @@ class Adx:
         high, low, close = candle.high, candle.low, before.close
         up, down = high - before.high, before.low - low
         plus, minus, span = self._plus, self._minus, self._range
-        ready = count == period - 1
+        ready = count == self._period - 1
         if ready:
-            plus, minus, span = plus - plus / period, minus - minus / period, span - span / period
+            decay = self._decay
+            plus, minus, span = plus * decay, minus * decay, span * decay
         if up > down:
             plus += up if up > 0.0 else 0.0
         elif down > up:
