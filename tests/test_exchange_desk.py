@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from engine.clock import SimClock, cancelled, settle
 from engine.core.books import Books
@@ -156,4 +157,38 @@ async def test_a_fill_that_closes_what_was_never_opened_waits_for_a_look_back(wo
     assert not world.books.remainder.lots
     assert world.books.account("a").positions == {}
     assert [trade.exit_purpose for trade in world.journal.trades.values()] == [Purpose.STOP]
+    await cancelled(running)
+
+
+async def test_R3_a_close_whose_position_shrinks_while_its_stops_are_freed_closes_what_is_left(
+    world: World,
+) -> None:
+    world.journal.gate.set()
+    running = asyncio.create_task(world.desk.run(), name="desk")
+    await world.desk.accept(entry())
+    await settle()
+    await world.pushed()
+    await world.desk.drained()
+    close = replace(entry("close"), side=Side.SELL, purpose=Purpose.EXIT)
+
+    async def release(_: OrderIntent) -> bool:
+        """The first time, somebody closes one by hand meanwhile."""
+        if world.books.account("a").positions[BTC, PositionSide.LONG].contracts == 2:
+            by_hand = replace(close, intent_id="by hand", contracts=D(1))
+            await world.venue.submit(Order(client_order_id="byhand", intent=by_hand))
+            await world.pushed()
+            await world.desk.drained()
+        return True
+
+    world.desk.release = release
+    await world.desk.accept(close)
+    await settle(200)
+    await world.pushed()
+    await settle()
+    assert world.books.account("a").positions == {}
+    refused = world.journal.orders[close.client_order_id]
+    assert (refused.state, refused.reason) == (OrderState.REJECTED, "already_closing: 1 contracts left")
+    left = replace(close, intent_id="close:left")
+    assert world.journal.orders[left.client_order_id].filled == 1
+    assert not world.books.remainder.lots
     await cancelled(running)

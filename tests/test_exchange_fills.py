@@ -215,6 +215,27 @@ async def test_R3_a_close_larger_than_the_position_does_not_flip_it(sim: Simulat
         await now.balanced()
 
 
+async def test_R3_closes_under_way_count_so_that_a_second_one_takes_from_no_other_trader(
+    net_sim: Simulator, database: str
+) -> None:
+    """The venue nets: it would gladly fill both closes, the second out of the other trader's part."""
+    async with life(net_sim, database, position_mode="net") as now:
+        for trader in ("a", "b"):
+            await entered(now, trader, trader=trader)
+        first, second, third = (
+            now.exit(name, contracts=size) for name, size in (("1", "1.5"), ("2", "2"), ("3", "2"))
+        )
+        for close in (first, second, third):
+            await now.service.desk.accept(close)
+        assert [(await now.done(close)).filled for close in (first, second)] == [D("1.5"), D("0.5")]
+        refused = await now.done(third)
+        assert refused.state is OrderState.REJECTED
+        assert refused.reason.startswith("already_closing")
+        assert (now.held(), now.held("b")) == (D(0), D(2))
+        assert len(await net_sim.orders_received()) == 4
+        await now.balanced()
+
+
 async def test_D8_D9_a_cut_stream_is_caught_up(sim: Simulator, database: str) -> None:
     """And D9 for orders and fills: what happened while the socket was away is asked for, once."""
     async with life(sim, database) as now:

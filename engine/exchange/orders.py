@@ -11,6 +11,7 @@ import asyncio
 import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -21,6 +22,7 @@ from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
 from engine.core.ledger import ClosedTrade
 from engine.core.orders import (
     UNATTRIBUTED,
+    ZERO,
     ExecutionReport,
     Fill,
     Order,
@@ -31,6 +33,7 @@ from engine.core.orders import (
     entry_of,
 )
 from engine.exchange.attribution import fill_of, venue_made
+from engine.exchange.closing import ALREADY_CLOSING, clamped, closable
 from engine.exchange.context import ExchangeContext
 from engine.exchange.updates import OrderUpdates
 from engine.journal.ports import RiskEvent
@@ -58,6 +61,7 @@ class OrderDesk:
         self.updates = OrderUpdates(context.bus)
         self._done: deque[str] = deque(maxlen=_RECENT_DONE)
         self.open: dict[str, Order] = {}
+        self._arriving: dict[str, OrderIntent] = {}  # being journalled: a second close must see the first
         self.fills = 0  # booked in this life
         self.touched_s = -math.inf  # real time of the newest booking
         self.states: Counter[OrderState] = Counter()  # reached in this life
@@ -75,34 +79,37 @@ class OrderDesk:
 
     async def accept(self, intent: OrderIntent) -> None:
         """Journal an order for an approved intent and start sending it. Safe to call again."""
-        if intent.client_order_id in self.open or intent.client_order_id in self._done:
+        name = intent.client_order_id
+        if name in self.open or name in self._arriving or name in self._done:
             return
-        order = Order(client_order_id=intent.client_order_id, intent=self._clamped(intent))
-        if not await patiently(lambda: self._journal.insert_order(order)):
-            return  # it was journalled by an earlier life: recovery owns it
-        self.open[order.client_order_id] = order
+        most = self._closable(intent)
+        order = Order(client_order_id=name, intent=clamped(intent, most))
+        if most > 0:
+            self._arriving[name] = order.intent
+        try:
+            if not await patiently(lambda: self._journal.insert_order(order)):
+                return  # it was journalled by an earlier life: recovery owns it
+        finally:
+            self._arriving.pop(name, None)
         if not self._enabled:
             await self._close(order, OrderState.REJECTED, "trading is disabled")
-            return
-        if intent.ts_expires and self._clock.now_ns() > intent.ts_expires:
+        elif intent.ts_expires and self._clock.now_ns() > intent.ts_expires:
             await self._close(order, OrderState.EXPIRED, "expired before it was sent")
-            return
-        self._jobs.start(f"submit:{order.client_order_id}", lambda: self._submit(order))
+        elif most <= 0:
+            await self._close(order, OrderState.REJECTED, f"{ALREADY_CLOSING}: by orders under way")
+        else:
+            self.open[name] = order
+            self._jobs.start(f"submit:{name}", lambda: self._submit(order))
 
-    def _clamped(self, intent: OrderIntent) -> OrderIntent:
-        """A close takes at most what its trader holds now: it can never flip the position."""
-        if intent.purpose is not Purpose.EXIT:
-            return intent
+    def _closable(self, intent: OrderIntent) -> Decimal:
         held = self._books.account(intent.trader_id).positions.get((intent.symbol, intent.position_side))
-        most = held.contracts if held else intent.contracts  # flat: refused when its stops are released
-        return msgspec.structs.replace(intent, contracts=min(intent.contracts, most))
+        return closable(intent, held, self.open.values(), self._arriving.values())
 
     async def _submit(self, order: Order) -> None:
         """Send once. Only an answer that proves non-acceptance closes the order."""
         sent = msgspec.structs.replace(order, ts_sent=self._clock.now_ns())
         self.open[order.client_order_id] = sent
-        if order.intent.purpose is Purpose.EXIT and not await self.release(order.intent):
-            await self._close(sent, OrderState.REJECTED, "nothing left to close: the stop was faster")
+        if order.intent.purpose is Purpose.EXIT and not await self._released(sent):
             return
         try:
             self.on_sent(sent)
@@ -116,6 +123,25 @@ class OrderDesk:
             log.warning("order outcome unknown", order=order.client_order_id, error=str(error))
         else:
             await self._reports.put(report)
+
+    async def _released(self, order: Order) -> bool:
+        """Free what an exit closes of its stops. False: the order ends here, because less is left by now.
+
+        What is left is closed by an order of its own size.
+        """
+        intent = order.intent
+        if not await self.release(intent):
+            await self._close(order, OrderState.REJECTED, "nothing left to close: the stop was faster")
+            return False
+        left = self._closable(intent)
+        if left >= intent.contracts:
+            return True
+        await self._close(order, OrderState.REJECTED, f"{ALREADY_CLOSING}: {max(left, ZERO)} contracts left")
+        await self.drained()
+        if left > 0:
+            intent_id = f"{intent.intent_id}:left"
+            await self.accept(msgspec.structs.replace(intent, intent_id=intent_id, contracts=left))
+        return False
 
     async def cancel(self, order: Order) -> None:
         """Ask the venue to cancel; the order changes when the venue says so."""
