@@ -49,7 +49,7 @@ clean: ## remove what was built; accounts and history in .edgewise stay
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --no-annotate: the origins of a constraint would be paths of this machine.
-RUN_EXTRAS := --extra stack --extra fast --extra plot --extra news --extra alerts --extra patterns
+RUN_EXTRAS := --extra stack --extra fast --extra plot --extra news --extra alerts --extra patterns --extra otel
 DEV_EXTRAS := $(RUN_EXTRAS) --extra dev
 LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 

@@ -44,11 +44,12 @@ from engine.market.service import MarketService
 from engine.market.sources import Sources
 from engine.meters import Reported
 from engine.metrics import Health, Metrics, serve_metrics, watch_loop
-from engine.parts import Surroundings, build_parts
+from engine.parts import Parts, Surroundings, build_parts
 from engine.redis_bus import RedisBus
 from engine.report import Reporter
 from engine.retry import patiently
 from engine.shadow import build_paper
+from engine.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -160,7 +161,21 @@ async def serve(settings: Settings, clock: Clock) -> None:
             keepers["paper"] = paper
         sources = Sources(settings.market, around.news, parts.market.pipeline.refer, clock)
         reported = Reported(settings, clock, bus, feed, venue, parts, journal.batches)
+        if settings.engine.tracing.otlp_endpoint:
+            await _trace(settings, clock, parts, stack)
         await Engine(reported, journal, bus, sources, keepers, alerts).run()
+
+
+async def _trace(settings: Settings, clock: Clock, parts: Parts, stack: AsyncExitStack) -> None:
+    """Export spans of what the parts do, as long as the stack lives. Raises ConfigError."""
+    try:
+        from engine.otlp import exporting
+    except ModuleNotFoundError as error:
+        remedy = "pip install 'edgewise[otel]'"
+        raise ConfigError(f"tracing.otlp_endpoint needs the extra otel: {remedy}") from error
+    config = settings.engine
+    export = await stack.enter_async_context(exporting(config.tracing, f"{config.name}-engine", config.env))
+    Tracing(clock, export).watch(parts)
 
 
 class Keeper(Protocol):

@@ -30,7 +30,7 @@ class Delivery:
 
     A failure is an exception of the handler. BusUnavailable and StoreUnavailable are none: the message is
     as good as before and waits, at most two seconds between two tries, until the server is back. Waits are
-    real time.
+    real time. Lines that are logged meanwhile, by jobs that a handler starts too, carry the message's trace.
     """
 
     def __init__(self, clock: Clock, retry_delay_s: float = 0.2) -> None:
@@ -39,6 +39,10 @@ class Delivery:
 
     async def settle(self, topic: Topic[T], group: str, message: Message[T], handler: Handler[T]) -> str:
         """Hand over a durable message; "" once the handler returned, else the error of its last failure."""
+        with structlog.contextvars.bound_contextvars(trace=message.trace_id):
+            return await self._settle(topic, group, message, handler)
+
+    async def _settle(self, topic: Topic[T], group: str, message: Message[T], handler: Handler[T]) -> str:
         failures, wait_s, waiting = 0, self._retry_delay_s, False
         attempt = message
         while True:
@@ -65,7 +69,8 @@ class Delivery:
     async def offer(self, topic: Topic[T], message: Message[T], handler: Handler[T]) -> None:
         """Hand over a live message once: a newer one follows, so a failure is only logged."""
         try:
-            await handler(message)
+            with structlog.contextvars.bound_contextvars(trace=message.trace_id):
+                await handler(message)
         except Exception as error:
             labels = _labels(topic, "", message)
             log.exception("live message failed", error=_describe(error), **labels)

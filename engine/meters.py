@@ -45,9 +45,9 @@ class Meters:
         self._cache, self._batches = of.cache, of.batches
         self._orders = OrderMeters(metrics)
         self._seen: dict[tuple[int, tuple[str, ...]], int] = {}
-        of.parts.executor.on_closed = self._on_cycle
-        of.parts.exchange.desk.on_sent = self._orders.on_sent
-        of.parts.exchange.desk.on_fill = self._orders.on_fill
+        of.parts.executor.on_closed.append(self._on_cycle)
+        of.parts.exchange.desk.on_sent.append(self._orders.on_sent)
+        of.parts.exchange.desk.on_fill.append(self._orders.on_fill)
 
     def update(self) -> None:
         """Once a second."""

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import fakeredis
 import pytest
+import structlog
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -163,6 +164,25 @@ async def test_envelope_carries_trace_time_and_exact_decimals(bus: Bus, consume:
     published = await bus.publish(PRICES, Decimal(1))
     await reader.until(lambda: len(reader.handled) == 5)
     assert (reader.seen[-1].id, reader.seen[-1].trace_id) == (published, published)
+
+
+async def test_what_is_logged_about_a_message_carries_its_trace(bus: Bus, consume: Consume) -> None:
+    carried: list[object] = []
+
+    async def note() -> None:
+        carried.append(structlog.contextvars.get_contextvars().get("trace"))
+
+    async def handler(_: Message[Decimal]) -> None:
+        await note()
+        await asyncio.create_task(note())  # a job that is begun here
+
+    consume(PRICES, handler)
+    await bus.publish(PRICES, Decimal(1), trace_id="cycle-1")
+    async with asyncio.timeout(20):
+        while len(carried) < 2:
+            await asyncio.sleep(0.005)
+    assert carried == ["cycle-1", "cycle-1"]
+    assert structlog.contextvars.get_contextvars() == {}
 
 
 async def test_an_intent_survives_the_wire(bus: Bus, consume: Consume) -> None:

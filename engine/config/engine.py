@@ -38,6 +38,16 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     port: Port = 9464
 
 
+class TracingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where spans of decision cycles go, by OTLP over HTTP. An empty address: none are made.
+
+    What is not here (certificates, resource attributes) is read from the variables OTEL_* by the SDK.
+    """
+
+    otlp_endpoint: Annotated[str, Meta(pattern=r"^(https?://.+)?$")] = ""  # without /v1/traces
+    headers: dict[str, str] = {}
+
+
 class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The read-only HTTP service. Its database and Redis users cannot write (but its own cache keys)."""
 
@@ -94,6 +104,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     files: FilesConfig = FilesConfig()
     servers: ServersConfig = ServersConfig()
     metrics: MetricsConfig = MetricsConfig()
+    tracing: TracingConfig = TracingConfig()
     api: ApiConfig = ApiConfig()
     clock: ClockConfig = ClockConfig()
     journal: JournalConfig = JournalConfig()

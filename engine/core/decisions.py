@@ -168,6 +168,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     """One question to a model and what came of it; found again by the digest of the question.
 
     `answer` is the raw text, whole or not. `failure` says why there is none, and is "" when there is one.
+    The times are engine time, 0 where nobody looked; `latency_ms` is real time, as the client measured it.
     """
 
     digest: str  # sha256 of the messages: see engine.executor.asking.question_digest
@@ -184,6 +185,8 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     tokens_cached: int = 0
     cost_usd: Decimal = Decimal(0)
     latency_ms: int = 0
+    ts_asked: int = 0
+    ts_answered: int = 0
 
 
 class CycleRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -72,8 +72,9 @@ class OrderDesk:
         self.release: Callable[[OrderIntent], Awaitable[bool]] = _keep_stops
         self.look_back: Callable[[], Awaitable[None]] = _see_nothing
         self.booked = asyncio.Event()  # set after every fill: protection looks then
-        self.on_sent: Callable[[Order], None] = lambda _: None  # told of each order as it leaves
-        self.on_fill: Callable[[Fill, OrderIntent], None] = lambda *_: None  # and of each new fill
+        self.on_sent: list[Callable[[Order], None]] = []  # told of each order as it leaves
+        self.on_fill: list[Callable[[Fill, OrderIntent], None]] = []  # of each new fill
+        self.on_change: list[Callable[[Order, Order], None]] = []  # of each change of a state: before, after
 
     # -- intents in
 
@@ -112,7 +113,8 @@ class OrderDesk:
         if order.intent.purpose is Purpose.EXIT and not await self._released(sent):
             return
         try:
-            self.on_sent(sent)
+            for told in self.on_sent:
+                told(sent)
             report = await self._venue.submit(sent)
         except Rejected as error:
             self.rejects[error.code] += 1
@@ -230,6 +232,8 @@ class OrderDesk:
         traders = await self._book(changed, fill) if fill is not None else ()
         if changed.state is not order.state:
             self.states[changed.state] += 1
+            for told in self.on_change:
+                told(order, changed)
             log.info(
                 "order changed",
                 order=changed.client_order_id,
@@ -288,7 +292,8 @@ class OrderDesk:
         self.fills += 1
         self.touched_s = self._clock.real_s()
         self.purposes[fill.purpose] += 1
-        self.on_fill(fill, order.intent)
+        for told in self.on_fill:
+            told(fill, order.intent)
         self.booked.set()
         return booked.traders
 

@@ -78,8 +78,10 @@ class ModelFailure(msgspec.Struct, frozen=True, kw_only=True):
     model: str = ""
 
 
-def call_record(request: ModelRequest, outcome: ModelReply | ModelFailure) -> ModelCall:
-    """What the journal keeps of a question and its answer."""
+def call_record(
+    request: ModelRequest, outcome: ModelReply | ModelFailure, ts_asked: int = 0, ts_answered: int = 0
+) -> ModelCall:
+    """What the journal keeps of a question and its answer; the times are engine time."""
     digest = question_digest(request.messages)
     if isinstance(outcome, ModelFailure):
         return ModelCall(
@@ -89,6 +91,8 @@ def call_record(request: ModelRequest, outcome: ModelReply | ModelFailure) -> Mo
             model=outcome.model,
             failure=outcome.failure.value,
             detail=outcome.detail,
+            ts_asked=ts_asked,
+            ts_answered=ts_answered,
         )
     return ModelCall(
         digest=digest,
@@ -103,6 +107,8 @@ def call_record(request: ModelRequest, outcome: ModelReply | ModelFailure) -> Mo
         tokens_cached=outcome.tokens_cached,
         cost_usd=outcome.cost_usd,
         latency_ms=outcome.latency_ms,
+        ts_asked=ts_asked,
+        ts_answered=ts_answered,
     )
 
 

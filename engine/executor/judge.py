@@ -62,8 +62,11 @@ class Judge:
         request = self._request(wakeup, prompt)
         if request.deadline_s <= 0:
             return _none(nothing, "judge_timeout", "no time was left for the judge")
+        clock = self._setup.clock
+        ts_asked = clock.now_ns()
         reply = await self._setup.client.ask(request)
-        record = msgspec.structs.replace(nothing, calls=(call_record(request, reply),))
+        call = call_record(request, reply, ts_asked, clock.now_ns())
+        record = msgspec.structs.replace(nothing, calls=(call,))
         if isinstance(reply, ModelFailure):
             return _none(record, f"judge_{reply.failure}", reply.detail)
         record = _with_reply(record, reply)

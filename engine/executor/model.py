@@ -171,8 +171,9 @@ class ModelDecider:
             return ModelFailure(failure=Failure.TIMEOUT, detail="the deadline has passed")
         schema = answer_schema([view.symbol for view in wakeup.market])
         request = ModelRequest(alias=alias, messages=messages, schema=schema, deadline_s=left_s)
+        ts_asked = setup.clock.now_ns()
         reply = await setup.client.ask(request)
-        attempt.calls.append(call_record(request, reply))
+        attempt.calls.append(call_record(request, reply, ts_asked, setup.clock.now_ns()))
         if isinstance(reply, ModelReply):
             attempt.replies.append(reply)
         return reply

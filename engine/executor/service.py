@@ -44,7 +44,7 @@ class ExecutorService:
         self._thinking: dict[str, str] = {}  # trader id → cycle id
         self._next: dict[str, Wakeup] = {}
         self.cycles: dict[CycleStatus, int] = {}  # closed since the start
-        self.on_closed: Callable[[CycleRecord], None] = lambda _: None  # told of each
+        self.on_closed: list[Callable[[CycleRecord], None]] = []  # told of each
 
     async def run(self) -> None:
         """Consume wakeups until cancelled."""
@@ -87,7 +87,8 @@ class ExecutorService:
         due: Wakeup | None = wakeup
         while due is not None:
             self._thinking[trader_id] = due.cycle_id
-            await self._close(await self._answer(due))
+            with structlog.contextvars.bound_contextvars(trace=due.cycle_id):
+                await self._close(await self._answer(due))
             due = self._next.pop(trader_id, None)
         del self._thinking[trader_id]
 
@@ -129,7 +130,8 @@ class ExecutorService:
             log.exception("answer lost", cycle=decision.cycle_id, waited_s=_PATIENCE_S)
             return
         self.cycles[record.status] = self.cycles.get(record.status, 0) + 1
-        self.on_closed(record)
+        for told in self.on_closed:
+            told(record)
         log.info(
             "cycle closed",
             trader=decision.trader_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
 from typing import Final
@@ -74,6 +74,8 @@ class ManagerService:
         self.triggers: Counter[tuple[str, str]] = Counter()  # (kind, detector or "") → reasons of wakeups
         self.signals: Counter[tuple[str, Edge]] = Counter()  # by detector
         self.actions: Counter[tuple[str, str]] = Counter()  # (trader, what became of it) → wanted actions
+        self.on_woken: list[Callable[[Wakeup], None]] = []  # told of each wakeup
+        self.on_gated: list[Callable[[Decision, Sequence[Verdict], int], None]] = []  # and since when
 
     async def start(self) -> None:
         """Take up what the former life left: schedules, and cycles that nobody will close any more."""
@@ -202,6 +204,8 @@ class ManagerService:
         self.wakeups[min(kinds, default=WakeKind.OPERATOR)] += 1
         for reason in due.reasons:
             self.triggers[reason.kind, reason.signal.detector if reason.signal else ""] += 1
+        for told in self.on_woken:
+            told(wakeup)
         log.info("trader woken", trader=due.trader_id, cycle=due.cycle_id, reasons=len(due.reasons))
         return wakeup
 
@@ -263,6 +267,8 @@ class ManagerService:
                     detail=verdict.checks[-1].detail if verdict.checks else "",
                 )
         await patiently(lambda: context.journal.record_verdicts(verdicts))
+        for told in self.on_gated:
+            told(decision, verdicts, now)
         await self._send(intents)
         await self._send_moves(moves)
 
