@@ -119,6 +119,11 @@ def entry_of(client_id: str) -> str | None:
     return owner if ours and letter == "s" and (not attempt or attempt.isdigit()) else None
 
 
+def stop_attempt(client_id: str) -> int:
+    """Which replacement a protection's id names; 0 for one that came attached to its entry."""
+    return int(client_id[_ID_LENGTH + 1 :] or 0)
+
+
 class OrderIntent(msgspec.Struct, frozen=True, kw_only=True):
     """An order that risk has approved. Sizes in contracts, prices in quote currency.
 

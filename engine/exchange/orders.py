@@ -83,7 +83,7 @@ class OrderDesk:
         name = intent.client_order_id
         if name in self.open or name in self._arriving or name in self._done:
             return
-        most = self._closable(intent)
+        most = self.closable(intent)
         order = Order(client_order_id=name, intent=clamped(intent, most))
         if most > 0:
             self._arriving[name] = order.intent
@@ -102,7 +102,8 @@ class OrderDesk:
             self.open[name] = order
             self._jobs.start(f"submit:{name}", lambda: self._submit(order))
 
-    def _closable(self, intent: OrderIntent) -> Decimal:
+    def closable(self, intent: OrderIntent) -> Decimal:
+        """How much of its trader's position an exit may take: what no other order closes already."""
         held = self._books.account(intent.trader_id).positions.get((intent.symbol, intent.position_side))
         return closable(intent, held, self.open.values(), self._arriving.values())
 
@@ -135,7 +136,7 @@ class OrderDesk:
         if not await self.release(intent):
             await self._close(order, OrderState.REJECTED, "nothing left to close: the stop was faster")
             return False
-        left = self._closable(intent)
+        left = self.closable(intent)
         if left >= intent.contracts:
             return True
         await self._close(order, OrderState.REJECTED, f"{ALREADY_CLOSING}: {max(left, ZERO)} contracts left")

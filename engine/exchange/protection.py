@@ -11,7 +11,15 @@ import structlog
 
 from engine.core.errors import OutcomeUnknown, Rejected, TriggerPassed, Unavailable
 from engine.core.ledger import Held
-from engine.core.orders import OrderIntent, OrderType, Purpose, StopMove, entry_of, stop_client_id
+from engine.core.orders import (
+    OrderIntent,
+    OrderType,
+    Purpose,
+    StopMove,
+    entry_of,
+    stop_attempt,
+    stop_client_id,
+)
 from engine.exchange.context import ExchangeContext
 from engine.exchange.orders import OrderDesk
 from engine.exchange.ports import Protection, ProtectionRequest
@@ -35,6 +43,8 @@ class Guard:
         self._recovery = recovery
         self.unprotected = 0  # positions without a stop at the last look
         self.looks = 0  # in this life
+        self._attempts: dict[str, int] = {}  # entry → newest replacement of its stop that was seen
+        self._kept: dict[str, str] = {}  # entry → stop that the venue refused while its former one rests
 
     async def run(self) -> None:
         """Look after every fill, and every 15 s, for ever. Real time."""
@@ -61,6 +71,7 @@ class Guard:
         for protection in await self._context.venue.protections():
             if owner := entry_of(protection.client_id):
                 resting.setdefault(owner, []).append(protection)
+                self._seen(owner, protection.client_id)
         self.unprotected = 0
         for trader_id, held in self._positions():
             found = resting.pop(held.entry_client_order_id, [])
@@ -69,7 +80,13 @@ class Guard:
         for owner, orphans in resting.items():
             if owner not in self._desk.open:
                 await self._cancel(orphans)
+        self._forget({held.entry_client_order_id for _, held in self._positions()})
         self.looks += 1
+
+    def _forget(self, held: set[str]) -> None:
+        """What is known of the stops of closed positions."""
+        self._attempts = {entry: number for entry, number in self._attempts.items() if entry in held}
+        self._kept = {entry: stop for entry, stop in self._kept.items() if entry in held}
 
     def move(self, move: StopMove) -> None:
         """A stop belongs elsewhere from now on: the next look, at once, amends it where it rests."""
@@ -95,7 +112,7 @@ class Guard:
             if not mine and held.stop_loss is not None:
                 await self._recovery.look_back()
                 return self._held(intent) is not None
-            stays = held.contracts - intent.contracts
+            stays = self._desk.closable(intent) - intent.contracts
             return await (self._shrink(intent, mine, stays) if stays > 0 else self._cancel(mine))
         except (Rejected, Unavailable, OutcomeUnknown) as error:
             log.warning("stops not cancelled before a close", trader=intent.trader_id, error=str(error))
@@ -145,51 +162,78 @@ class Guard:
         )
 
     async def _mend(self, trader_id: str, held: Held, found: list[Protection]) -> None:
-        request = self._request(held, len(found))
-        if request is None:
-            return
         if not found:
             await self._recovery.look_back()  # the stop may be away because it has just fired
             self.unprotected += bool(held.contracts)
-            await self._place(trader_id, held)
+            if await self._place(trader_id, held) is None:
+                self.unprotected -= bool(held.contracts)
+            else:
+                await self._close(trader_id, held)
             return
-        keep, *extra = found
+        keep, *extra = sorted(found, key=lambda each: not _fits(each, held))
         await self._cancel(extra)
-        moved = not keep.trailing and keep.stop_loss not in {None, held.stop_loss}
-        if moved or keep.contracts != held.contracts:
-            try:
-                await self._context.venue.amend_protection(keep, request)
-                log.info(
-                    "stop amended",
-                    trader=trader_id,
-                    symbol=held.symbol,
-                    contracts=str(held.contracts),
-                    stop=str(held.stop_loss),
-                )
-            except Rejected as error:
-                log.warning("stop not amended", trader=trader_id, symbol=held.symbol, error=str(error))
-                await self._cancel([keep])
-                await self._recovery.look_back()  # it may have fired meanwhile
-                await self._place(trader_id, held)
+        if not _fits(keep, held):
+            await self._change(trader_id, held, keep)
 
-    async def _place(self, trader_id: str, held: Held) -> None:
-        """A standalone stop; where the venue refuses it, or it would fire at once, we close at market."""
-        for attempt in range(1, _ATTEMPTS + 1):
-            request = self._request(held, attempt)
+    async def _change(self, trader_id: str, held: Held, resting: Protection) -> None:
+        """Amend a stop where it rests; one that cannot be amended is replaced."""
+        request = self._request(held, 0)
+        if request is None:
+            return
+        try:
+            await self._context.venue.amend_protection(resting, request)
+        except Rejected as error:
+            log.warning("stop not amended", trader=trader_id, symbol=held.symbol, error=str(error))
+            await self._recovery.look_back()  # it may have fired meanwhile
+            await self._replace(trader_id, held, resting)
+        else:
+            log.info(
+                "stop amended",
+                trader=trader_id,
+                symbol=held.symbol,
+                contracts=str(held.contracts),
+                stop=str(held.stop_loss),
+            )
+
+    async def _replace(self, trader_id: str, held: Held, old: Protection) -> None:
+        """The new stop first, then the old one goes, so that there is always one.
+
+        Where the venue refuses the new one, the old one stays if its size is right. What would fire at once
+        has been reached: the position is closed, and its old stop rests until then.
+        """
+        entry, stop = held.entry_client_order_id, str(held.stop_loss)
+        refusal = await self._place(trader_id, held, 1 if self._kept.get(entry) == stop else _ATTEMPTS)
+        if refusal is None:
+            await self._cancel([old])
+        elif isinstance(refusal, TriggerPassed) or old.contracts != held.contracts:
+            await self._close(trader_id, held)
+        elif self._kept.get(entry) != stop:
+            self._kept[entry] = stop
+            detail = f"{old.stop_loss} stays, the venue refused {stop}: {refusal}"
+            await self._tell("stop_not_moved", trader_id, held, stop, detail)
+
+    async def _place(self, trader_id: str, held: Held, attempts: int = _ATTEMPTS) -> Rejected | None:
+        """Let a standalone stop rest. What comes back is the venue's refusal, TriggerPassed at the first."""
+        entry, refusal = held.entry_client_order_id, None
+        for _ in range(attempts):
+            request = self._request(held, self._attempts.get(entry, 0) + 1)
             if request is None:
-                return
+                return None
+            self._seen(entry, request.client_id)
             try:
                 await self._context.venue.protect(request)
-            except TriggerPassed as error:
-                log.warning("stop passed", trader=trader_id, symbol=held.symbol, error=str(error))
-                break
             except Rejected as error:
                 log.warning("stop refused", trader=trader_id, symbol=held.symbol, error=str(error))
+                refusal = error
+                if isinstance(error, TriggerPassed):
+                    break
             else:
                 log.info("stop placed", trader=trader_id, symbol=held.symbol, stop=str(request.stop_loss))
-                self.unprotected -= 1
-                return
-        await self._close(trader_id, held)
+                return None
+        return refusal
+
+    def _seen(self, entry: str, client_id: str) -> None:
+        self._attempts[entry] = max(self._attempts.get(entry, 0), stop_attempt(client_id))
 
     async def _close(self, trader_id: str, held: Held) -> None:
         if not held.contracts:
@@ -211,12 +255,16 @@ class Guard:
                 ts_created=self._context.clock.now_ns(),
             )
         )
+        detail = f"no stop could rest for {held.contracts} contracts: closed at market"
+        await self._tell("unprotected", trader_id, held, str(held.contracts), detail)
+
+    async def _tell(self, kind: str, trader_id: str, held: Held, what: str, detail: str) -> None:
         alarm = RiskEvent(
-            event_id=f"unprotected:{entry}:{held.contracts}",
+            event_id=f"{kind}:{held.entry_client_order_id}:{what}",
             trader_id=trader_id,
             symbol=held.symbol,
-            kind="unprotected",
-            detail=f"no stop could rest for {held.contracts} contracts: closed at market",
+            kind=kind,
+            detail=detail,
             ts=self._context.clock.now_ns(),
         )
         await patiently(lambda: self._context.journal.record_risk_event(alarm))
@@ -238,3 +286,9 @@ class Guard:
         """True when every one was still there to be cancelled."""
         cancelled = [await self._context.venue.cancel_protection(protection) for protection in protections]
         return all(cancelled)
+
+
+def _fits(resting: Protection, held: Held) -> bool:
+    """It guards the whole position from where its stop belongs; a trailing one is wherever it is."""
+    rightly = resting.trailing or resting.stop_loss in {None, held.stop_loss}
+    return rightly and resting.contracts == held.contracts
