@@ -62,7 +62,9 @@ class Meters:
     def _update_market(self) -> None:
         metrics, feed = self._metrics, self._feed
         self._raise_all(metrics.frames, feed.pushes)
-        self._raise(metrics.bad_frames, ("all",), feed.bad_frames)
+        bad = sum((link.bad_frames for link in self._venue.stream.links.values()), feed.bad_frames)
+        for (channel, defect), count in bad.items():
+            self._raise(metrics.bad_frames, (channel or "none", str(defect)), count)
         self._raise(metrics.events_dropped, ("public",), feed.dropped)
         self._raise_all(metrics.reconnects, feed.connections)
         self._raise_all(metrics.book_resyncs, {"gap": feed.book_gaps, "differs": feed.book_check.wrong})

@@ -63,7 +63,12 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         # market
         self.frames = self._counter("frames", "Frames received, by channel.", "channel")
-        self.bad_frames = self._counter("bad_frames", "Frames that did not parse, by channel.", "channel")
+        self.bad_frames = self._counter(
+            "bad_frames",
+            "Frames that did not parse, by channel and defect.",
+            "channel",
+            "defect",
+        )
         self.frame_age = Histogram(
             "edgewise_frame_age_seconds",
             "From the venue's time of a trade to its receipt, in engine time.",

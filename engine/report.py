@@ -73,7 +73,7 @@ class Reporter:
             connections=self._connections(),
             counts={
                 "frames": of.feed.frames,
-                "bad_frames": of.feed.bad_frames,
+                "bad_frames": of.feed.bad_frames.total(),
                 "wakeups": parts.manager.wakeups.total(),
                 "cycles": sum(parts.executor.cycles.values()),
                 "open_orders": len(parts.exchange.desk.open),

@@ -164,7 +164,7 @@ async def test_D7_announced_upgrade_costs_no_trade() -> None:
 async def test_garbage_is_counted_and_costs_no_connection() -> None:
     async with watched() as here:
         await here.fault("garbage")
-        await until(lambda: here.feed.bad_frames > 0)
+        await until(lambda: bool(here.feed.bad_frames))
         await here.more(BookTop)
         assert here.feed.connections == {"public": 1, "business": 1}
 

@@ -205,7 +205,7 @@ async def test_garbage_is_counted_and_the_stream_goes_on(venue: ScriptedVenue) -
         await venue.push("public", "][")
         await venue.push("public", PUBLIC[2])
         await until(lambda: bool(reader.of(MarkPrice)))
-    assert reader.feed.bad_frames == 2
+    assert reader.feed.bad_frames == {("trades", "shape"): 1, ("", "syntax"): 1}
     assert reader.feed.connections["public"] == 1
 
 

@@ -17,6 +17,8 @@ EdgewiseError
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 
 class EdgewiseError(Exception):
     """Root of the tree; never raised itself."""
@@ -26,12 +28,22 @@ class ConfigError(EdgewiseError):
     """The configuration cannot be used. The text names file, line, key and what was expected."""
 
 
+class Defect(StrEnum):
+    """What is wrong with bytes that do not parse."""
+
+    SYNTAX = "syntax"  # no JSON, no MessagePack
+    SHAPE = "shape"  # fields are missing or of another type
+    VALUE = "value"  # a number, time or word that cannot be
+    UNKNOWN = "unknown"  # of a kind that nobody here reads
+
+
 class CodecError(EdgewiseError):
     """Bytes from outside that do not parse. `raw` keeps them (at most 2 KB)."""
 
-    def __init__(self, message: str, raw: bytes = b"") -> None:
+    def __init__(self, message: str, raw: bytes = b"", defect: Defect = Defect.SHAPE) -> None:
         super().__init__(message)
         self.raw = raw[:2048]
+        self.defect = defect
 
 
 class StoreUnavailable(EdgewiseError):

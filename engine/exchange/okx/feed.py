@@ -130,7 +130,8 @@ class OkxMarketFeed:
         return self._public.frames + self._business.frames
 
     @property
-    def bad_frames(self) -> int:
+    def bad_frames(self) -> Counter[tuple[str, str]]:
+        """Frames that did not parse, by channel ("" where it is none of ours) and defect."""
         return self._public.bad_frames + self._business.bad_frames
 
     @property

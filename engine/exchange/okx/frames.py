@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from engine.core.errors import CodecError
+from engine.core.errors import CodecError, Defect
 
 PONG: Final = b"pong"
 PING: Final = b"ping"
@@ -119,7 +119,7 @@ def classify(frame: bytes) -> Frame:
     try:
         envelope = _envelope.decode(frame)
     except (ValueError, RecursionError) as error:
-        raise CodecError(f"not a frame of OKX: {error}", frame) from error
+        raise CodecError(f"not a frame of OKX: {error}", frame, Defect.SYNTAX) from error
     if envelope.event is not None:
         return Event(
             envelope.event,
@@ -135,7 +135,7 @@ def classify(frame: bytes) -> Frame:
         return OperationAck(envelope.op, envelope.id or "", envelope.code or "", envelope.msg or "", data)
     if envelope.arg is not None and bytes(envelope.data):
         return Push(envelope.arg.channel)
-    raise CodecError("neither event, operation nor data", frame)
+    raise CodecError("neither event, operation nor data", frame, Defect.UNKNOWN)
 
 
 def arg_in_text(message: str) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
@@ -130,8 +131,7 @@ class _Life:
         except CodecError as error:
             if _is_event(frame):
                 return False
-            link.bad_frames += 1
-            link.handler.on_bad_frame(link.plan.name, error)
+            link.note_bad(channel, error)
         link.frames += 1
         return True
 
@@ -141,8 +141,7 @@ class _Life:
         try:
             await self.perform(session.received(frame, self._link.clock.real_s()))
         except CodecError as error:
-            self._link.bad_frames += 1
-            self._link.handler.on_bad_frame(self._link.plan.name, error)
+            self._link.note_bad("", error)
 
     async def _tick(self, session: Session) -> None:
         while self.end is None:
@@ -209,7 +208,8 @@ class Link:
         self.changed = asyncio.Event()
         self.up = False
         self.frames = 0
-        self.bad_frames = 0
+        self.bad_frames: Counter[tuple[str, str]] = Counter()  # (channel, defect) → frames
+        self._channels = frozenset(arg.channel for arg in plan.args)
         self.connections = 0
         self._failures = 0
         self._login_refusals = 0
@@ -251,6 +251,11 @@ class Link:
         """Give the connection up and open another: something in it was lost."""
         for life in list(self._lives):
             await life.drop(Drop(reason))
+
+    def note_bad(self, channel: str, error: CodecError) -> None:
+        """Count a frame that did not parse; its channel is "" where it is none that was asked for."""
+        self.bad_frames[channel if channel in self._channels else "", error.defect] += 1
+        self.handler.on_bad_frame(self.plan.name, error)
 
     def _start(self, tasks: asyncio.TaskGroup) -> None:
         life = _Life(self)

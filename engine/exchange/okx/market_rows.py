@@ -12,7 +12,7 @@ from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
 
-from engine.core.errors import CodecError
+from engine.core.errors import CodecError, Defect
 from engine.core.market import Side
 from engine.exchange.okx.numbers import LAST_MS
 
@@ -129,7 +129,7 @@ def read(decode: Callable[[bytes], T], frame: bytes) -> T:
     except msgspec.ValidationError:
         pass
     except (ValueError, RecursionError) as error:
-        raise CodecError(f"no JSON of OKX: {error}", frame) from error
+        raise CodecError(f"no JSON of OKX: {error}", frame, Defect.SYNTAX) from error
     try:
         return decode(frame.replace(b'""', b"null"))
     except (ValueError, RecursionError) as error:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from engine.core.errors import CodecError
+from engine.core.errors import CodecError, Defect
 from engine.core.market import (
     BookTop,
     Candle,
@@ -141,7 +141,7 @@ def best(rows: list[Level], depth: int = 5) -> tuple[tuple[float, float], ...]:
     levels = []
     for row in rows[:depth]:
         if not row.size:
-            raise CodecError("a level without contracts")
+            raise CodecError("a level without contracts", defect=Defect.VALUE)
         levels.append((row.price, row.size))
     return tuple(levels)
 
@@ -180,7 +180,7 @@ def decode(channel: str, frame: bytes, ts_recv: int) -> Events:
     """Events of one data frame of `channel`, oldest first. Raises CodecError, also for other channels."""
     codec = CODECS.get(channel)
     if codec is None:
-        raise CodecError(f"no codec for channel {channel[:40]!r}", frame)
+        raise CodecError(f"no codec for channel {channel[:40]!r}", frame, Defect.UNKNOWN)
     typed, events = codec
     try:
         push = typed(frame)
@@ -221,7 +221,7 @@ def _candle(symbol: str, timeframe: str, step_ns: int, row: Bar, ts_recv: int) -
     """
     low, high = row.low, row.high
     if not (low <= row.open <= high and low <= row.close <= high):
-        raise CodecError("a candle whose close or open lies outside its range")
+        raise CodecError("a candle whose close or open lies outside its range", defect=Defect.VALUE)
     ts_open = row.ts * NS_PER_MS
     closed = row.confirm == 1
     ts_event = ts_open + step_ns

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import Final
 
-from engine.core.errors import CodecError
+from engine.core.errors import CodecError, Defect
 from engine.core.times import NS_PER_MS
 
 _LONGEST: Final = 128  # characters; balances have about 35
@@ -22,7 +22,7 @@ def decimal(text: str | None) -> Decimal | None:
     except InvalidOperation:
         value = None
     if value is None or not value.is_finite() or abs(value.adjusted()) > _LARGEST_EXPONENT:
-        raise CodecError(f"{text[:_LONGEST]!r} is no number", text.encode(errors="replace"))
+        raise CodecError(f"{text[:_LONGEST]!r} is no number", text.encode(errors="replace"), Defect.VALUE)
     return value
 
 
@@ -30,7 +30,7 @@ def required(text: str | None, name: str) -> Decimal:
     """The number of a field that must have one. Raises CodecError."""
     value = decimal(text)
     if value is None:
-        raise CodecError(f"{name} is empty")
+        raise CodecError(f"{name} is empty", defect=Defect.VALUE)
     return value
 
 
@@ -46,14 +46,14 @@ def ms_to_ns(text: str | None) -> int:
     try:
         return ns(int(text)) if len(text) <= _LONGEST else ns(-1)
     except ValueError as error:
-        raise CodecError(f"{text[:_LONGEST]!r} is no time") from error
+        raise CodecError(f"{text[:_LONGEST]!r} is no time", defect=Defect.VALUE) from error
 
 
 def ns(ms: int) -> int:
     """Nanoseconds of a time in milliseconds. Raises CodecError when it is out of any calendar."""
     if 0 <= ms <= LAST_MS:
         return ms * NS_PER_MS
-    raise CodecError(f"{ms} is no time in milliseconds")
+    raise CodecError(f"{ms} is no time in milliseconds", defect=Defect.VALUE)
 
 
 def plain(value: Decimal) -> str:

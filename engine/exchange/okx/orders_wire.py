@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from engine.core.errors import CodecError
+from engine.core.errors import CodecError, Defect
 from engine.core.market import Side
 from engine.core.orders import ExecutionReport, OrderState, Purpose, VenueFill
 from engine.exchange.okx.account_wire import Rows, position_side, read_rows
@@ -163,7 +163,7 @@ def side(text: str) -> Side:
     try:
         return Side(text)
     except ValueError as error:
-        raise CodecError(f"{text[:40]!r} is no side") from error
+        raise CodecError(f"{text[:40]!r} is no side", defect=Defect.VALUE) from error
 
 
 class FillRecord(msgspec.Struct, frozen=True):

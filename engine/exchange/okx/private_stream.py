@@ -11,7 +11,7 @@ import structlog
 
 from engine.clock import Clock
 from engine.config.exchange import OkxConfig
-from engine.core.errors import CodecError
+from engine.core.errors import CodecError, Defect
 from engine.exchange.okx import account_wire, orders_wire
 from engine.exchange.okx.frames import Arg
 from engine.exchange.okx.links import BUSINESS, PRIVATE, Network, build
@@ -106,7 +106,7 @@ class PrivateStream:
             for algo in orders_wire.decode_algos(frame):
                 self._origins.learn(algo)
         else:
-            raise CodecError(f"no codec for channel {channel[:40]!r}", frame)
+            raise CodecError(f"no codec for channel {channel[:40]!r}", frame, Defect.UNKNOWN)
 
     def _on_orders(self, frame: bytes) -> None:
         ts_recv = self._clock.now_ns()
