@@ -20,6 +20,7 @@ from engine.core.market import (
     MarketEvent,
     MarkPrice,
     OpenInterest,
+    PriceLimits,
     Side,
     Ticker,
     Trade,
@@ -146,6 +147,15 @@ def test_snapshot_shows_the_newest_values_with_their_times() -> None:
     assert view.live["book_imbalance_5"] == 0.5
     assert view.live["trade_flow_1m"] == 1.0
     assert view.live["funding_rate"] == 0.0001
+
+
+def test_price_limits_are_known_while_their_channel_speaks() -> None:
+    told = PriceLimits(BTC, 105.0, 95.0, at(1))
+    silent = FeedStatus(BTC, "price-limit", ChannelState.STALE, at(2))
+    known, unknown = pipeline(told).snapshot(BTC, at(3)), pipeline(told, silent).snapshot(BTC, at(3))
+    assert (known.highest_buy, known.lowest_sell) == (105.0, 95.0)
+    assert (unknown.highest_buy, unknown.lowest_sell) == (None, None)
+    assert unknown.blind == ()
 
 
 def test_older_price_does_not_replace_a_newer_one() -> None:

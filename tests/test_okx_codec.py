@@ -24,6 +24,7 @@ from engine.core.market import (
     MarketEvent,
     MarkPrice,
     OpenInterest,
+    PriceLimits,
     Side,
     Ticker,
     Trade,
@@ -67,6 +68,22 @@ EXPECTED: dict[str, MarketEvent] = {
 def test_public_frame_becomes_its_event(frame: bytes) -> None:
     channel = channel_of(frame)
     assert market_wire.decode(channel, frame, RECV) == [EXPECTED[channel]]
+
+
+@pytest.mark.parametrize(
+    ("limits", "enabled", "told"),
+    [(("51500.1", "48500.2"), "true", (51500.1, 48500.2)), (("", ""), "false", (None, None))],
+)
+def test_price_limits_are_none_where_the_venue_sets_none(
+    limits: tuple[str, str], enabled: str, told: tuple[float | None, float | None]
+) -> None:
+    frame = (
+        f'{{"arg":{{"channel":"price-limit","instId":"{BTC}"}},"data":[{{"instType":"SWAP","instId":"{BTC}",'
+        f'"buyLmt":"{limits[0]}","sellLmt":"{limits[1]}","ts":"1700000000300","enabled":{enabled}}}]}}'
+    ).encode()
+    assert channel_of(frame) == "price-limit"
+    expected = PriceLimits(BTC, *told, 1_700_000_000_300 * MS, RECV)
+    assert market_wire.decode("price-limit", frame, RECV) == [expected]
 
 
 def test_only_a_confirmed_candle_is_closed() -> None:

@@ -434,7 +434,7 @@ async def test_generated_market_flows_and_warms_up() -> None:
 
         everything = {
             *("Trade", "Ticker", "MarkPrice", "IndexPrice", "FundingRate", "OpenInterest", "BookTop"),
-            *("Candle", "FeedStatus"),
+            *("PriceLimits", "Candle", "FeedStatus"),
         }
         async with running(feed.run()), running(read()):
             await until(lambda: all(kinds == everything for kinds in seen.values()), deadline_s=20)

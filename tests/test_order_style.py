@@ -20,12 +20,21 @@ BTC = "BTC-USDT-SWAP"
 LONG, SHORT = Act.BUY_TO_ENTER, Act.SELL_TO_ENTER
 
 
-def entry(act: Act, style: dict[str, Any], price: float = 100_000.0, **changes: Any) -> OrderIntent:
+def entry(
+    act: Act,
+    style: dict[str, Any],
+    price: float = 100_000.0,
+    limits: tuple[float, float] | None = None,
+    **changes: Any,
+) -> OrderIntent:
     """The intent of an entry with a stop 1 % away, by a trader of this style."""
     world = GateWorld(RiskConfig(max_spread_bps=D(100), min_edge_fees=D(0)))
     trader = world.traders["t0"]
     trader.config = msgspec.structs.replace(trader.config, **style)
     world.price(BTC, price)
+    if limits is not None:
+        snapshots = world.market.snapshots
+        snapshots[BTC] = msgspec.structs.replace(snapshots[BTC], highest_buy=limits[0], lowest_sell=limits[1])
     away = D("0.99") if act is LONG else D("1.01")
     given = {"notional_usd": D(5_000), "stop_loss": D(str(price)) * away, "leverage": D(5)}
     action = Action(symbol=BTC, act=act, confidence=D("0.9"), **(given | changes))
@@ -45,6 +54,12 @@ def entry(act: Act, style: dict[str, Any], price: float = 100_000.0, **changes: 
 def test_market_ioc_is_a_limit_at_the_most_that_it_may_slip(act: Act, bps: str, price: str) -> None:
     intent = entry(act, {"order_style": "market_ioc", "market_ioc_slippage_bps": D(bps)})
     assert (intent.order_type, intent.price) == (OrderType.IOC, D(price))
+
+
+@pytest.mark.parametrize(("act", "price"), [(LONG, "100300.0"), (SHORT, "99700.1")])
+def test_market_ioc_stays_within_what_the_venue_takes(act: Act, price: str) -> None:
+    style = {"order_style": "market_ioc", "market_ioc_slippage_bps": D(75)}
+    assert entry(act, style, limits=(100_300.05, 99_700.05)).price == D(price)
 
 
 @given(

@@ -207,7 +207,29 @@ def test_A2_answer_is_stale_when_the_price_moved_either_way_since_the_prompt(sho
     assert evaluate(with_(shown_price=D(shown)))[0] == reason
 
 
-@pytest.mark.parametrize("channel", ["funding-rate", "open-interest", "index-tickers"])
+@pytest.mark.parametrize(
+    ("side", "highest_buy", "lowest_sell", "passes"),
+    [
+        (Act.BUY_TO_ENTER, 100.0, 100.5, True),
+        (Act.BUY_TO_ENTER, 99.9, None, False),
+        (Act.BUY_TO_ENTER, None, 100.5, True),
+        (Act.SELL_TO_ENTER, 99.5, 100.0, True),
+        (Act.SELL_TO_ENTER, None, 100.1, False),
+        (Act.SELL_TO_ENTER, 99.5, None, True),
+    ],
+)
+def test_a_price_beyond_the_venues_limit_is_refused_where_it_is_known(
+    side: Act, highest_buy: float | None, lowest_sell: float | None, passes: bool
+) -> None:
+    stop, target = (D(98), D(106)) if side is Act.BUY_TO_ENTER else (D(102), D(94))
+    told = msgspec.structs.replace(SNAPSHOT, highest_buy=highest_buy, lowest_sell=lowest_sell)
+    entry = with_(action=act(act=side, stop_loss=stop, take_profit=target), snapshot=told)
+    check = next(check for check in evaluate(entry, all_checks=True)[1] if check.name == "price_off_band")
+    assert check.passed is passes
+    assert passes or "beyond the venue's limit" in check.detail
+
+
+@pytest.mark.parametrize("channel", ["funding-rate", "open-interest", "index-tickers", "price-limit"])
 def test_D5_silent_channel_that_prices_nothing_forbids_no_entry(channel: str) -> None:
     entry = with_(snapshot=msgspec.structs.replace(SNAPSHOT, stale=(channel,)))
     assert evaluate(entry)[0] == ""

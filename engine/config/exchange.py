@@ -39,7 +39,8 @@ _PRESETS: Final[dict[tuple[Region, Environment], Hosts]] = {
 }
 
 # A channel is stale when it said nothing for this long. OKX repeats mark prices every 10 s, index tickers
-# every 60 s and funding rates every 30 to 90 s; trades and candles are silent while nobody trades.
+# every 60 s and funding rates every 30 to 90 s; trades and candles are silent while nobody trades,
+# price limits while the price does not move.
 DEFAULT_STALE_AFTER_S: Final[dict[str, float]] = {
     "trades": 300.0,
     "tickers": 60.0,
@@ -47,6 +48,7 @@ DEFAULT_STALE_AFTER_S: Final[dict[str, float]] = {
     "index-tickers": 180.0,
     "funding-rate": 300.0,
     "open-interest": 300.0,
+    "price-limit": 60.0,
     "books5": 90.0,
     "books": 150.0,
     "bbo-tbt": 90.0,

@@ -115,13 +115,24 @@ class OpenInterest(msgspec.Struct, frozen=True, gc=False, tag="oi"):
     ts_recv: int = 0
 
 
+class PriceLimits(msgspec.Struct, frozen=True, gc=False, tag="limits"):
+    """The venue takes no buy above `highest_buy` and no sell below `lowest_sell`; None: it sets no limit."""
+
+    symbol: str
+    highest_buy: float | None
+    lowest_sell: float | None
+    ts_event: int
+    ts_recv: int = 0
+
+
 class ChannelState(StrEnum):
     LIVE = "live"
     STALE = "stale"
 
 
+PRICE_LIMIT: Final = "price-limit"
 # Channels that inform a decision and price nothing: their silence is shown, and forbids no entry.
-ADVISORY_CHANNELS: Final = frozenset({"funding-rate", "open-interest", "index-tickers"})
+ADVISORY_CHANNELS: Final = frozenset({"funding-rate", "open-interest", "index-tickers", PRICE_LIMIT})
 
 
 class FeedStatus(msgspec.Struct, frozen=True, gc=False, tag="feed"):
@@ -150,5 +161,14 @@ class NewsItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MarketEvent = (
-    Trade | Ticker | Candle | BookTop | MarkPrice | IndexPrice | FundingRate | OpenInterest | FeedStatus
+    Trade
+    | Ticker
+    | Candle
+    | BookTop
+    | MarkPrice
+    | IndexPrice
+    | FundingRate
+    | OpenInterest
+    | PriceLimits
+    | FeedStatus
 )

@@ -66,6 +66,7 @@ class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     channels that are silent and the timeframes that wait for candles; see `blind`. `reference_px` is
     the price of a second source (the index, another venue), to tell when this venue is alone with its price.
     `bids` and `asks` are the best SHOWN_LEVELS of the book, best first; empty where no book is watched.
+    The venue takes no buy above `highest_buy` and no sell below `lowest_sell`.
     """
 
     symbol: str
@@ -80,6 +81,8 @@ class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     funding_rate: float | None = None
     ts_funding: int | None = None
     open_interest: float | None = None
+    highest_buy: float | None = None
+    lowest_sell: float | None = None
     volume_24h: float | None = None
     change_24h_pct: float | None = None
     ts_price: int = 0

@@ -62,6 +62,13 @@ class Entry:
         return Decimal(str(price)) if price else None
 
     @property
+    def price_limit(self) -> Decimal | None:
+        """The worst price that the venue takes for this side; None when it sets none, or has told none."""
+        snapshot, long = self.snapshot, self.side is PositionSide.LONG
+        told = None if snapshot is None else snapshot.highest_buy if long else snapshot.lowest_sell
+        return Decimal(str(told)) if told else None
+
+    @property
     def notional(self) -> Decimal:
         """Quote value of the contracts that would be sent, at the entry price."""
         return self.instrument.notional(self.sized.contracts, self.entry_price)

@@ -35,13 +35,21 @@ def unmoved(entry: Entry) -> Outcome:
 
 
 def in_band(entry: Entry) -> Outcome:
-    """The order's price lies near the mark, where the venue would take it and nobody mistyped."""
+    """The order's price is one that the venue takes, and lies near the mark: nobody mistyped."""
     now = entry.mark
     if now is None:
         return False, "no mark price"
+    if limit := beyond(entry):
+        return False, f"{entry.entry_price} is beyond the venue's limit {limit}"
     off = abs(entry.entry_price / now - 1) * BPS
     most = entry.limits.max_price_band_bps
     return off <= most, f"{off:.1f} bp from the mark, at most {most}"
+
+
+def beyond(entry: Entry) -> Decimal | None:
+    """The venue's price limit that the entry's price exceeds; None for one that it takes, or sets none."""
+    limit = entry.price_limit
+    return limit if limit is not None and (entry.entry_price - limit) * entry.side.sign > 0 else None
 
 
 def reference(entry: Entry) -> Outcome:

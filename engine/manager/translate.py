@@ -168,7 +168,7 @@ class Translator:
 
     def _entry_intent(self, decision: Decision, entry: Entry, trader: Trader) -> OrderIntent:
         side, action, price = entry.side, entry.action, entry.entry_price
-        order_type, limit = self._style(trader, action, entry.instrument, price, side)
+        order_type, limit = _style(trader, entry)
         risk = None
         if action.stop_loss is not None:
             risk = entry.instrument.coins(entry.sized.contracts) * abs(price - action.stop_loss)
@@ -195,20 +195,6 @@ class Translator:
             ts_created=now,
             ts_expires=now + self._clock.engine_ns(ENTRY_LIVES_S),
         )
-
-    @staticmethod
-    def _style(
-        trader: Trader, action: Action, instrument: Instrument, price: Decimal, side: PositionSide
-    ) -> tuple[OrderType, Decimal | None]:
-        """Order type and price; `market_ioc` is a marketable limit with the configured slippage bound."""
-        style = trader.config.order_style
-        if _rests(trader, action):
-            return OrderType.LIMIT, price
-        if style == "market_ioc":
-            bound = price * (1 + side.sign * trader.config.market_ioc_slippage_bps / BPS)
-            to_tick = instrument.price_below if side is PositionSide.LONG else instrument.price_above
-            return OrderType.IOC, to_tick(bound)
-        return OrderType.MARKET, None
 
     # -- reducing
 
@@ -306,6 +292,23 @@ def _intent_id(decision: Decision, action: Action) -> str:
 def _rests(trader: Trader, action: Action) -> bool:
     """The entry waits in the book at its own price."""
     return trader.config.order_style == "limit" and action.entry_price is not None
+
+
+def _style(trader: Trader, entry: Entry) -> tuple[OrderType, Decimal | None]:
+    """Order type and price.
+
+    `market_ioc` is a marketable limit with the configured slippage bound, within what the venue takes.
+    """
+    price, long = entry.entry_price, entry.side is PositionSide.LONG
+    if entry.rests:
+        return OrderType.LIMIT, price
+    if trader.config.order_style != "market_ioc":
+        return OrderType.MARKET, None
+    bound = price * (1 + entry.side.sign * trader.config.market_ioc_slippage_bps / BPS)
+    if (limit := entry.price_limit) is not None:
+        bound = min(bound, limit) if long else max(bound, limit)
+    instrument = entry.instrument
+    return OrderType.IOC, instrument.price_below(bound) if long else instrument.price_above(bound)
 
 
 def _readable(action: Action) -> bool:

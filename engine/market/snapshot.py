@@ -33,6 +33,8 @@ def snapshot(watch: Watch, now: int, max_age_ns: int) -> MarketSnapshot:
         funding_rate=watch.funding_rate,
         ts_funding=watch.ts_funding,
         open_interest=watch.open_interest,
+        highest_buy=watch.highest_buy,
+        lowest_sell=watch.lowest_sell,
         volume_24h=watch.volume_24h,
         change_24h_pct=change,
         ts_price=watch.ts_price,

@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 from engine.config.market import MarketConfig, StreamSpec, parse_stream
 from engine.config.market_rules import Rule
 from engine.core.market import (
+    PRICE_LIMIT,
     BookTop,
     Candle,
     ChannelState,
@@ -18,6 +19,7 @@ from engine.core.market import (
     MarketEvent,
     MarkPrice,
     OpenInterest,
+    PriceLimits,
     Ticker,
     Trade,
 )
@@ -49,6 +51,7 @@ _MOVES: Final[Mapping[type[MarketEvent], frozenset[str]]] = {
     IndexPrice: frozenset({"basis_bps"}),
     FundingRate: frozenset({"funding_rate"}),
     OpenInterest: frozenset({"oi_change_pct"}),
+    PriceLimits: frozenset(),
     FeedStatus: frozenset(),
 }
 _SLOW: Final = ("funding_rate", "oi_change_pct")
@@ -83,10 +86,12 @@ class Watch:
         "frame_bindings",
         "frames",
         "funding_rate",
+        "highest_buy",
         "index",
         "last",
         "live",
         "live_bindings",
+        "lowest_sell",
         "mark",
         "newest",
         "open_24h",
@@ -116,6 +121,8 @@ class Watch:
         self.funding_rate: float | None = None
         self.ts_funding: int | None = None
         self.open_interest: float | None = None
+        self.highest_buy: float | None = None
+        self.lowest_sell: float | None = None
         self.volume_24h: float | None = None
         self.open_24h: float | None = None
         self.reference_px: float | None = None
@@ -137,6 +144,7 @@ class Watch:
             IndexPrice: self._on_index,
             FundingRate: self._on_funding,
             OpenInterest: self._on_open_interest,
+            PriceLimits: self._on_limits,
             FeedStatus: self._on_status,
         }
 
@@ -151,8 +159,9 @@ class Watch:
         self._apply[type(event)](event)
 
     def reopen(self) -> None:
-        """The feed begins anew: silent channels and half a candle of trades are of the former one."""
+        """The feed begins anew: silent channels, price limits and half a candle are of the former one."""
         self.stale = []
+        self.highest_buy = self.lowest_sell = None
         for frame in self.frames.values():
             frame.series.forming = None
         if self.trades is not None:
@@ -227,11 +236,16 @@ class Watch:
         for change in self._of_interest:
             change.add(event.ts_event, event.contracts)
 
+    def _on_limits(self, event: PriceLimits) -> None:
+        self.highest_buy, self.lowest_sell = event.highest_buy, event.lowest_sell
+
     def _on_status(self, event: FeedStatus) -> None:
         if event.state is ChannelState.LIVE:
             self.stale = [channel for channel in self.stale if channel != event.channel]
         elif event.channel not in self.stale:
             self.stale = sorted((*self.stale, event.channel))
+            if event.channel == PRICE_LIMIT:  # they follow the price: old ones say nothing
+                self.highest_buy = self.lowest_sell = None
 
     def _build_candles(self, config: MarketConfig, contract_value: float) -> None:
         base, *longer = config.timeframes

@@ -13,7 +13,7 @@ from engine.clock import Clock
 from engine.config.exchange import OkxConfig
 from engine.core.errors import CodecError, Rejected, Unavailable
 from engine.core.instruments import Instrument
-from engine.core.market import BookTop, Candle, ChannelState, FeedStatus, MarketEvent, Trade
+from engine.core.market import PRICE_LIMIT, BookTop, Candle, ChannelState, FeedStatus, MarketEvent, Trade
 from engine.core.times import NS_PER_MS
 from engine.exchange.okx import market_wire, reference_wire
 from engine.exchange.okx.book import OrderBook, Outcome, Resync
@@ -27,7 +27,7 @@ from engine.exchange.okx.session import Refused
 
 log = structlog.get_logger()
 
-_SWAP_CHANNELS: Final = ("trades", "tickers", "mark-price", "funding-rate", "open-interest")
+_SWAP_CHANNELS: Final = ("trades", "tickers", "mark-price", "funding-rate", "open-interest", PRICE_LIMIT)
 _INDEX: Final = "index-tickers"
 _WATCH_S: Final = 1.0
 _REMEMBERED_TRADES: Final = 256

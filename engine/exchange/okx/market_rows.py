@@ -97,6 +97,15 @@ class InterestRow(msgspec.Struct, gc=False):
     oiCcy: Real | None = None
 
 
+class LimitRow(msgspec.Struct, gc=False):
+    """`enabled` is false, and both prices are "", while the venue limits nothing."""
+
+    instId: str
+    ts: Millis
+    buyLmt: Price | None = None
+    sellLmt: Price | None = None
+
+
 class TopRow(msgspec.Struct, gc=False):
     asks: list[Level]
     bids: list[Level]

@@ -25,6 +25,7 @@ from engine.core.market import (
     MarketEvent,
     MarkPrice,
     OpenInterest,
+    PriceLimits,
     Ticker,
     Trade,
 )
@@ -36,6 +37,7 @@ from engine.exchange.okx.market_rows import (
     IndexRow,
     InterestRow,
     Level,
+    LimitRow,
     MarkRow,
     Push,
     PushOf,
@@ -127,6 +129,12 @@ def _interest_events(push: Push[InterestRow], ts_recv: int) -> Events:
     return [OpenInterest(row.instId, row.oi, row.oiCcy, row.ts * NS_PER_MS, ts_recv) for row in push.data]
 
 
+def _limit_events(push: Push[LimitRow], ts_recv: int) -> Events:
+    return [
+        PriceLimits(row.instId, row.buyLmt, row.sellLmt, row.ts * NS_PER_MS, ts_recv) for row in push.data
+    ]
+
+
 def _top_events(push: PushOf[TopRow], ts_recv: int) -> Events:
     """books5 and bbo-tbt: every push is a whole book, valid by itself."""
     events: Events = []
@@ -170,6 +178,7 @@ CODECS: Final[dict[str, Codec]] = {
     "index-tickers": Codec(_typed(Push[IndexRow]), _index_events),
     "funding-rate": Codec(_typed(Push[FundingRow]), _funding_events),
     "open-interest": Codec(_typed(Push[InterestRow]), _interest_events),
+    "price-limit": Codec(_typed(Push[LimitRow]), _limit_events),
     "books5": Codec(_typed(PushOf[TopRow]), _top_events),
     "bbo-tbt": Codec(_typed(PushOf[TopRow]), _top_events),
     **{f"candle{bar}": Codec(_bars, _bar_events(timeframe)) for timeframe, bar in BARS.items()},
