@@ -35,6 +35,9 @@ from api.routes import (
     stream,
     trades,
 )
+from api.routes import (
+    web as page,
+)
 from api.stream import Broadcast
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.engine import ClockConfig, EngineConfig
@@ -56,6 +59,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
     *records.ENDPOINTS,
     *backtests.ENDPOINTS,
 )
+_OPEN_PATHS: Final = frozenset({"/api/health", "/healthz", "/readyz", *page.PATHS})  # without a token
 _LONGEST_BODY: Final = 1024  # nobody has a reason to send one
 _LONGEST_LINE: Final = 4096
 _SHUTDOWN_S: Final = 1.0
@@ -90,7 +94,7 @@ def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, cloc
             finished,
             only_reads(),
             rate_limit(config.rate_limit_per_s, config.rate_limit_burst, clock),
-            bearer(config.tokens),
+            bearer(config.tokens, _OPEN_PATHS),
         ],
         client_max_size=_LONGEST_BODY,
     )
@@ -100,6 +104,7 @@ def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, cloc
     stream.mount(app, broadcast)
     described.mount(app, openapi.document(ENDPOINTS, version("edgewise")))
     probes.mount(app, reader)
+    page.mount(app)
     app.router.add_get("/metrics", metrics.page)
 
     async def end(_: web.Application) -> None:

@@ -80,7 +80,7 @@ class Screen:
         head = Text.assemble(
             ("edgewise demo ", "bold"),
             f"{iso(now_ns)[:19]} UTC, {self._speed:g} times real time\n",
-            (f"{base}/api/leaderboard  {base}/api/health  ", "cyan"),
+            (f"{base}/  {base}/api/health  ", "cyan"),
             (f"metrics http://127.0.0.1:{self._ports.metrics}/metrics\n", "cyan"),
             ("`model-demo` asks rules-only-demo: rules, no language model, ", "dim"),
             ("unless EDGEWISE_LLM_BASE_URL names a real one.", "dim"),
