@@ -61,6 +61,8 @@ class ReplayedMarket:
         """Play to the end, then hold still for ever."""
         world = self.world
         world.on_quote, world.on_bar = self._on_quote, self._on_minute
+        for quote in world.quotes.values():  # what stands already, as a venue tells it to who subscribes
+            self._on_quote(quote)
         while (due := self._next_ns()) is not None:
             await self._clock.sleep_until(due)
             self.on_events(world.step(due))

@@ -66,9 +66,9 @@ def run_backtest(
     The same settings and recordings give the same journal, byte for byte. Raises ConfigError when the
     configuration does not fit the recordings.
     """
-    settings = _on_paper(_fitted(settings, recordings), recordings)
+    settings = prepared(settings, recordings)
     start_ns = max(recording.first_ns for recording in recordings)
-    clock = SimClock(start_ns, _speed(settings))
+    clock = SimClock(start_ns, real_second(settings))
     with asyncio.Runner(loop_factory=lambda: SimLoop(clock)) as runner:
         return runner.run(_run(settings, recordings, model, clock, progress))
 
@@ -150,9 +150,14 @@ async def _balanced(parts: Parts) -> bool:
     return check is not None and check.balanced
 
 
-def _speed(settings: Settings) -> int:
-    """Work that repeats every real second is to repeat with every base candle."""
+def real_second(settings: Settings) -> int:
+    """Engine seconds that count as a real one: what repeats every second repeats with every base candle."""
     return timeframe_ns(settings.market.timeframes[0]) // NS_PER_S
+
+
+def prepared(settings: Settings, recordings: Sequence[Recording]) -> Settings:
+    """The settings as they are run over recordings. Raises ConfigError when they do not fit them."""
+    return _on_paper(_fitted(settings, recordings), recordings)
 
 
 def _fitted(settings: Settings, recordings: Sequence[Recording]) -> Settings:
@@ -199,6 +204,6 @@ def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:
             settings.market,
             max_age=max_age,
             keep_every=Duration(0),
-            snapshots_per_s=settings.market.snapshots_per_s * _speed(settings),
+            snapshots_per_s=settings.market.snapshots_per_s * real_second(settings),
         ),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from engine.backtest.figures import Report
     from engine.backtest.run import Outcome
     from engine.config.settings import Settings
+    from engine.exchange.simulator.recorded import Recording
     from engine.executor.asking import ModelClient
 
 
@@ -44,9 +45,9 @@ def backtest(
     out without.
     """
     with fail_clearly():
-        settings, file = _traders(settings_of(etc), traders, answers)
+        settings, file = chosen_traders(settings_of(etc), traders, answers)
         with _model(settings, file, ask=ask) as model:
-            outcome = _run(settings, _Files(tuple(recordings), symbol, funding), model, verbose=verbose)
+            outcome = _run(settings, Files(tuple(recordings), symbol, funding), model, verbose=verbose)
         if record:
             _record(outcome, record, etc)
         _show(outcome, html, as_json=as_json)
@@ -56,15 +57,38 @@ _COLUMNS: Final = ("equity", "return %", "trades", "win %", "costs", "fall %", "
 
 
 @dataclass(frozen=True, slots=True)
-class _Files:
+class Files:
     """What to play."""
 
     recordings: tuple[Path, ...]
     symbol: str
     funding: Path | None
 
+    def read(self) -> list[Recording]:
+        """As a backtest plays them. Raises ConfigError."""
+        from engine.exchange.simulator.recording import read_recordings
 
-def _traders(settings: Settings, only: str, answers: Path | None) -> tuple[Settings, Path | None]:
+        symbols = (self.symbol,) if self.symbol else ()
+        return [
+            recording
+            for path in self.recordings
+            for recording in read_recordings(path, symbols, self.funding, corners=True)
+        ]
+
+
+@contextmanager
+def playing(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar on standard error; give it the played part, 0 to 1."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=1.0)
+        yield lambda part: bar.update(task, completed=part)
+
+
+def chosen_traders(settings: Settings, only: str, answers: Path | None) -> tuple[Settings, Path | None]:
     """The settings with the traders that can run here, and where their answers are. Raises ConfigError."""
     import msgspec
 
@@ -103,26 +127,15 @@ def _model(settings: Settings, file: Path | None, *, ask: bool) -> Iterator[Mode
             yield model
 
 
-def _run(settings: Settings, files: _Files, model: ModelClient, *, verbose: bool) -> Outcome:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
+def _run(settings: Settings, files: Files, model: ModelClient, *, verbose: bool) -> Outcome:
     from engine.backtest.run import run_backtest
     from engine.clock import SystemClock
-    from engine.exchange.simulator.recording import read_recordings
     from engine.log import configure
 
     configure(SystemClock(), "info" if verbose else "warning", "backtest")
-    symbols = (files.symbol,) if files.symbol else ()
-    recordings = [
-        recording
-        for path in files.recordings
-        for recording in read_recordings(path, symbols, files.funding, corners=True)
-    ]
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("playing", total=1.0)
-        return run_backtest(settings, recordings, model, lambda part: bar.update(task, completed=part))
+    recordings = files.read()
+    with playing("playing") as progress:
+        return run_backtest(settings, recordings, model, progress)
 
 
 def _record(outcome: Outcome, name: str, etc: Path) -> None:

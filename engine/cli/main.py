@@ -9,6 +9,7 @@ import typer
 
 from engine.cli import bus, config, db, journal, memory, operate, prompt, risk
 from engine.cli.backtest import backtest
+from engine.cli.compare import compare
 from engine.cli.demo import demo
 from engine.cli.model_server import model_server
 from engine.cli.record import record
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(simulator)
 app.command()(backtest)
+app.command()(compare)
 app.command()(record)
 app.command()(signals)
 app.command()(replay)

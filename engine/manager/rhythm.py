@@ -207,7 +207,8 @@ class Rhythm:
         state.pending, state.notes = [], []
         state.urgent = state.deferred = False
         state.woken_ns = ts
-        state.timer_ns = now_ns + self._cycle_ns()
+        next_ns = ts + self._cycle_ns()  # from when it was due: small delays do not add up
+        state.timer_ns = next_ns if next_ns > now_ns else now_ns + self._cycle_ns()
         return due
 
     def defer(self, code: str, now_ns: int) -> None:

@@ -1,0 +1,167 @@
+"""`edgewise compare`: a backtest beside the engine itself, on one recording."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.cli.backtest import Files, chosen_traders, playing
+from engine.cli.startup import fail_clearly, settings_of, wide_console
+
+if TYPE_CHECKING:
+    from engine.compare.comparison import Comparison
+    from engine.compare.explain import Difference
+    from engine.config.settings import Settings
+
+
+def compare(
+    recordings: Annotated[list[Path], typer.Argument(help="Candles, trades, quotes or recorded frames.")],
+    etc: Annotated[Path, typer.Option(help="Folder of the configuration.")] = Path("etc"),
+    symbol: Annotated[str, typer.Option(help="Market of a file that does not name it.")] = "",
+    funding: Annotated[Path | None, typer.Option(help="Funding rates for the recording.")] = None,
+    traders: Annotated[str, typer.Option(help="Only these, by id, with commas.")] = "",
+    speed: Annotated[
+        float, typer.Option(help="Engine seconds a real one; 0: a candle a second.", min=0, max=1000)
+    ] = 0,
+    within: Annotated[str, typer.Option(help="Partners are at most so far apart; empty: two candles.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
+    verbose: Annotated[bool, typer.Option(help="Show the engine's log.")] = False,
+) -> None:
+    """Check that a backtest trades what the engine trades live: both over the same recording.
+
+    The engine runs as in `edgewise demo`: OKX's protocol to a simulator that plays the recording, Postgres,
+    Valkey, scaled time. Every execution is shown with its partner, how much later and worse it was live, and
+    why. Exit code 1 when one has no partner or differs by more than the market moved in between. Only for
+    traders that ask no model.
+    """
+    with fail_clearly():
+        settings, _ = chosen_traders(settings_of(etc), traders, None)
+        files = Files(tuple(recordings), symbol, funding)
+        found = _compared(settings, files, speed, _seconds(within), verbose=verbose)
+        if as_json:
+            _print_json(found)
+        else:
+            _print(found)
+        if not found.explained:
+            sys.exit(1)
+
+
+def _seconds(within: str) -> float:
+    from engine.core.times import parse_duration_s
+
+    try:
+        return parse_duration_s(within) if within else 0.0
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--within") from error
+
+
+def _compared(
+    settings: Settings, files: Files, speed: float, within_s: float, *, verbose: bool
+) -> Comparison:
+    import asyncio
+    import tempfile
+    from contextlib import redirect_stdout
+
+    from engine.backtest.run import prepared, real_second, run_backtest
+    from engine.clock import SystemClock
+    from engine.compare.comparison import compared
+    from engine.compare.live import run_live
+    from engine.core.times import NS_PER_S
+    from engine.executor.recorded import CycleAnswers, RecordedModel
+    from engine.log import configure
+
+    configure(SystemClock(), "info" if verbose else "error", "compare")
+    recordings = files.read()
+    fitted = prepared(settings, recordings)
+    speed = speed or real_second(fitted)
+    with playing("backtest") as progress:
+        outcome = run_backtest(settings, recordings, RecordedModel(CycleAnswers(())), progress)
+    with (
+        playing("live") as progress,
+        tempfile.TemporaryDirectory(prefix="edgewise-") as home,
+        redirect_stdout(sys.stderr),  # where the engine says that it is ready
+    ):
+        live = asyncio.run(run_live(fitted, recordings, speed, Path(home), progress))
+    within_ns = int((within_s or 2 * real_second(fitted)) * NS_PER_S)
+    return compared(outcome, live, recordings, speed, within_ns)
+
+
+def _print_json(found: Comparison) -> None:
+    import msgspec
+
+    rows = msgspec.to_builtins(found)
+    rows |= {
+        "explained": found.explained,
+        "later_ms_p50": found.later_ms(0.5),
+        "later_ms_p99": found.later_ms(0.99),
+    }
+    print(msgspec.json.encode(rows).decode())
+
+
+_COLUMNS = ("size", "backtest", "live", "later", "worse bp")
+
+
+def _print(found: Comparison) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
+
+    console = wide_console()
+    table = Table(
+        *("time", "trader", "market", "order"),
+        *(Column(name, justify="right") for name in _COLUMNS),
+        "why",
+        title=f"{found.start[:16]} to {found.end[:16]}, backtest and live",
+        box=SIMPLE_HEAD,
+    )
+    for each in found.differences:
+        table.add_row(*_row(each), style="" if each.reason.explained else "red")
+    console.print(table)
+    totals = Table(
+        "trader",
+        *(Column(name, justify="right") for name in ("backtest", "live", "equity backtest", "equity live")),
+        "why they differ",
+        box=SIMPLE_HEAD,
+    )
+    for row in found.traders:
+        equities = ("unknown" if e is None else f"{e:,.2f}" for e in (row.backtest_equity, row.live_equity))
+        reasons = ", ".join(f"{name} {count}" for name, count in row.reasons.items())
+        totals.add_row(row.trader_id, str(row.backtest), str(row.live), *equities, reasons)
+    console.print(totals)
+    console.print(_verdict(found))
+
+
+def _row(each: Difference) -> tuple[str, ...]:
+    from engine.core.times import iso
+
+    mine, theirs, one = each.pair.backtest, each.pair.live, each.pair.either
+    return (
+        iso(one.ts)[:19],
+        one.trader_id,
+        one.symbol,
+        f"{one.side} {one.purpose}",
+        f"{one.contracts.normalize():f}",
+        f"{mine.price:.8g}" if mine else "",
+        f"{theirs.price:.8g}" if theirs else "",
+        "" if each.later_ms is None else f"{each.later_ms / 1000:.1f} s",
+        "" if each.worse_bps is None else f"{each.worse_bps:+.2f}",
+        each.reason.value,
+    )
+
+
+def _verdict(found: Comparison) -> str:
+    if not found.differences:
+        return "neither run traded: nothing is compared"
+    middle = found.later_ms(0.5)
+    told = (
+        "no pairs"
+        if middle is None
+        else (
+            f"live is {middle / 1000:.1f} s of engine time later in the middle,"
+            f" {middle / found.speed:.0f} ms of real time at {found.speed:g} times"
+        )
+    )
+    same = "the same trades" if found.explained else "NOT the same trades"
+    return f"{same}; {told}"
