@@ -41,7 +41,6 @@ from api.routes import (
 from api.stream import Broadcast
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.engine import ClockConfig, EngineConfig
-from engine.config.settings import Settings
 from engine.core.errors import StoreUnavailable
 from engine.embedded import known_addresses
 from engine.journal.postgres_reader import JournalReader
@@ -81,7 +80,7 @@ def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, cloc
 
     async def names() -> tuple[str, ...]:
         with suppress(StoreUnavailable):
-            return tuple(row.trader_id for row in await reader.traders())
+            return tuple(await reader.trader_ids())
         return ()
 
     broadcast = Broadcast(cache, clock, engine.env, answers.wrote, names)
@@ -118,13 +117,13 @@ def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, cloc
     return Service(app, broadcast, slow)
 
 
-def run_api(settings: Settings) -> None:
+def run_api(config: EngineConfig) -> None:
     """Serve until SIGINT or SIGTERM; a database or Redis that is away is waited for, by answering 503.
 
     Raises OSError when the address is taken.
     """
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-        runner.run(_serve(settings.engine))
+        runner.run(_serve(config))
 
 
 async def _serve(config: EngineConfig) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from rich.console import Console
 
-from bench import feeds, indicators, machines, market, reconcile, sockets, storage, wire
+from bench import api, feeds, indicators, machines, market, reconcile, sockets, storage, wire
 from bench.measure import Row, Run, Unequal
 from bench.table import report, show
 
@@ -30,6 +30,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "matching": machines.matching,
     "storage": storage.storage,
     "reconcile": reconcile.reconcile,
+    "api": api.api,
 }
 
 
@@ -40,6 +41,10 @@ def main() -> int:
     )
     parser.add_argument("--json", action="store_true", help="the rows as JSON")
     parser.add_argument("--quick", action="store_true", help="small sizes: does every path work?")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="of the journal behind the API; 1: a million fills"
+    )
+    parser.add_argument("--folder", default="", help="where that journal stays, and is found again")
     options = parser.parse_args()
     if unknown := [name for name in options.sections if name not in SECTIONS]:
         parser.error(f"no section {unknown[0]!r}; there are {', '.join(SECTIONS)}")
@@ -50,7 +55,7 @@ def main() -> int:
     load, began = os.getloadavg()[0], monotonic()
     progress = Console(stderr=True)
     rows: list[Row] = []
-    run = Run(quick=options.quick)
+    run = Run(quick=options.quick, scale=options.scale, folder=options.folder)
     for name in options.sections or SECTIONS:
         with progress.status(f"measuring {name}"):
             try:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from statistics import median
 from time import process_time_ns
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
@@ -31,7 +31,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     `*_us` are microseconds an item: the median of the rounds, or of the items where `p99_us` is given.
     `equal` says what was compared; a row exists only if it was equal. `aim` is for `speed`, or for the same
-    ratio of the p99 where `aim_at_p99`; or the p99 is to stay below `p99_below_us`. `met` is None without.
+    ratio of the p99 where `aim_at_p99`; or the p99 is to stay below `p99_below_us`, or within
+    `p99_within` times `path_us`. `met` is None without. `per_s` are requests a second under load, and `speed`
+    is their ratio then.
     """
 
     section: str
@@ -45,16 +47,35 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     aim: float | None = None
     aim_at_p99: bool = False
     p99_below_us: float | None = None
+    p99_within: float | None = None
     met: bool | None = None
     p99_us: float | None = None
     reference_p99_us: float | None = None
+    per_s: float | None = None
+    reference_per_s: float | None = None
+
+
+class Load(Protocol):
+    """What a load generator saw of a server."""
+
+    @property
+    def p50_us(self) -> float: ...
+    @property
+    def p99_us(self) -> float: ...
+    @property
+    def per_s(self) -> float: ...
 
 
 class Run(msgspec.Struct):
-    """One run of the bench: `quick` only shows that every path works, its numbers mean little."""
+    """One run of the bench: `quick` only shows that every path works, its numbers mean little.
+
+    `scale` is the size of the journal that the API is asked about, `folder` where it stays for the next run.
+    """
 
     quick: bool = False
     notes: list[str] = []
+    scale: float = 1.0
+    folder: str = ""
 
     def of(self, full: int, quick: int) -> int:
         """A size, by the kind of run."""
@@ -72,6 +93,7 @@ class Title(msgspec.Struct, frozen=True):
     aim: float | None = None
     aim_at_p99: bool = False
     p99_below_us: float | None = None
+    p99_within: float | None = None
 
 
 def same(what: str, found: object, wanted: object) -> None:
@@ -132,6 +154,30 @@ def of_items(title: Title, path_ns: Sequence[int], reference_ns: Sequence[int]) 
     return msgspec.structs.replace(row, p99_us=p99_us, reference_p99_us=reference_p99_us, met=met)
 
 
+def of_loads(title: Title, path: Sequence[Load], reference: Sequence[Load]) -> Row:
+    """A row of servers under load, in turns."""
+
+    def middle(loads: Sequence[Load], of: Callable[[Load], float]) -> float:
+        return median(of(load) for load in loads)
+
+    speed = median(ours.per_s / theirs.per_s for ours, theirs in zip(path, reference, strict=True))
+    row = _row(title, middle(path, _p50), middle(reference, _p50), speed)
+    p99_us = middle(path, lambda load: load.p99_us)
+    met = row.met if title.p99_within is None else p99_us <= title.p99_within * row.path_us
+    return msgspec.structs.replace(
+        row,
+        met=met,
+        p99_us=p99_us,
+        reference_p99_us=middle(reference, lambda load: load.p99_us),
+        per_s=middle(path, lambda load: load.per_s),
+        reference_per_s=middle(reference, lambda load: load.per_s),
+    )
+
+
+def _p50(load: Load) -> float:
+    return load.p50_us
+
+
 def _row(title: Title, path_us: float, reference_us: float, speed: float) -> Row:
     return Row(
         section=title.section,
@@ -145,6 +191,7 @@ def _row(title: Title, path_us: float, reference_us: float, speed: float) -> Row
         aim=title.aim,
         aim_at_p99=title.aim_at_p99,
         p99_below_us=title.p99_below_us,
+        p99_within=title.p99_within,
         met=None if title.aim is None else speed >= title.aim,
     )
 

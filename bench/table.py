@@ -56,10 +56,11 @@ def show(made: Report, console: Console) -> None:
             table.add_section()
             table.add_row(f"[bold]{section}[/bold]")
         table.add_row(
-            row.path,
+            row.path + _rate(row.per_s),
             _us(row.path_us),
             _us(row.p99_us),
-            row.reference if row.kind is Kind.LIMIT else f"[cyan]{row.reference}[/cyan]",
+            (row.reference if row.kind is Kind.LIMIT else f"[cyan]{row.reference}[/cyan]")
+            + _rate(row.reference_per_s),
             _us(row.reference_us),
             _us(row.reference_p99_us),
             f"[bold]{_ratio(row.speed)}[/bold]",
@@ -69,7 +70,8 @@ def show(made: Report, console: Console) -> None:
     console.print(table)
     console.print(
         "speed = time of the limit or peer / time of the path: 1 is as fast, 0.5 takes twice as long. "
-        "µs an item: median of the rounds, or of the items where there is a p99."
+        "µs an item: median of the rounds, or of the items where there is a p99. With requests a "
+        "second (/s), speed is their ratio."
     )
     aims = [row.met for row in made.rows if row.met is not None]
     if aims:
@@ -88,6 +90,10 @@ def _us(value: float | None) -> str:
     return f"{value:.2f}" if value < _DECIMALS_BELOW else f"{value:.1f}"
 
 
+def _rate(per_s: float | None) -> str:
+    return "" if per_s is None else f", {per_s:,.0f}/s"
+
+
 def _ratio(value: float) -> str:
     return f"{value:.2f}" if value < _DECIMALS_BELOW else f"{value:.1f}"
 
@@ -95,7 +101,9 @@ def _ratio(value: float) -> str:
 def _aim(row: Row) -> str:
     if row.met is None:
         return ""
-    if row.p99_below_us is not None:
+    if row.p99_within is not None:
+        aim = f"p99 < {row.p99_within:g} x"
+    elif row.p99_below_us is not None:
         aim = f"p99 < {row.p99_below_us:.0f}"
     else:
         aim = _ratio(row.aim or 0.0) + (" p99" if row.aim_at_p99 else "")

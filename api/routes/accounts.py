@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from typing import Annotated, Final
 from uuid import NAMESPACE_URL, uuid5
@@ -17,8 +18,7 @@ from engine.bus import ORDERS
 from engine.core.decisions import AccountView, PositionView
 from engine.core.instruments import coin
 from engine.core.times import NS_PER_HOUR
-from engine.journal.ratios import running_sharpe
-from engine.journal.views import HourlyEquity, OpenPosition, Performance, TraderRow, TradeTotals
+from engine.journal.views import OpenPosition, Performance, TraderRow, TradeTotals
 
 _MOST_POSITIONS: Final = 10_000
 _CENTS: Final = 2
@@ -56,23 +56,13 @@ async def account_totals(sources: Sources, query: TotalsQuery) -> AccountTotals:
     inception = min((trader.ts_inception for trader in traders), default=0)
     since = inception + query.last_hourly_marker * NS_PER_HOUR
     points = await sources.reader.performance_since(since, sources.clock.now_ns(), len(traders))
-    ratios = _sharpe_by_hour(await sources.reader.hourly_equity())
-    rows = [
-        _total(point, inception, ratios.get((point.trader_id, point.ts // NS_PER_HOUR))) for point in points
-    ]
+    # Thousands of accounts take a while: not in the loop that answers everybody else.
+    rows = await asyncio.to_thread(lambda: [_total(point, inception) for point in points])
     read = max((row.since_inception_hourly_marker for row in rows), default=query.last_hourly_marker)
     return AccountTotals(accountTotals=rows, lastHourlyMarkerRead=read, serverTime=sources.server_time())
 
 
-def _sharpe_by_hour(curves: dict[str, list[HourlyEquity]]) -> dict[tuple[str, int], float | None]:
-    return {
-        (trader_id, point.hour): ratio
-        for trader_id, curve in curves.items()
-        for point, ratio in zip(curve, running_sharpe(p.equity for p in curve), strict=True)
-    }
-
-
-def _total(point: Performance, inception: int, sharpe: float | None) -> AccountTotal:
+def _total(point: Performance, inception: int) -> AccountTotal:
     view = point.view
     equity = _equity(view)
     hours, minutes = markers(point.ts, inception)
@@ -84,7 +74,7 @@ def _total(point: Performance, inception: int, sharpe: float | None) -> AccountT
         realized_pnl=number(view.cash - view.capital),
         total_unrealized_pnl=number(view.unrealised),
         cum_pnl_pct=percent(equity - view.capital, view.capital),
-        sharpe_ratio=sharpe,
+        sharpe_ratio=point.sharpe,
         since_inception_hourly_marker=hours,
         since_inception_minute_marker=minutes,
         positions={coin(held.symbol): position(held) for held in view.positions},
@@ -157,31 +147,24 @@ class Leaderboard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def leaderboard(sources: Sources, _: NoQuery) -> Leaderboard:
-    """All traders, the largest return first. Sharpe: see engine.journal.stats; 0 while there is none."""
+    """All traders, the largest return first. Sharpe: of complete hours, not annualised; 0 where undefined."""
     reader = sources.reader
     newest, totals = await reader.newest_performance(), await reader.trade_totals()
-    curves = await reader.hourly_equity()
-    rows = []
-    for trader in await reader.traders():
-        ratios = running_sharpe(point.equity for point in curves.get(trader.trader_id, ()))
-        rows.append(
-            _standing(
-                trader, newest.get(trader.trader_id), totals.get(trader.trader_id), (ratios or [None])[-1]
-            )
-        )
+    rows = [
+        _standing(trader, newest.get(trader.trader_id), totals.get(trader.trader_id))
+        for trader in await reader.traders()
+    ]
     rows.sort(key=lambda row: (-row.return_pct, row.id))
     return Leaderboard(leaderboard=rows)
 
 
-def _standing(
-    trader: TraderRow, newest: Performance | None, totals: TradeTotals | None, sharpe: float | None
-) -> Standing:
+def _standing(trader: TraderRow, newest: Performance | None, totals: TradeTotals | None) -> Standing:
     equity = _equity(newest.view) if newest else trader.capital
     capital = newest.view.capital if newest else trader.capital
     return Standing(
         id=trader.trader_id,
         num_trades=totals.num_trades if totals else 0,
-        sharpe=sharpe or 0,
+        sharpe=(newest.sharpe if newest else None) or 0,
         win_dollars=number(totals.win_dollars) if totals else 0,
         num_losses=totals.num_losses if totals else 0,
         lose_dollars=number(totals.lose_dollars) if totals else 0,

@@ -17,7 +17,7 @@ def mount(app: web.Application, reader: JournalReader) -> None:
 
     async def ready(_: web.Request) -> web.Response:
         try:
-            await reader.traders()
+            await reader.trader_ids()
         except StoreUnavailable as error:
             return problem(503, "Not ready", str(error))
         return web.Response(text="ready\n")

@@ -77,7 +77,7 @@ async def signals(sources: Sources, query: RowsQuery) -> SignalRows:
 
 
 async def wakeups(sources: Sources, query: RowsQuery) -> WakeupRows:
-    rows = await sources.reader.wakeups(query.trader, query.before, query.limit)
+    rows = await sources.reader.wakeups(query.page())
     return WakeupRows(wakeups=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
 
 

@@ -64,7 +64,7 @@ def api(etc: Etc = Path("etc")) -> None:
     from api.app import run_api
 
     with fail_clearly():
-        run_api(settings_of(etc))
+        run_api(settings_of(etc).engine)
 
 
 def main() -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+import asyncpg
 import msgspec
 
+from engine.config.market import Timeframe
 from engine.core.decisions import AccountView, PositionView
 from engine.core.ledger import ClosedTrade
-from engine.core.times import NS_PER_HOUR, NS_PER_MIN, timeframe_ns
+from engine.core.times import NS_PER_MIN, timeframe_ns
 from engine.journal import postgres_reader_sql as sql
 from engine.journal.postgres_reader_market import MarketReader
 from engine.journal.postgres_rows import typed
@@ -22,7 +24,6 @@ from engine.journal.views import (
     CycleChain,
     DecisionRow,
     FillRow,
-    HourlyEquity,
     IntentRow,
     NoteRow,
     OpenPosition,
@@ -35,12 +36,13 @@ from engine.journal.views import (
     TradeTotals,
     VerdictRow,
 )
+from engine.journal.views_market import WakeupRow
 
 NEWEST: Final = (1 << 63) - 1  # a cursor before which everything is
 MOST_CYCLES: Final = 100_000  # that analytics look at, a trader
 MOST_TRADES: Final = 100_000
 _MOST_POINTS: Final = 5_000  # of a performance series, all traders together
-_FEWEST_POINTS: Final = 60  # of each trader, at least
+_FEWEST_POINTS: Final = 24  # of each trader, at least
 
 _views: Final = msgspec.msgpack.Decoder(AccountView)
 
@@ -59,6 +61,15 @@ class JournalReader(MarketReader):
     Each method raises StoreUnavailable when the server does not answer within three seconds.
     """
 
+    async def _page(self, pages: sql.Pages, page: Page) -> list[asyncpg.Record]:
+        if page.trader:
+            return await self.rows(pages.of_trader, page.before, page.limit, page.trader)
+        return await self.rows(pages.of_all, page.before, page.limit)
+
+    async def trader_ids(self) -> list[str]:
+        """Ids of the configured traders."""
+        return [row["trader_id"] for row in await self.rows(sql.TRADER_IDS)]
+
     async def traders(self) -> list[TraderRow]:
         """The configured traders by id."""
         return await self.typed(TraderRow, sql.TRADERS)
@@ -72,15 +83,8 @@ class JournalReader(MarketReader):
         """Accounts since `since_ns`, oldest first: the last of each minute, or of longer spans when long."""
         points = max(_FEWEST_POINTS, _MOST_POINTS // max(1, traders))
         minutes = max(1, -(-(until_ns - since_ns) // (points * NS_PER_MIN)))
-        rows = await self.rows(sql.PERFORMANCE_SINCE, since_ns, minutes * NS_PER_MIN)
-        return sorted((_performance(row) for row in rows), key=lambda point: (point.ts, point.trader_id))
-
-    async def hourly_equity(self) -> dict[str, list[HourlyEquity]]:
-        """Last equity of each hour, oldest first, by trader."""
-        curves: dict[str, list[HourlyEquity]] = {}
-        for row in await self.typed(HourlyEquity, sql.HOURLY_EQUITY, NS_PER_HOUR):
-            curves.setdefault(row.trader_id, []).append(row)
-        return curves
+        rows = await self.rows(sql.PERFORMANCE_SINCE, since_ns, until_ns, minutes * NS_PER_MIN)
+        return [_performance(row) for row in rows]
 
     async def open_positions(self, limit: int) -> list[OpenPosition]:
         """What the traders hold; no prices."""
@@ -88,7 +92,7 @@ class JournalReader(MarketReader):
         return [OpenPosition(trader_id=row["trader_id"], view=_position(row)) for row in rows]
 
     async def closed_trades(self, page: Page) -> list[SequencedTrade]:
-        rows = await self.rows(sql.CLOSED_TRADES, page.trader, page.before, page.limit)
+        rows = await self._page(sql.CLOSED_TRADES, page)
         trades = typed(ClosedTrade, rows)
         return [SequencedTrade(seq=row["seq"], trade=trade) for row, trade in zip(rows, trades, strict=True)]
 
@@ -101,7 +105,7 @@ class JournalReader(MarketReader):
         return {row.trader_id: row for row in await self.typed(TradeTotals, sql.TRADE_TOTALS)}
 
     async def conversations(self, page: Page) -> list[Conversation]:
-        return await self.typed(Conversation, sql.CONVERSATIONS, page.trader, page.before, page.limit)
+        return typed(Conversation, await self._page(sql.CONVERSATIONS, page))
 
     async def cycle_actions(self, trader: str) -> list[CycleActions]:
         """What the trader's newest MOST_CYCLES cycles wanted, oldest first."""
@@ -111,17 +115,20 @@ class JournalReader(MarketReader):
         """Signals have no trader: that of the page is not looked at."""
         return await self.typed(SignalRow, sql.SIGNALS, page.before, page.limit)
 
+    async def wakeups(self, page: Page) -> list[WakeupRow]:
+        return typed(WakeupRow, await self._page(sql.WAKEUPS, page))
+
     async def decisions(self, page: Page) -> list[DecisionRow]:
-        return await self.typed(DecisionRow, sql.DECISIONS, page.trader, page.before, page.limit)
+        return typed(DecisionRow, await self._page(sql.DECISIONS, page))
 
     async def orders(self, page: Page) -> list[OrderRow]:
-        return await self.typed(OrderRow, sql.ORDERS, page.trader, page.before, page.limit)
+        return typed(OrderRow, await self._page(sql.ORDERS, page))
 
     async def fills(self, page: Page) -> list[FillRow]:
-        return await self.typed(FillRow, sql.FILLS, page.trader, page.before, page.limit)
+        return typed(FillRow, await self._page(sql.FILLS, page))
 
     async def risk_events(self, page: Page) -> list[RiskEventRow]:
-        return await self.typed(RiskEventRow, sql.RISK_EVENTS, page.trader, page.before, page.limit)
+        return typed(RiskEventRow, await self._page(sql.RISK_EVENTS, page))
 
     async def newest_checks(self) -> list[CheckRow]:
         """The newest comparison of books and venue of each account."""
@@ -129,7 +136,7 @@ class JournalReader(MarketReader):
 
     async def last_closes(self) -> dict[str, tuple[float, int]]:
         """Close and end (ns) of the newest candle of each active symbol: prices when Redis is away."""
-        rows = await self.rows(sql.LAST_CLOSES)
+        rows = await self.rows(sql.LAST_CLOSES, get_args(Timeframe))
         return {
             row["symbol"]: (row["close"], row["ts_open"] + timeframe_ns(row["timeframe"])) for row in rows
         }
@@ -164,7 +171,8 @@ def _conversation(rows: Sequence[Any]) -> dict[str, str]:
 
 
 def _performance(row: Any) -> Performance:
-    return Performance(trader_id=row["trader_id"], ts=row["ts"], view=_views.decode(row["view"]))
+    view = _views.decode(row["view"])
+    return Performance(trader_id=row["trader_id"], ts=row["ts"], sharpe=row["sharpe_ratio"], view=view)
 
 
 def _position(row: Any) -> PositionView:

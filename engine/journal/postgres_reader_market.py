@@ -13,7 +13,6 @@ from engine.journal.views_market import (
     CostRow,
     CoverageRow,
     IntegrityRow,
-    WakeupRow,
 )
 
 _CANDLES: Final = """
@@ -37,9 +36,6 @@ select trader_id, alias, model, count(*) as calls, count(*) filter (where failur
        round(avg(latency_ms), 3)::double precision as mean_latency_ms
 from llm_calls where ts >= $1 group by trader_id, alias, model
 order by cost_usd desc, trader_id, alias, model"""
-_WAKEUPS: Final = """
-select seq, cycle_id, trader_id, mode, reasons, status, ts_created / 1000 / 1e6 as timestamp
-from decision_cycles where ($1 = '' or trader_id = $1) and seq < $2 order by seq desc limit $3"""
 _BACKTESTS: Final = """
 select run_id, name, digest, metrics, ts_created / 1000 / 1e6 as timestamp from backtest_runs
 order by ts_created desc limit $1"""
@@ -71,10 +67,6 @@ class MarketReader(ReadPool):
     async def model_costs(self, since_ns: int) -> list[CostRow]:
         """What models were asked since, by trader and model; the dearest first."""
         return await self.typed(CostRow, _COSTS, since_ns)
-
-    async def wakeups(self, trader: str, before: int, limit: int) -> list[WakeupRow]:
-        """Newest first."""
-        return await self.typed(WakeupRow, _WAKEUPS, trader, before, limit)
 
     async def backtests(self, limit: int) -> list[BacktestRow]:
         """Recorded runs, newest first."""

@@ -5,6 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 
+class Pages:
+    """A question for rows newest first: `$1` is the `seq` to end before, `$2` how many, `$3` their trader.
+
+    Two texts, of everybody and of one trader: a plan for both at once would be slow for one of them.
+    """
+
+    def __init__(self, rows: str, alias: str = "") -> None:
+        self.of_all = f"{rows} where {alias}seq < $1 order by {alias}seq desc limit $2"
+        self.of_trader = (
+            f"{rows} where {alias}seq < $1 and {alias}trader_id = $3 order by {alias}seq desc limit $2"
+        )
+
+
 def _s(column: str) -> str:
     """Epoch seconds with microseconds of a nanosecond column."""
     return f"({column} / 1000)::double precision / 1e6"
@@ -20,23 +33,24 @@ left join (select trader_id, sum(amount) as capital, min(ts) as ts_first from ca
 left join (select trader_id, count(*) as invocations from decision_cycles group by 1) n using (trader_id)
 order by t.trader_id"""
 
+TRADER_IDS: Final = "select trader_id from traders order by trader_id"
+
 NEWEST_PERFORMANCE: Final = """
-select p.trader_id, p.ts, p.view
+select p.trader_id, p.ts, p.sharpe_ratio, p.view
 from traders t
-cross join lateral (select trader_id, ts, view from trader_performance
+cross join lateral (select trader_id, ts, sharpe_ratio, view from trader_performance
                     where trader_id = t.trader_id order by ts desc limit 1) p"""
 
+# One look into the index for each span of each trader, however many accounts lie between.
 PERFORMANCE_SINCE: Final = """
-select distinct on (p.trader_id, p.ts / $2::bigint) p.trader_id, p.ts, p.view
-from trader_performance p join traders using (trader_id)
-where p.ts >= $1::bigint and p.equity is not null
-order by p.trader_id, p.ts / $2::bigint, p.ts desc"""
-
-HOURLY_EQUITY: Final = """
-select distinct on (trader_id, ts / $1::bigint)
-       trader_id, ts / $1::bigint as hour, equity::double precision as equity
-from trader_performance where equity is not null
-order by trader_id, ts / $1::bigint, ts desc"""
+select p.trader_id, p.ts, p.sharpe_ratio, p.view
+from generate_series($1::bigint / $3::bigint, $2::bigint / $3::bigint) span
+cross join traders t
+cross join lateral (select trader_id, ts, sharpe_ratio, view from trader_performance
+                    where trader_id = t.trader_id and ts >= greatest($1::bigint, span * $3::bigint)
+                      and ts < (span + 1) * $3::bigint and equity is not null
+                    order by ts desc limit 1) p
+order by p.ts, p.trader_id"""
 
 OPEN_POSITIONS: Final = """
 select trader_id, symbol, position_side as side, contracts, coins, entry_price, leverage, margin, realised,
@@ -45,9 +59,7 @@ select trader_id, symbol, position_side as side, contracts, coins, entry_price, 
 from trader_positions join traders using (trader_id)
 order by trader_id, symbol, position_side limit $1"""
 
-CLOSED_TRADES: Final = """
-select * from closed_trades
-where ($1 = '' or trader_id = $1) and seq < $2 order by seq desc limit $3"""
+CLOSED_TRADES: Final = Pages("select * from closed_trades")
 
 TRADE_FIGURES: Final = """
 select gross::float8 as gross, net::float8 as net, (-entry_fees - exit_fees)::float8 as fees,
@@ -62,11 +74,13 @@ select trader_id, count(*) as num_trades, count(*) filter (where net > 0) as num
        coalesce(sum(net) filter (where net <= 0), 0) as lose_dollars
 from closed_trades group by trader_id"""
 
-CONVERSATIONS: Final = """
+CONVERSATIONS: Final = Pages(
+    """
 select c.seq, c.cycle_id, c.trader_id, c.decider, c.model, c.prompt_version, c.ts_created, c.ts_decided,
        l.system_prompt, l.user_prompt, l.answer, l.reasoning, c.decisions as actions, c.prices
-from decision_cycles c join llm_conversations l using (cycle_id)
-where ($1 = '' or c.trader_id = $1) and c.seq < $2 order by c.seq desc limit $3"""
+from decision_cycles c join llm_conversations l using (cycle_id)""",
+    "c.",
+)
 
 CYCLE_ACTIONS: Final = """
 select * from (
@@ -85,9 +99,11 @@ seq, cycle_id, trader_id, mode, status, reasons, decider, model, prompt_version,
 prices, refusal, error, tokens_in, tokens_out, tokens_cached, cost_usd, latency_ms,
 {_s("ts_created")} as timestamp, {_s("ts_decided")} as decided_at"""
 
-DECISIONS: Final = f"""
-select {_DECISION} from decision_cycles
-where ($1 = '' or trader_id = $1) and seq < $2 order by seq desc limit $3"""  # noqa: S608 - constants only
+DECISIONS: Final = Pages(f"select {_DECISION} from decision_cycles")  # noqa: S608 - constants only
+
+WAKEUPS: Final = Pages(f"""
+select seq, cycle_id, trader_id, mode, reasons, status, {_s("ts_created")} as timestamp
+from decision_cycles""")  # noqa: S608
 
 _INTENT: Final = f"""
 intent_id, client_order_id, cycle_id, trader_id, account_id, symbol, side, position_side, purpose, order_type,
@@ -101,21 +117,17 @@ o.average_price, o.fees, o.reason, {_s("o.ts_created")} as timestamp, {_s("o.ts_
 {_s("o.ts_acked")} as acked_at, {_s("o.ts_updated")} as updated_at
 from trader_orders o join order_intents i using (client_order_id)"""
 
-ORDERS: Final = f"""
-select {_ORDER}
-where ($1 = '' or o.trader_id = $1) and o.seq < $2 order by o.seq desc limit $3"""
+ORDERS: Final = Pages(f"select {_ORDER}", "o.")
 
 _FILL: Final = f"""
 seq, fill_id, client_order_id, venue_order_id, trader_id, account_id, symbol, side, position_side, purpose,
 contracts, price, contract_value, fee, maker, {_s("ts_event")} as timestamp from trader_fills"""
 
-FILLS: Final = f"""
-select {_FILL}
-where ($1 = '' or trader_id = $1) and seq < $2 order by seq desc limit $3"""
+FILLS: Final = Pages(f"select {_FILL}")
 
-RISK_EVENTS: Final = f"""
-select seq, event_id, trader_id, symbol, kind, detail, {_s("ts")} as timestamp from risk_events
-where ($1 = '' or trader_id = $1) and seq < $2 order by seq desc limit $3"""  # noqa: S608
+RISK_EVENTS: Final = Pages(
+    f"select seq, event_id, trader_id, symbol, kind, detail, {_s('ts')} as timestamp from risk_events"  # noqa: S608
+)
 
 NEWEST_CHECKS: Final = """
 select c.* from (select distinct account_id from traders) a
@@ -123,11 +135,15 @@ cross join lateral (select account_id, balanced, venue_equity, traders_equity, r
                     from account_checks where account_id = a.account_id order by ts desc limit 1) c
 order by c.account_id"""
 
+# A timeframe after the other: candles are found by symbol, timeframe and time, in that order.
 LAST_CLOSES: Final = """
 select k.symbol, k.timeframe, k.close, k.ts_open
 from assets a
-cross join lateral (select symbol, timeframe, close, ts_open from klines
-                    where symbol = a.symbol order by ts_open desc limit 1) k
+cross join lateral (
+  select newest.* from unnest($1::text[]) frame
+  cross join lateral (select symbol, timeframe, close, ts_open from klines
+                      where symbol = a.symbol and timeframe = frame order by ts_open desc limit 1) newest
+  order by newest.ts_open desc limit 1) k
 where a.is_active"""
 
 _MANY: Final = 100_000  # from so many rows on, the planner's estimate stands for a count that takes seconds

@@ -30,19 +30,12 @@ class TraderRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Performance(msgspec.Struct, frozen=True, kw_only=True):
-    """A trader's account at `ts`."""
+    """A trader's account at `ts`. `sharpe` is that of its complete hours until then, not annualised."""
 
     trader_id: str
     ts: int
+    sharpe: float | None
     view: AccountView
-
-
-class HourlyEquity(msgspec.Struct, frozen=True, kw_only=True):
-    """Last known equity of an hour; `hour` counts from the epoch."""
-
-    trader_id: str
-    hour: int
-    equity: float
 
 
 class OpenPosition(msgspec.Struct, frozen=True, kw_only=True):
