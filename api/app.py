@@ -44,6 +44,7 @@ from engine.config.engine import ClockConfig, EngineConfig
 from engine.core.errors import StoreUnavailable
 from engine.embedded import known_addresses
 from engine.journal.postgres_reader import JournalReader
+from engine.listen import listen
 from engine.log import configure
 
 log = structlog.get_logger()
@@ -120,7 +121,7 @@ def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, cloc
 def run_api(config: EngineConfig) -> None:
     """Serve until SIGINT or SIGTERM; a database or Redis that is away is waited for, by answering 503.
 
-    Raises OSError when the address is taken.
+    Raises ConfigError when the address cannot be had.
     """
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
         runner.run(_serve(config))
@@ -150,7 +151,8 @@ async def _serve(config: EngineConfig) -> None:
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, config.api.host, config.api.port).start()
+        remedy = "api.port of engine.yaml (EDGEWISE_API_PORT)"
+        await listen(runner, config.api.host, config.api.port, remedy)
         host, port = runner.addresses[0][:2]
         sys.stdout.write(f"api ready http://{host}:{port}/api/health\n")
         sys.stdout.flush()

@@ -141,7 +141,7 @@ def _hide(match: re.Match[str]) -> str:
 
 
 class _Lossy:
-    """A target whose lines are lost while it cannot be written: a full disk, a reader that went away.
+    """A target whose lines are lost while it cannot be written: a full disk, a reader that left, or closed.
 
     Nobody who trades may stop because a line about it could not be kept.
     """
@@ -150,12 +150,12 @@ class _Lossy:
         self._target = target
 
     def write(self, line: bytes) -> int:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             return self._target.write(line)
         return 0
 
     def flush(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             self._target.flush()
 
 

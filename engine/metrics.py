@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from engine.clock import Clock
+from engine.listen import listen
 
 log = structlog.get_logger()
 M = TypeVar("M", Counter, Gauge, Histogram)
@@ -221,7 +222,7 @@ async def serve_metrics(
     """Serve `/metrics` and `/healthz` while the context lasts; gives the port (0 takes a free one).
 
     Both answer from memory, whatever Redis, Postgres and the venue do. `/healthz` is 200 or 503 with JSON.
-    Raises OSError when the port is taken.
+    Raises ConfigError when the address cannot be had.
     """
 
     async def metrics_page(_: web.Request) -> web.Response:
@@ -239,9 +240,7 @@ async def serve_metrics(
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-        yield int(runner.addresses[0][1])
+        yield await listen(runner, host, port, "metrics.port of engine.yaml (EDGEWISE_METRICS_PORT)")
     finally:
         await runner.cleanup()
 

@@ -34,6 +34,8 @@ class Reporter:
         self._meters.update()
         cache = self._of.cache
         await cache.set_json(STATUS_KEY, msgspec.json.encode(self.status()), STATUS_TTL_S)
+        assets = tuple(self._parts.view.instruments.values())
+        await cache.set_json("market:assets", msgspec.json.encode(assets), _VALUES_TTL_S)
         if prices := self._prices():
             await cache.set_hash("market:prices", prices)
         for symbol, snapshot in self._parts.view.snapshots.items():
@@ -46,9 +48,11 @@ class Reporter:
             await cache.set_json(f"{key}:equity", msgspec.json.encode(view.equity), _VALUES_TTL_S)
             await cache.set_json(f"{key}:margin_used", msgspec.json.encode(view.margin_used), _VALUES_TTL_S)
             await cache.set_json(f"{key}:positions", msgspec.json.encode(view.positions), _VALUES_TTL_S)
-        if balance := self._parts.exchange.balance:
-            account = f"exchange:{self._of.settings.provider_id}:account"
-            await cache.set_json(account, msgspec.json.encode(balance), _VALUES_TTL_S)
+        account, exchange = f"exchange:{self._of.settings.provider_id}", self._parts.exchange
+        if exchange.balance:
+            await cache.set_json(f"{account}:account", msgspec.json.encode(exchange.balance), _VALUES_TTL_S)
+        if (held := exchange.auditor.positions) is not None:
+            await cache.set_json(f"{account}:positions", msgspec.json.encode(held), _VALUES_TTL_S)
 
     def _prices(self) -> dict[str, bytes]:
         """Coin → JSON of nof1's price object; times in ms."""

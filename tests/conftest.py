@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 import redis
+import structlog
 from hypothesis import settings
 
 from engine.embedded import EmbeddedServers, ServerAddresses
@@ -22,6 +24,16 @@ settings.register_profile("edgewise", deadline=None, derandomize="CI" in os.envi
 settings.load_profile("edgewise")
 
 TEMPLATE = "test_template"
+
+
+@pytest.fixture(autouse=True)
+def own_log() -> Iterator[None]:
+    """A command that a test runs in this process configures the log; the next test finds it as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers, root.level = handlers, level
 
 
 @pytest.fixture(scope="session")

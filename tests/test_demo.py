@@ -10,7 +10,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+import redis
 
+from engine.embedded import known_addresses
 from tests.demo_process import DEADLINE_S, demo, engine_of
 from tests.processes import is_gone
 
@@ -33,6 +35,21 @@ async def wait_for(session: aiohttp.ClientSession, api: str, name: str, least: i
     async with asyncio.timeout(DEADLINE_S):
         while await count(session, api, name) < least:
             await asyncio.sleep(0.2)
+
+
+SHOWN = {
+    *("market:prices", "market:assets", "market:snapshot:BTC-USDT-SWAP"),
+    *("exchange:okx_simulator:account", "exchange:okx_simulator:positions", "cycle:trend-majors"),
+    *(f"trader:trend-majors:{what}" for what in ("equity", "margin_used", "positions")),
+}
+
+
+def shown(home: Path) -> set[str]:
+    """Names of what the engine keeps in Redis for others to read."""
+    addresses = known_addresses(home / "servers")
+    assert addresses is not None
+    with redis.Redis.from_url(addresses.redis_url, decode_responses=True) as client:
+        return set(client.scan_iter())
 
 
 @pytest.mark.timeout(240)
@@ -59,6 +76,7 @@ async def test_demo_trades_through_the_death_of_its_engine_and_continues_later(t
         await wait_for(session, api, "fills", before + 1)
         accounts = await get(session, f"{api}/api/since-inception-values")
         assert len(accounts["sinceInceptionValues"]) == 5
+    assert not SHOWN - shown(home)
     again.process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(DEADLINE_S):
         assert await again.end() == 0

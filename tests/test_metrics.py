@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from engine.clock import SystemClock, cancelled
+from engine.core.errors import ConfigError
 from engine.metrics import Health, Labelled, Metrics, serve_metrics, watch_loop
 
 
@@ -50,7 +51,7 @@ async def test_health_says_what_is_wrong() -> None:
 
 async def test_a_taken_port_is_an_error_and_a_closed_server_frees_it() -> None:
     async with serve_metrics(0, CollectorRegistry()) as port:
-        with pytest.raises(OSError, match="address already in use"):
+        with pytest.raises(ConfigError, match=r"Address already in use; set metrics\.port"):
             async with serve_metrics(port, CollectorRegistry()):
                 pass
     async with serve_metrics(port, CollectorRegistry()) as again:

@@ -153,7 +153,7 @@ async def test_wrong_option_is_one_clear_line(words: tuple[str, ...], says: str)
 
 async def test_port_that_is_taken_is_one_clear_line() -> None:
     async with simulator() as venue:
-        with pytest.raises(ConfigError, match="--port"):
+        with pytest.raises(ConfigError, match="Address already in use; set another --port"):
             async with simulator(port=int(venue.url.rpartition(":")[2])):
                 pass
 

@@ -262,6 +262,22 @@ def test_what_cannot_be_read_is_named(raw: bytes, says: str) -> None:
         trades_of(raw)
 
 
+def test_errors_name_the_file_and_models_that_there_are(tmp_path: Path) -> None:
+    trades = tmp_path / "trades.json"
+    for text, says in (
+        ("[{}]", f"{trades}: trades 1 (no id): quantity is missing\n"),
+        ("{", f"{trades}: not JSON: Input data was truncated\n"),
+        ("[]", "no trades\n"),
+    ):
+        trades.write_text(text)
+        assert _run("--trades", str(trades))[1] == says
+    trades.write_bytes(msgspec.json.encode(TRADES))
+    assert _run("--trades", str(trades), "--model", "n") == (
+        1,
+        f"{trades}: no trade of 'n'; there are those of m\n",
+    )
+
+
 def _run(*arguments: str) -> tuple[int, str]:
     result = CliRunner().invoke(app, ["stats", *arguments])
     return result.exit_code, result.output

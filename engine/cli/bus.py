@@ -153,4 +153,7 @@ def _redis_of(settings: Settings) -> tuple[str, str]:
     for folder, env in ((home, config.env), (home / "demo" / "servers", "demo")):
         if addresses := known_addresses(folder):
             return addresses.redis_url, env
-    raise ConfigError(f"no Redis is configured, and none was started below {home}")
+    raise ConfigError(
+        f"no Redis is configured, and none was started below {home}: set EDGEWISE_REDIS_URL, or start "
+        "`edgewise engine` or `edgewise demo` here"
+    )

@@ -127,4 +127,7 @@ def dsn_of(etc: Path) -> str:
     for folder in (home, home / "demo" / "servers"):
         if addresses := known_addresses(folder):
             return addresses.postgres_dsn
-    raise ConfigError(f"no database is configured, and none was started below {home}")
+    raise ConfigError(
+        f"no database is configured, and none was started below {home}: set EDGEWISE_POSTGRES_DSN, or start "
+        "`edgewise engine` or `edgewise demo` here"
+    )

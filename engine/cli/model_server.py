@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -33,15 +32,11 @@ def model_server(
     `rules-only-demo+slow:5`) makes it misbehave on purpose. With --local a real model answers, for traders
     with `model: local`: it needs no key and no network, and its judgement is worthless.
     """
-    try:
+    with fail_clearly():
         if local:
-            with fail_clearly():
-                _serve_local(host, _LOCAL_PORT if port is None else port, weights)
+            _serve_local(host, _LOCAL_PORT if port is None else port, weights)
         else:
             _serve_rules(host, _RULES_PORT if port is None else port)
-    except OSError as error:
-        print(f"cannot listen on {host}:{port}: {error.strerror}", file=sys.stderr)
-        raise typer.Exit(1) from error
 
 
 def _serve_rules(host: str, port: int) -> None:

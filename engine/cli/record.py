@@ -48,7 +48,7 @@ def record(
     from engine.exchange.okx.recorder import DEFAULT_CHANNELS, Recorder, args_of
     from engine.recordings import RecordingFolder
 
-    with fail_clearly():
+    with fail_clearly("warning"):
         try:
             rotate_ns = int(parse_duration_s(rotate) * NS_PER_S)
             limit_s = parse_duration_s(duration) if duration else None

@@ -22,6 +22,9 @@ _COIN: Final = re.compile(r"(?:^|_)([a-z]{2,5}?)[-_]?(?:usdt|perp)")
 
 def symbol_of(paths: Sequence[Path], asked: str) -> str:
     """The market as the venue writes it: what was asked for, else what the name of a file says."""
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"{path}: no such file or folder")
     if asked:
         return asked if "-" in asked else venue_symbol(asked)
     for path in paths:

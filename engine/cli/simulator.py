@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def simulator(
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8640,
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8640,
     account: Annotated[
         list[str] | None,
         typer.Option(help="KEY:SECRET:PASSPHRASE:USDT[:read_only+trade+withdraw], one each; repeatable."),
@@ -80,7 +80,7 @@ def simulator(
         clock = ScaledClock(speed, epoch or clock.now_ns(), wall_epoch or clock.now_ns())
     kind: Literal["generated", "recorded", "manual"] = "generated"
     kind = "recorded" if replay else "manual" if manual else kind
-    with fail_clearly():
+    with fail_clearly("warning"):
         venue = build(
             Plan(
                 accounts=tuple(account or ("demo-key:demo-secret:demo-pass:100000",)),

@@ -21,8 +21,15 @@ MISCONFIGURED: Final = 2  # exit code: a file, a variable or an account must be 
 
 
 @contextmanager
-def fail_clearly() -> Iterator[None]:
-    """Our own errors become their text and an exit code; anything else is a bug and shows its traceback."""
+def fail_clearly(log_level: str = "error") -> Iterator[None]:
+    """Our own errors become their text and an exit code; anything else is a bug and shows its traceback.
+
+    What is logged meanwhile goes to standard error; a command that serves configures its own log later.
+    """
+    from engine.clock import SystemClock
+    from engine.log import configure
+
+    configure(SystemClock(), log_level)
     try:
         yield
     except* (ConfigError, VenueMisconfigured) as group:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -57,15 +59,18 @@ def _captured(trades: Path, more: Capture, model: str, *, as_json: bool) -> None
     import msgspec
 
     from engine.journal.captures import cycles_of, trades_of
-    from engine.journal.recount import Analytics, differences, recount
+    from engine.journal.recount import differences, recount
 
     with fail_clearly():
-        said = cycles_of(more.conversations.read_bytes()) if more.conversations else []
-        found = recount(trades_of(trades.read_bytes()), said)
-        if model:
-            found = Analytics(tuple(item for item in found.analytics if item.model_id == model))
+        with _named(more.conversations):
+            said = cycles_of(more.conversations.read_bytes()) if more.conversations else []
+        with _named(trades):
+            found = _of_model(recount(trades_of(trades.read_bytes()), said), model)
         against = more.analytics
-        differ = differences(found, against.read_bytes(), with_conversations=bool(said)) if against else None
+        with _named(against):
+            differ = (
+                differences(found, against.read_bytes(), with_conversations=bool(said)) if against else None
+            )
     if as_json:
         print(msgspec.json.encode(found if differ is None else differ).decode())
     elif differ is None:
@@ -74,6 +79,29 @@ def _captured(trades: Path, more: Capture, model: str, *, as_json: bool) -> None
         _show_differences(differ)
     if differ:
         sys.exit(1)
+
+
+@contextmanager
+def _named(file: Path | None) -> Iterator[None]:
+    """What does not parse says in which file it stands."""
+    from engine.core.errors import CodecError
+
+    try:
+        yield
+    except CodecError as error:
+        raise CodecError(f"{file}: {error}") from error
+
+
+def _of_model(found: Analytics, model: str) -> Analytics:
+    """Of one model, or of all of them. Raises CodecError for one that does not occur."""
+    from engine.core.errors import CodecError
+    from engine.journal.recount import Analytics
+
+    items = tuple(item for item in found.analytics if model in {"", item.model_id})
+    if model and not items:
+        known = ", ".join(item.model_id for item in found.analytics)
+        raise CodecError(f"no trade of {model!r}; there are those of {known}")
+    return Analytics(items)
 
 
 def _own(etc: Path, trader: str, *, as_json: bool) -> None:
@@ -121,6 +149,9 @@ def _show(found: Analytics) -> None:
     from engine.journal.tables import Tables
 
     console = wide_console()
+    if not found.analytics:
+        print("no trades")
+        return
     for name in Tables.__struct_fields__:
         table = Table(name, *(item.model_id or "all" for item in found.analytics))
         columns = [msgspec.structs.asdict(getattr(item, name)) for item in found.analytics]

@@ -41,7 +41,8 @@ class Auditor:
         self._context, self._desk, self._recovery = context, desk, recovery
         self._thresholds, self._infer = thresholds, infer
         self._records = AccountRecords(context, context.books.account_id)
-        self._seen: tuple[tuple[VenuePosition, ...], VenueBalance] | None = None  # by the newest look
+        self.positions: tuple[VenuePosition, ...] | None = None  # by the newest look, as the next
+        self._balance: VenueBalance | None = None
         self._differing = 0
         self.newest: AccountCheck | None = None
         self.suspicious: frozenset[str] = frozenset()  # symbols that differ; "*" when cash does
@@ -82,8 +83,8 @@ class Auditor:
         await self._judge(check, comparison)
         self.newest = check
         await patiently(lambda: self._context.journal.record_check(check))
-        if self._seen is not None:
-            await self._records.record(*self._seen)
+        if self.positions is not None and self._balance is not None:
+            await self._records.record(self.positions, self._balance)
         return check
 
     async def _compare(self) -> tuple[AccountCheck, Comparison] | None:
@@ -94,7 +95,7 @@ class Auditor:
         positions, balance = await venue.positions(), await venue.balance()
         if self._desk.fills != before or self._moving():
             return None
-        self._seen = (positions, balance)
+        self.positions, self._balance = positions, balance
         holdings = [self._holding(position) for position in positions if position.contracts]
         comparison = books.compare(holdings, balance.cash)
         return self._check(comparison, positions, balance), comparison

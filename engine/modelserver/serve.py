@@ -9,13 +9,14 @@ from collections.abc import Callable
 from aiohttp import web
 
 from engine.clock import SystemClock
+from engine.listen import listen
 from engine.modelserver.app import make_app
 
 
 async def serve(host: str, port: int, ready: Callable[[str], None]) -> None:
     """Serve on `host`:`port` (0: a free one) until SIGINT or SIGTERM; `ready` gets the base URL.
 
-    Raises OSError when the address is taken.
+    Raises ConfigError when the address cannot be had.
     """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -24,10 +25,7 @@ async def serve(host: str, port: int, ready: Callable[[str], None]) -> None:
     runner = web.AppRunner(make_app(SystemClock()), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
-        bound = runner.addresses[0]
-        ready(f"http://{host}:{bound[1]}/v1")
+        ready(f"http://{host}:{await listen(runner, host, port, 'another --port')}/v1")
         await stopped.wait()
     finally:
         await runner.cleanup()

@@ -21,6 +21,7 @@ from engine.exchange.simulator.manual import Nudge
 from engine.exchange.simulator.rest import Rest
 from engine.exchange.simulator.sockets import IDLE_S, SLOW, serve_socket
 from engine.exchange.simulator.venue import Venue
+from engine.listen import listen
 
 _PUMP_S: Final = 0.1  # real time between pushes of one channel
 _SAVE_S: Final = 5.0
@@ -54,7 +55,7 @@ class Server:
         runner = web.AppRunner(self._app(), access_log=None, shutdown_timeout=0.5)
         await runner.setup()
         try:
-            await self._listen(runner)
+            self.port = await listen(runner, self._host, self.port, "another --port", self._tls)
             self._venue.step()
             await self._begin_faults()
             async with asyncio.TaskGroup() as tasks:
@@ -76,13 +77,6 @@ class Server:
                 await self._happenings.add(fault)
             except VenueRefusal as refusal:
                 raise ConfigError(f"--faults: {fault.kind.value}: {refusal.message}") from refusal
-
-    async def _listen(self, runner: web.AppRunner) -> None:
-        try:
-            await web.TCPSite(runner, self._host, self.port, ssl_context=self._tls).start()
-        except OSError as error:
-            raise ConfigError(f"--port {self.port} cannot be used: {error.strerror or error}") from error
-        self.port = int(runner.addresses[0][1])
 
     def _app(self) -> web.Application:
         app = web.Application(client_max_size=1 << 20)

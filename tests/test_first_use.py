@@ -1,0 +1,100 @@
+"""What goes wrong at the first use: one line that says what to do, an exit code, and never a traceback."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from engine.cli.main import app
+
+ETC = Path(__file__).parent.parent / "etc"
+AWAY = {
+    "EDGEWISE_POSTGRES_DSN": "postgresql://nobody:secret@127.0.0.1:1/none",
+    "EDGEWISE_REDIS_URL": "redis://127.0.0.1:1/0",
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with nothing but the shipped configuration, and no server below it."""
+    shutil.copytree(ETC, tmp_path / "etc")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody else listens."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield int(other.getsockname()[1])
+
+
+def run(*words: str, **environment: str) -> tuple[int, str]:
+    """Exit code, and everything that was said."""
+    result = CliRunner().invoke(app, words, env=environment)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        ("config check --dir nowhere", 2, "nowhere/engine.yaml: cannot be read: No such file or directory"),
+        ("backtest nowhere.csv --traders trend-majors", 2, "nowhere.csv cannot be read"),
+        ("signals --replay nowhere", 2, "nowhere: no such file or folder"),
+        ("stats", 2, "no database is configured, and none was started below"),
+        ("journal verify", 2, "no database is configured"),
+        ("replay a-cycle", 2, "no database is configured"),
+        ("trader pause trend-majors", 2, "no database is configured"),
+        ("risk explain --trader nobody --decision x", 2, "no trader 'nobody' (known: buynhold-btc"),
+        ("prompt render --trader nobody", 2, "no trader 'nobody' with a model; known: model-demo"),
+        ("journal show a-cycle", 1, "no decision file has the cycle a-cycle"),
+        ("engine", 2, "api_key, secret, passphrase not set for account okx_demo"),
+    ],
+)
+def test_mistake_is_one_line(folder: Path, words: str, code: int, says: str) -> None:
+    found, output = run(*words.split())
+    (line,) = output.splitlines()
+    assert (found, says in line) == (code, True), output
+
+
+@pytest.mark.parametrize(
+    "words", ["db status", "db stats", "stats", "memory show model-demo", "replay a-cycle"]
+)
+def test_database_that_is_away_is_one_line(folder: Path, words: str) -> None:
+    code, output = run(*words.split(), **AWAY)
+    (line,) = output.splitlines()
+    assert (code, line.startswith("Postgres is away: ")) == (1, True), output
+    assert "secret" not in output
+
+
+def test_redis_that_is_away_is_one_line(folder: Path) -> None:
+    code, output = run("halt", **AWAY)
+    (line,) = output.splitlines()
+    assert (code, line.startswith("redis: ")) == (1, True), output
+
+
+def test_port_that_is_taken_is_one_line_with_the_key_to_change(folder: Path, taken: int) -> None:
+    code, output = run("api", EDGEWISE_API_PORT=str(taken), **AWAY)
+    line = output.splitlines()[-1]
+    assert code == 2
+    assert line == (
+        f"cannot listen on 127.0.0.1:{taken}: Address already in use; "
+        "set api.port of engine.yaml (EDGEWISE_API_PORT)"
+    )
+    code, output = run("model-server", "--port", str(taken))
+    assert (code, output.count("\n")) == (2, 1)
+    assert "set another --port" in output
+    assert run("simulator", "--port", "99999")[0] == 2
+
+
+def test_without_a_command_there_is_help() -> None:
+    code, output = run()
+    assert code == 2  # typer's code for a missing command
+    assert "demo" in output
