@@ -20,7 +20,7 @@ from engine.core.errors import ConfigError, StoreUnavailable
 from engine.core.times import NS_PER_DAY
 from engine.embedded import EmbeddedServers, ServerAddresses
 from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_migrate import PARTITIONED, Migration, migrate
+from engine.journal.postgres_migrate import PARTITIONED, Migration, migrate, shipped
 from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import Pool
 from engine.journal.postgres_reader import JournalReader
@@ -120,7 +120,7 @@ async def test_months_are_made_ahead_and_old_ones_dropped(database: str) -> None
         assert await partitions.drop_before("trader_performance", december) == 1
         left = await pool.fetch("select ts from trader_performance")
         assert [row["ts"] for row in left] == [views[1].ts]
-        with pytest.raises(ValueError, match="not partitioned"):
+        with pytest.raises(ValueError, match="not dropped by the month"):
             await partitions.drop_before("trader_fills", T0)
 
 
@@ -197,3 +197,43 @@ async def test_upkeep_drops_what_is_too_old_and_keeps_what_a_cycle_came_from(dat
         (kept,) = await pool.fetch("select signal_id from signals")
         assert kept["signal_id"] == parts.SIGNAL.signal_id
         await journal.record_performance([parts.view(clock.now_ns())])  # its month is there
+
+
+async def test_signals_of_an_older_version_move_into_months_with_their_numbers(empty_database: str) -> None:
+    before = tuple(each for each in shipped() if each.version < 91)
+    await migrate(empty_database, before)
+    owner = await asyncpg.connect(empty_database)
+    last_moment = int(datetime(2026, 5, 1, tzinfo=UTC).timestamp()) * 10**9 - 1
+    columns = "symbol, detector, feature, timeframe, edge, value, threshold, release, score, ts_recv"
+    for name, ts in (("woke", T0), ("last of April", last_moment), ("nobody's", T0)):
+        await owner.execute(
+            f"insert into signals (signal_id, ts_event, {columns}) "  # noqa: S608
+            "values ($1, $2, 'BTC-USDT-SWAP', 'd', 'f', '', 'UP', 1, 1, 1, 0.5, 0)",
+            name,
+            ts,
+        )
+    await owner.execute(
+        "insert into traders (trader_id, name, kind, model, account_id, config, ts_created, ts_updated) "
+        "values ('t', 't', 'strategy', '', 'a', '{}', 0, 0)"
+    )
+    await owner.execute(
+        "insert into decision_cycles (cycle_id, trader_id, mode, status, wakeup, reasons, ts_created) "
+        "values ('c', 't', 'long', 'pending', '', '[]', 0)"
+    )
+    await owner.execute("insert into cycle_signals values ('c', 'woke')")
+    await migrate(empty_database)
+    rows = await owner.fetch("select signal_id, seq from signals order by seq")
+    assert [tuple(row) for row in rows] == [("woke", 1), ("last of April", 2), ("nobody's", 3)]
+    assert await owner.fetchval("select count(*) from signals_202604") == 1
+    assert await owner.fetchval("select ts_event from cycle_signals") == T0
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await owner.execute("delete from signals where signal_id = 'woke'")
+    async with Pool(empty_database) as pool, PostgresJournal(empty_database, SystemClock()) as journal:
+        await journal.record_signals([parts.SIGNAL])
+        assert await pool.fetch("select from signals where seq = 4")
+        assert await Partitions(pool).forget_signals(last_moment + 400 * NS_PER_DAY) == 3
+        months = await pool.fetch("select from pg_inherits where inhparent = 'signals'::regclass")
+        assert [tuple(row) for row in await pool.fetch("select signal_id from signals")] == [("woke",)]
+        assert await owner.fetchval("select to_regclass('signals_202604')") is None
+        assert months
+    await owner.close()

@@ -43,7 +43,7 @@ _REFERENCES: Final = """
 select conrelid::regclass::text as child, confrelid::regclass::text as parent
 from pg_constraint where contype = 'f' and conparentid = 0
 """
-_TIME_COLUMNS: Final = {"klines": "ts_open", "indicators": "ts_open"}
+_TIME_COLUMNS: Final = {"klines": "ts_open", "indicators": "ts_open", "signals": "ts_event"}
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):

@@ -121,7 +121,7 @@ PERFORMANCE: Final = BulkTable(
     ],
     time_column="ts",
 )
-SIGNALS: Final = _of("signals", Signal)
+SIGNALS: Final = _of("signals", Signal, "ts_event")
 CHECKS: Final = _of("account_checks", AccountCheck, "ts")
 BALANCES: Final = _of("balance_snapshots", BalanceSnapshot, "ts")
 INTEGRITY: Final = _of("candle_integrity_events", IntegrityEvent)

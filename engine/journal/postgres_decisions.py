@@ -17,6 +17,7 @@ from engine.core.signals import Signal
 from engine.journal.ports import KeepState, TraderRecord
 from engine.journal.postgres_answers import cycle_of, insert_calls, storable
 from engine.journal.postgres_doubt import Doubts
+from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import Pool
 from engine.journal.postgres_rows import insert, json_text, row_of
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _SIGNAL_COLUMNS: Final = tuple(Signal.__struct_fields__)
 _SIGNAL: Final = insert("signals", _SIGNAL_COLUMNS, "on conflict do nothing")
+_CAUSE: Final = insert("cycle_signals", ("cycle_id", "signal_id", "ts_event"), "on conflict do nothing")
 _OPEN_CYCLE: Final = """
 insert into decision_cycles (cycle_id, trader_id, mode, status, wakeup, reasons, ts_created)
 values ($1, $2, $3, 'pending', $4, $5, $6) on conflict do nothing
@@ -66,8 +68,8 @@ on conflict (kind, trader_id) do update set state = excluded.state, ts = exclude
 class DecisionTables:
     """Part of PostgresJournal; see engine.journal.ports.Journal for what each method promises."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool, self._doubts = pool, Doubts(pool)
+    def __init__(self, pool: Pool, partitions: Partitions) -> None:
+        self._pool, self._doubts, self.partitions = pool, Doubts(pool), partitions
 
     async def record_traders(self, traders: Sequence[TraderRecord]) -> None:
         rows = [
@@ -77,6 +79,7 @@ class DecisionTables:
 
     async def record_wakeup(self, wakeup: Wakeup) -> None:
         signals = [reason.signal for reason in wakeup.reasons if reason.signal is not None]
+        await self.partitions.ensure("signals", (signal.ts_event for signal in signals))
         async with self._pool.transaction() as connection:
             await connection.executemany(_SIGNAL, [row_of(signal, _SIGNAL_COLUMNS) for signal in signals])
             await connection.execute(
@@ -89,8 +92,7 @@ class DecisionTables:
                 wakeup.ts,
             )
             await connection.executemany(
-                "insert into cycle_signals (cycle_id, signal_id) values ($1, $2) on conflict do nothing",
-                [(wakeup.cycle_id, signal.signal_id) for signal in signals],
+                _CAUSE, [(wakeup.cycle_id, signal.signal_id, signal.ts_event) for signal in signals]
             )
             await connection.executemany(
                 _NOTE,

@@ -41,7 +41,7 @@ class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, M
 
     def __init__(self, dsn: str, clock: Clock, spool: Spool | None = None) -> None:
         self._dsn, self._clock = dsn, clock
-        self.partitions = Partitions(pool := Pool(dsn))
+        DecisionTables.__init__(self, pool := Pool(dsn), Partitions(pool))
         self.batches = Batches(pool, self.partitions, clock, spool)
         self.filing = FilingTables(pool)
         OrderTables.__init__(self, pool)

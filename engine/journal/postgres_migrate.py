@@ -18,7 +18,9 @@ from engine.journal.postgres_pool import AWAY, LONG_TIMEOUT_S, TIMEOUT_S
 log = structlog.get_logger()
 
 _LOCK: Final = 0x65646765
-PARTITIONED: Final = ("klines", "indicators", "trader_performance", "account_checks", "balance_snapshots")
+PARTITIONED: Final = (
+    *("klines", "indicators", "signals", "trader_performance", "account_checks", "balance_snapshots"),
+)
 _MONTHS_BEHIND: Final = 3
 _MONTHS_AHEAD: Final = 3
 _REFUSED: Final = (  # a person must change the address, the role or its rights

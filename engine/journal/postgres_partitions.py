@@ -12,9 +12,9 @@ from engine.journal.postgres_pool import Pool
 _AHEAD_MONTHS: Final = 2
 _AT_ONCE: Final = 5000
 _FORGET: Final = """
-delete from signals where signal_id in (
-  select s.signal_id from signals s where s.ts_event < $1
-    and not exists (select from cycle_signals c where c.signal_id = s.signal_id)
+delete from signals where (signal_id, ts_event) in (
+  select s.signal_id, s.ts_event from signals s where s.ts_event < $1
+    and not exists (select from cycle_signals c where (c.signal_id, c.ts_event) = (s.signal_id, s.ts_event))
   order by s.ts_event limit $2)
 """
 _LOCK: Final = 0x65646765_70617274  # «edgepart»: two processes that make the same month take turns
@@ -50,7 +50,7 @@ class Partitions:
     async def forget_signals(self, ts_ns: int) -> int:
         """Delete signals before `ts_ns` that woke nobody, some at a time; returns how many.
 
-        Signals are not divided by months: those that a cycle came from stay as long as the cycle.
+        Those that a cycle came from stay as long as the cycle; a month without any is dropped.
         """
         deleted = 0
         while True:
@@ -58,16 +58,22 @@ class Partitions:
                 status = await connection.execute(_FORGET, ts_ns, _AT_ONCE)
             deleted += (count := int(status.split()[-1]))
             if count < _AT_ONCE:
-                return deleted
+                break
+        await self._drop("drop_empty_partitions", "signals", ts_ns)
+        return deleted
 
     async def drop_before(self, table: str, ts_ns: int) -> int:
         """Drop the months that ended before `ts_ns`; returns how many."""
-        if table not in PARTITIONED:
-            raise ValueError(f"{table} is not partitioned")
+        if table not in PARTITIONED or table == "signals":  # for those see forget_signals
+            raise ValueError(f"{table} is not dropped by the month")
+        return await self._drop("drop_partitions", table, ts_ns)
+
+    async def _drop(self, function: str, table: str, ts_ns: int) -> int:
+        """Have a function of the database drop months of `table` that ended before `ts_ns`."""
         async with self._pool.transaction() as connection:
             await connection.execute("select pg_advisory_xact_lock($1)", _LOCK)
-            month = _month_of(ts_ns)
-            dropped = await connection.fetchval("select drop_partitions($1, $2)", table, month)
+            query = f"select {function}($1, $2)"
+            dropped = await connection.fetchval(query, table, _month_of(ts_ns))
         self._there.clear()
         return int(dropped)
 

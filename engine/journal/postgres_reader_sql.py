@@ -151,7 +151,9 @@ _SAMPLE: Final = 10_000
 
 
 def _count(table: str) -> str:
-    estimate = f"(select reltuples::bigint from pg_class where oid = '{table}'::regclass)"  # noqa: S608 - names of ours
+    whole = f"'{table}'::regclass"
+    months = f"(select inhrelid from pg_inherits where inhparent = {whole})"  # noqa: S608 - names of ours
+    estimate = f"(select sum(reltuples)::bigint from pg_class where oid = {whole} or oid in {months})"  # noqa: S608
     exact = f"(select count(*) from {table})"  # noqa: S608 - names of ours
     return f"(select case when {estimate} > {_MANY} then {estimate} else {exact} end)"
 
@@ -173,7 +175,7 @@ CYCLE_CONVERSATION: Final = """
 select system_prompt, user_prompt, answer, reasoning from llm_conversations where cycle_id = $1"""
 
 CYCLE_SIGNALS: Final = f"""
-select {_SIGNAL} from signals s join cycle_signals c using (signal_id)
+select {_SIGNAL} from signals s join cycle_signals c using (signal_id, ts_event)
 where c.cycle_id = $1 order by s.seq"""  # noqa: S608
 
 CYCLE_NOTES: Final = f"""

@@ -22,7 +22,8 @@ _SHORTEST_S: Final = 10.0  # of real time
 class Upkeep:
     """`keep_s`: table → how long its rows are wanted, seconds of engine time; 0 for ever.
 
-    A month goes as a whole, when its last moment is old enough; signals that woke nobody go one by one.
+    A month goes as a whole, when its last moment is old enough; of signals those that woke nobody, and the
+    month when none is left.
     """
 
     def __init__(self, partitions: Partitions, clock: Clock, keep_s: Mapping[str, float]) -> None:
