@@ -114,7 +114,8 @@ class _Edgewise:
 
     def __init__(self, symbol: str) -> None:
         self._loop = asyncio.new_event_loop()
-        self._feed = OkxMarketFeed(OkxConfig(book_channel="books"), (symbol,), (), SystemClock())
+        self._clock = SystemClock()
+        self._feed = OkxMarketFeed(OkxConfig(book_channel="books"), (symbol,), (), self._clock)
         self._trades, self._contracts, self._top = 0, 0.0, BookTop(symbol, (), (), 0)
 
     def take(self, frames: Sequence[bytes]) -> None:
@@ -123,8 +124,9 @@ class _Edgewise:
     async def _feed_all(self, frames: Sequence[bytes]) -> None:
         reader = asyncio.create_task(self._read(), name="reader")
         for at in range(0, len(frames), _YIELD_EVERY):
+            ts_recv = self._clock.now_ns()
             for frame in frames[at : at + _YIELD_EVERY]:
-                self._feed.on_push(PUBLIC, channel_of(frame), frame)
+                self._feed.on_push(PUBLIC, channel_of(frame), frame, ts_recv)
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         await cancelled(reader)

@@ -113,11 +113,12 @@ class _Stamps:
         self._inner, self._note = inner, note
         self.send, self.close = inner.send, inner.close
 
-    async def recv(self) -> bytes:
-        frame = await self._inner.recv()
-        if frame.startswith(b'{"arg"'):
-            self._note(sent_ns(frame))
-        return frame
+    async def recv(self) -> Sequence[bytes]:
+        frames = await self._inner.recv()
+        for frame in frames:
+            if frame.startswith(b'{"arg"'):
+                self._note(sent_ns(frame))
+        return frames
 
 
 def _noting(connect: Connect, note: Callable[[int], None]) -> Connect:

@@ -99,8 +99,7 @@ def _mixed_row(frames: Sequence[Frame]) -> Row:
     def typed() -> None:
         channels, codecs = CHANNELS, market_wire.CODECS
         for data in raw:
-            decode, _ = codecs[channels[data[:HEAD]]]
-            decode(data)
+            codecs[channels[data[:HEAD]]].decode(data)
 
     def reference() -> None:
         for decode, data in bare:

@@ -285,7 +285,11 @@ def test_freshness_tells_each_change_once() -> None:
     assert fresh.overdue(11.0) == [key]
     assert fresh.overdue(50.0) == []
     assert fresh.heard(key, 51.0)
-    assert not fresh.heard(key, 52.0)
+    assert BTC in fresh.fresh["trades"]  # more of it need not be told until the next look
+    assert fresh.overdue(52.0) == []
+    assert BTC not in fresh.fresh["trades"]
     assert fresh.overdue(61.0) == []
-    assert fresh.overdue(62.5) == [key]
+    assert not fresh.heard(key, 61.5)
+    assert fresh.overdue(62.0) == []
+    assert fresh.overdue(72.5) == [key]
     assert not fresh.heard((BTC, "nothing"), 63.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 from engine.core.errors import InvariantBroken
@@ -31,10 +31,14 @@ class EventBuffer:
 
     def put(self, event: MarketEvent) -> None:
         """Add an event; never waits."""
-        events = self._events
-        if len(events) >= self._limit:
+        self.extend((event,))
+
+    def extend(self, events: Sequence[MarketEvent]) -> None:
+        """Add events in order; never waits."""
+        held = self._events
+        for _ in range(min(len(events), len(held) + len(events) - self._limit)):
             self._make_room()
-        events.append(event)
+        held.extend(events)
         if self._waiting is not None:
             self._waiting.set()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections.abc import Sequence
 from typing import Final, cast
 
 from picows import (
@@ -27,7 +27,8 @@ from engine.exchange.okx.socket import (
 _LOST: Final = 1006  # the connection ended without a close frame
 _NO_CODE: Final = 1005  # a close frame without one
 _GRACE_S: Final = 0.5
-_DATA: Final = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION})
+_TEXT: Final = WSMsgType.TEXT
+_DATA: Final = (_TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
 
 
 class PicowsConnect:
@@ -61,7 +62,7 @@ class _Listener(WSListener):
 
     def __init__(self) -> None:
         self._transport: WSTransport | None = None
-        self._frames: deque[bytes] = deque()
+        self._frames: list[bytes] = []
         self._parts: list[bytes] = []  # of a message that comes in several frames
         self._waiting: asyncio.Event | None = None
         self._writable = asyncio.Event()
@@ -77,16 +78,15 @@ class _Listener(WSListener):
         transport.send(WSMsgType.TEXT, frame)
         await self._writable.wait()
 
-    async def recv(self) -> bytes:
-        frames = self._frames
-        while not frames:
+    async def recv(self) -> Sequence[bytes]:
+        while not self._frames:
             self._open()
             self._waiting = asyncio.Event()
             await self._waiting.wait()
             self._waiting = None
-        if self._paused and len(frames) <= FRAMES_WAITING // 2:
-            self._resume()
-        return frames.popleft()
+        frames, self._frames = self._frames, []
+        self._resume()
+        return frames
 
     async def close(self) -> None:
         transport = self._transport
@@ -108,9 +108,12 @@ class _Listener(WSListener):
             transport.disconnect(False)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        if frame.msg_type in _DATA:
-            self._take(transport, frame)
-        elif frame.msg_type == WSMsgType.CLOSE:
+        kind = frame.msg_type
+        if kind == _TEXT and frame.fin and not self._parts:
+            self._keep(transport, frame.get_payload_as_bytes())
+        elif kind in _DATA:
+            self._join(transport, frame)
+        elif kind == WSMsgType.CLOSE:
             code = cast("int", frame.get_close_code())  # 0 without one; its stub knows only the usual codes
             reason = cast("str | None", frame.get_close_reason())  # the stub forgets the None
             self._ended(SocketClosed(code or _NO_CODE, reason or ""))
@@ -128,22 +131,23 @@ class _Listener(WSListener):
 
     # -- inside
 
-    def _take(self, transport: WSTransport, frame: WSFrame) -> None:
-        payload = frame.get_payload_as_bytes()
-        if not frame.fin or self._parts:
-            self._parts.append(payload)
-            if sum(map(len, self._parts)) > LARGEST_FRAME:
-                transport.send_close(WSCloseCode.MESSAGE_TOO_BIG)
-                transport.disconnect()
-                return
-            if not frame.fin:
-                return
-            payload = b"".join(self._parts)
+    def _join(self, transport: WSTransport, frame: WSFrame) -> None:
+        """A message that is cut into frames, or is no text."""
+        self._parts.append(frame.get_payload_as_bytes())
+        if sum(map(len, self._parts)) > LARGEST_FRAME:
+            transport.send_close(WSCloseCode.MESSAGE_TOO_BIG)
+            transport.disconnect()
+        elif frame.fin:
+            whole = b"".join(self._parts)
             self._parts.clear()
-        self._frames.append(payload)
-        if self._waiting is not None:
+            self._keep(transport, whole)
+
+    def _keep(self, transport: WSTransport, message: bytes) -> None:
+        frames = self._frames
+        frames.append(message)
+        if self._waiting is not None and len(frames) == 1:
             self._waiting.set()
-        if len(self._frames) >= FRAMES_WAITING and not self._paused:
+        if len(frames) >= FRAMES_WAITING and not self._paused:
             self._paused = True
             transport.underlying_transport.pause_reading()
 

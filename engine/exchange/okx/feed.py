@@ -11,7 +11,7 @@ import structlog
 
 from engine.clock import Clock
 from engine.config.exchange import OkxConfig
-from engine.core.errors import CodecError, Rejected, Unavailable
+from engine.core.errors import CodecError, Defect, Rejected, Unavailable
 from engine.core.instruments import Instrument
 from engine.core.market import PRICE_LIMIT, BookTop, Candle, ChannelState, FeedStatus, MarketEvent, Trade
 from engine.core.times import NS_PER_MS
@@ -22,6 +22,7 @@ from engine.exchange.okx.buffer import EventBuffer
 from engine.exchange.okx.frames import Arg
 from engine.exchange.okx.freshness import Freshness
 from engine.exchange.okx.links import BUSINESS, PUBLIC, Network, build
+from engine.exchange.okx.market_wire import Events, Read
 from engine.exchange.okx.rest import RestClient, readable
 from engine.exchange.okx.session import Refused
 
@@ -34,6 +35,16 @@ _REMEMBERED_TRADES: Final = 256
 _PAGE: Final = 300
 _REMEMBERED_DELAYS: Final = 4096  # until somebody takes them; the oldest go
 _RECENT_BARS: Final = 1400  # market/candles keeps 1,440; beyond it the history endpoint
+
+
+class _Lane:
+    """One channel: how its frames become events, what checks these, and the symbols that are fresh in it."""
+
+    __slots__ = ("check", "fresh", "pushes", "read")
+
+    def __init__(self, read: Read, check: Callable[[Events], Events] | None, fresh: set[str]) -> None:
+        self.read, self.check, self.fresh = read, check, fresh
+        self.pushes = 0
 
 
 class OkxMarketFeed:
@@ -68,13 +79,13 @@ class OkxMarketFeed:
         )
         keys = [(_symbol_of(arg), arg.channel) for arg in self._public_args + self._business_args]
         self._freshness = Freshness((key for key in keys if key[0]), config.stale_s, clock.real_s())
+        self._lanes: dict[str, _Lane] = {}
         make = build(config, network or Network.of(config), clock, self)
         self._public = make(PUBLIC, self._public_args, None)
         self._business = make(BUSINESS, self._business_args, None)
         self.on_listed: Callable[[Sequence[Instrument], bool], None] = _unheard
         self.refused: dict[tuple[str, str], str] = {}  # (symbol, channel) → code and text
         self.book_gaps = 0
-        self.pushes: Counter[str] = Counter()  # data frames by channel
         self._delays_ns: deque[int] = deque(maxlen=_REMEMBERED_DELAYS)
 
     async def run(self) -> None:
@@ -126,6 +137,11 @@ class OkxMarketFeed:
         return self._buffer.dropped
 
     @property
+    def pushes(self) -> dict[str, int]:
+        """Data frames so far, by channel."""
+        return {channel: lane.pushes for channel, lane in self._lanes.items() if lane.pushes}
+
+    @property
     def frames(self) -> int:
         return self._public.frames + self._business.frames
 
@@ -153,7 +169,7 @@ class OkxMarketFeed:
         return self._freshness.ages_s(self._clock.real_s())
 
     def take_delays_ns(self) -> list[int]:
-        """From the venue's time to ours, of the newest trade frames since the last call.
+        """From the venue's time to ours, of the newest trades since the last call.
 
         Trades only: tickers, prices and candles carry the time of a state, which may be old when it is sent.
         """
@@ -163,24 +179,19 @@ class OkxMarketFeed:
 
     # -- what the links tell
 
-    def on_push(self, link: str, channel: str, frame: bytes) -> None:
+    def on_push(self, link: str, channel: str, frame: bytes, ts_recv: int) -> None:
         """Decode and queue. Raises CodecError."""
-        ts_recv = self._clock.now_ns()
-        self.pushes[channel] += 1
-        if channel == "instruments":
-            self._list(reference_wire.decode_instruments(frame), whole=False)
-        elif channel == "books":
-            self._on_book(frame, ts_recv)
-        else:
-            events = market_wire.decode(channel, frame, ts_recv)
-            for event in events:
-                self._put(channel, event, ts_recv)
-            if events and channel == "trades":
-                self._delays_ns.append(ts_recv - events[-1].ts_event)
-            if channel == self._config.book_channel:
-                for event in events:
-                    if isinstance(event, BookTop):
-                        self.book_check.saw(event)
+        lane = self._lanes.get(channel)
+        if lane is None:
+            lane = self._lanes[channel] = self._lane(channel, frame)
+        lane.pushes += 1
+        events = lane.read(frame, ts_recv)
+        for event in events:
+            if event.symbol not in lane.fresh:
+                self._heard(event.symbol, channel, ts_recv)
+        if lane.check is not None:
+            events = lane.check(events)
+        self._buffer.extend(events)
 
     def on_up(self, link: str) -> None:
         log.info("market data connected", link=link)
@@ -210,11 +221,37 @@ class OkxMarketFeed:
 
     # -- inside
 
-    def _put(self, channel: str, event: MarketEvent, ts_recv: int) -> None:
-        if self._freshness.heard((event.symbol, channel), self._clock.real_s()):
-            self._status((event.symbol, channel), ChannelState.LIVE, ts_recv)
-        if not (isinstance(event, Trade) and self._repeated(event)):
-            self._buffer.put(event)
+    def _lane(self, channel: str, frame: bytes) -> _Lane:
+        checks = {"trades": self._new_trades, self._config.book_channel: self._watched_tops}
+        readers = {"instruments": self._on_listing, "books": self._on_book}
+        codec = market_wire.CODECS.get(channel)
+        read = readers.get(channel) or (None if codec is None else codec.read)
+        if read is None:
+            raise CodecError(f"no codec for channel {channel[:40]!r}", frame, Defect.UNKNOWN)
+        return _Lane(read, checks.get(channel), self._freshness.fresh.get(channel, set()))
+
+    def _heard(self, symbol: str, channel: str, ts_recv: int) -> None:
+        if self._freshness.heard((symbol, channel), self._clock.real_s()):
+            self._status((symbol, channel), ChannelState.LIVE, ts_recv)
+
+    def _new_trades(self, events: Events) -> Events:
+        """Those that were not told before, with their delays."""
+        new: Events = []
+        for event in events:
+            if isinstance(event, Trade) and not self._repeated(event):
+                self._delays_ns.append(event.ts_recv - event.ts_event)
+                new.append(event)
+        return new
+
+    def _watched_tops(self, events: Events) -> Events:
+        for event in events:
+            if isinstance(event, BookTop):
+                self.book_check.saw(event)
+        return events
+
+    def _on_listing(self, frame: bytes, ts_recv: int) -> Events:
+        self._list(reference_wire.decode_instruments(frame), whole=False)
+        return []
 
     def _repeated(self, trade: Trade) -> bool:
         """OKX sends the newest trade again after each subscription."""
@@ -226,7 +263,9 @@ class OkxMarketFeed:
             seen.popitem(last=False)
         return False
 
-    def _on_book(self, frame: bytes, ts_recv: int) -> None:
+    def _on_book(self, frame: bytes, ts_recv: int) -> Events:
+        """The best levels of each book that changed."""
+        tops: Events = []
         for message in market_wire.decode_books(frame):
             book = self._books.get(message.symbol)
             if book is None:
@@ -237,13 +276,11 @@ class OkxMarketFeed:
                 log.warning("order book has a gap", symbol=message.symbol)
                 self._distrust(message.symbol)
             elif book.valid:
-                key = (message.symbol, "books")
-                if self._freshness.heard(key, self._clock.real_s()):
-                    self._status(key, ChannelState.LIVE, ts_recv)
+                self._heard(message.symbol, "books", ts_recv)
                 top = book.top(ts_recv) if outcome is Outcome.CHANGED else None
                 if top is not None:
-                    self.book_check.saw(top)
-                    self._buffer.put(top)
+                    tops.append(top)
+        return tops
 
     def _distrust(self, symbol: str) -> None:
         """The book is wrong: stale at once, and a new snapshot is asked for with back-off."""

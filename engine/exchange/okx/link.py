@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol
 
 import msgspec
@@ -59,8 +59,8 @@ class LinkPlan(msgspec.Struct, frozen=True):
 class LinkHandler(Protocol):
     """Where a link's events go; all of it synchronous and quick."""
 
-    def on_push(self, link: str, channel: str, frame: bytes) -> None:
-        """Data. Raises CodecError for a frame that does not parse."""
+    def on_push(self, link: str, channel: str, frame: bytes, ts_recv: int) -> None:
+        """Data, taken from the socket at `ts_recv`. Raises CodecError for a frame that does not parse."""
         ...
 
     def on_up(self, link: str) -> None:
@@ -111,33 +111,34 @@ class _Life:
             try:
                 await self.perform(session.opened(self._link.clock.real_s()))
                 while self.end is None:
-                    frame = await socket.recv()
-                    if not self._hand_over(frame, session):
-                        await self._take(frame, session)
+                    await self._take(await socket.recv(), session)
             except SocketClosed as error:
                 self._ended(Drop(error.reason or str(error), str(error.close_code)))
             finally:
                 ticker.cancel()
 
-    def _hand_over(self, frame: bytes, session: Session) -> bool:
-        """Give data to its handler; False for a frame that has to be looked at more closely."""
-        link = self._link
-        channel = CHANNELS.get(frame[:HEAD]) or push_channel(frame)
-        if channel is None:
-            return False
+    async def _take(self, frames: Sequence[bytes], session: Session) -> None:
+        """Give data to its handler, and all else to the session. What came together has one time."""
+        link, known = self._link, CHANNELS
+        name, on_push, ts_recv = link.plan.name, link.handler.on_push, link.clock.now_ns()
         session.heard(link.clock.real_s())
-        try:
-            link.handler.on_push(link.plan.name, channel, frame)
-        except CodecError as error:
-            if _is_event(frame):
-                return False
-            link.note_bad(channel, error)
-        link.frames += 1
-        return True
+        link.frames += len(frames)
+        for frame in frames:
+            try:
+                channel = known.get(frame[:HEAD]) or push_channel(frame)
+                if channel is not None:
+                    on_push(name, channel, frame, ts_recv)
+                    continue
+            except CodecError as error:
+                if not _is_event(frame):
+                    link.note_bad(channel or "", error)
+                    continue
+            await self._consider(frame, session)
+            if self.end is not None:
+                return
 
-    async def _take(self, frame: bytes, session: Session) -> None:
+    async def _consider(self, frame: bytes, session: Session) -> None:
         """Let the session look at a frame that is not plain data."""
-        self._link.frames += 1
         try:
             await self.perform(session.received(frame, self._link.clock.real_s()))
         except CodecError as error:
@@ -156,7 +157,7 @@ class _Life:
                 case Send(frame):
                     await self.send(frame)
                 case Deliver(channel, frame):
-                    handler.on_push(name, channel, frame)
+                    handler.on_push(name, channel, frame, self._link.clock.now_ns())
                 case Refused():
                     handler.on_refused(name, action)
                 case Became():

@@ -106,13 +106,23 @@ class LimitRow(msgspec.Struct, gc=False):
     sellLmt: Price | None = None
 
 
+class TopLevel(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Contracts at one of the best prices, never none."""
+
+    price: Price
+    size: Price
+
+
 class TopRow(msgspec.Struct, gc=False):
-    asks: list[Level]
-    bids: list[Level]
+    asks: list[TopLevel]
+    bids: list[TopLevel]
     ts: Millis
 
 
-class BookRow(TopRow, gc=False):
+class BookRow(msgspec.Struct, gc=False):
+    asks: list[Level]
+    bids: list[Level]
+    ts: Millis
     seqId: int | None = None
     prevSeqId: int | None = None
 

@@ -22,6 +22,7 @@ from engine.core.market import (
     Candle,
     FundingRate,
     IndexPrice,
+    Levels,
     MarketEvent,
     MarkPrice,
     OpenInterest,
@@ -42,12 +43,14 @@ from engine.exchange.okx.market_rows import (
     Push,
     PushOf,
     TickerRow,
+    TopLevel,
     TopRow,
     TradeRow,
     read,
 )
 
 Events = list[MarketEvent]
+Read = Callable[[bytes, int], Events]  # a data frame and when it was received; raises CodecError
 # Bars of 6 hours and more open at 00:00 UTC+8 unless the name ends in utc.
 BARS: Final[dict[str, str]] = {
     "1m": "1m",
@@ -75,14 +78,15 @@ class BookMessage(msgspec.Struct, frozen=True):
 
 
 class Codec(NamedTuple):
-    """How the frames of a channel become events: the typed decoder, then the rows. See `decode`."""
+    """How the frames of a channel become events: `read` gives the rows of `decode` to their event maker."""
 
     decode: Callable[[bytes], Any]  # → Push of the channel's rows
-    events: Callable[[Any, int], Events]
+    read: Read
 
 
 _books: Final = msgspec.json.Decoder(PushOf[BookRow], strict=False).decode
 _tops: Final = msgspec.json.Decoder(PushOf[TopRow], strict=False).decode
+_BEST: Final = 5  # levels of books5, the most that a BookTop has
 _bars: Final = msgspec.json.Decoder(PushOf[Bar], strict=False).decode
 
 
@@ -144,14 +148,9 @@ def _top_events(push: PushOf[TopRow], ts_recv: int) -> Events:
     return events
 
 
-def best(rows: list[Level], depth: int = 5) -> tuple[tuple[float, float], ...]:
-    """Price and contracts of the best levels. Raises CodecError for a level without contracts."""
-    levels = []
-    for row in rows[:depth]:
-        if not row.size:
-            raise CodecError("a level without contracts", defect=Defect.VALUE)
-        levels.append((row.price, row.size))
-    return tuple(levels)
+def best(rows: list[TopLevel]) -> Levels:
+    """Price and contracts of the best five levels."""
+    return tuple([(row.price, row.size) for row in rows[:_BEST]])
 
 
 def _bar_events(timeframe: str) -> Callable[[PushOf[Bar], int], Events]:
@@ -167,21 +166,30 @@ def _bar_events(timeframe: str) -> Callable[[PushOf[Bar], int], Events]:
     return events
 
 
-def _typed(rows: Any) -> Callable[[bytes], Any]:
-    return msgspec.json.Decoder(rows, strict=False).decode
+def _codec(push: Any, events: Callable[[Any, int], Events]) -> Codec:
+    typed = msgspec.json.Decoder(push, strict=False).decode
+
+    def read_frame(frame: bytes, ts_recv: int) -> Events:
+        try:
+            rows = typed(frame)
+        except (ValueError, RecursionError):
+            rows = read(typed, frame)
+        return events(rows, ts_recv)
+
+    return Codec(typed, read_frame)
 
 
 CODECS: Final[dict[str, Codec]] = {
-    "trades": Codec(_typed(Push[TradeRow]), _trade_events),
-    "tickers": Codec(_typed(Push[TickerRow]), _ticker_events),
-    "mark-price": Codec(_typed(Push[MarkRow]), _mark_events),
-    "index-tickers": Codec(_typed(Push[IndexRow]), _index_events),
-    "funding-rate": Codec(_typed(Push[FundingRow]), _funding_events),
-    "open-interest": Codec(_typed(Push[InterestRow]), _interest_events),
-    "price-limit": Codec(_typed(Push[LimitRow]), _limit_events),
-    "books5": Codec(_typed(PushOf[TopRow]), _top_events),
-    "bbo-tbt": Codec(_typed(PushOf[TopRow]), _top_events),
-    **{f"candle{bar}": Codec(_bars, _bar_events(timeframe)) for timeframe, bar in BARS.items()},
+    "trades": _codec(Push[TradeRow], _trade_events),
+    "tickers": _codec(Push[TickerRow], _ticker_events),
+    "mark-price": _codec(Push[MarkRow], _mark_events),
+    "index-tickers": _codec(Push[IndexRow], _index_events),
+    "funding-rate": _codec(Push[FundingRow], _funding_events),
+    "open-interest": _codec(Push[InterestRow], _interest_events),
+    "price-limit": _codec(Push[LimitRow], _limit_events),
+    "books5": _codec(PushOf[TopRow], _top_events),
+    "bbo-tbt": _codec(PushOf[TopRow], _top_events),
+    **{f"candle{bar}": _codec(PushOf[Bar], _bar_events(timeframe)) for timeframe, bar in BARS.items()},
 }
 
 
@@ -190,12 +198,7 @@ def decode(channel: str, frame: bytes, ts_recv: int) -> Events:
     codec = CODECS.get(channel)
     if codec is None:
         raise CodecError(f"no codec for channel {channel[:40]!r}", frame, Defect.UNKNOWN)
-    typed, events = codec
-    try:
-        push = typed(frame)
-    except (ValueError, RecursionError):
-        push = read(typed, frame)
-    return events(push, ts_recv)
+    return codec.read(frame, ts_recv)
 
 
 def decode_books(frame: bytes) -> list[BookMessage]:

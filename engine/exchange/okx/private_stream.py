@@ -89,12 +89,12 @@ class PrivateStream:
 
     # -- what the links tell
 
-    def on_push(self, link: str, channel: str, frame: bytes) -> None:
+    def on_push(self, link: str, channel: str, frame: bytes, ts_recv: int) -> None:
         """Decode and queue. Raises CodecError."""
         if channel in self._heard_s:
             self._heard_s[channel] = self._clock.real_s()
         if channel == "orders":
-            self._on_orders(frame)
+            self._on_orders(frame, ts_recv)
         elif channel == "positions":
             for position in account_wire.decode_positions(frame):
                 self._put(position)
@@ -108,8 +108,7 @@ class PrivateStream:
         else:
             raise CodecError(f"no codec for channel {channel[:40]!r}", frame, Defect.UNKNOWN)
 
-    def _on_orders(self, frame: bytes) -> None:
-        ts_recv = self._clock.now_ns()
+    def _on_orders(self, frame: bytes, ts_recv: int) -> None:
         for record in orders_wire.decode_orders(frame):
             if not orders_wire.known_state(record.state):
                 self.unknown_states[record.state] = self.unknown_states.get(record.state, 0) + 1

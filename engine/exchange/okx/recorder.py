@@ -99,12 +99,12 @@ class Recorder:
 
     # -- of the links
 
-    def on_push(self, link: str, channel: str, frame: bytes) -> None:
+    def on_push(self, link: str, channel: str, frame: bytes, ts_recv: int) -> None:
         """Raises nothing: what a frame holds is not looked at."""
         if b"\n" in frame:  # no line then; the venue writes none
             self.progress.bad += 1
             return
-        seconds, rest = divmod(self._clock.now_ns(), NS_PER_S)
+        seconds, rest = divmod(ts_recv, NS_PER_S)
         self.progress.frames += 1
         self._keep(b'{"recv":"%d.%09d","frame":%b}\n' % (seconds, rest, frame))
 

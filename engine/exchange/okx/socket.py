@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from aiolimiter import AsyncLimiter
@@ -34,7 +35,9 @@ class Socket(Protocol):
 
     async def send(self, frame: bytes) -> None: ...
 
-    async def recv(self) -> bytes: ...
+    async def recv(self) -> Sequence[bytes]:
+        """Wait for frames; all that are there, oldest first, at least one."""
+        ...
 
     async def close(self) -> None: ...
 
@@ -89,9 +92,9 @@ class _WebsocketsSocket:
         except ConnectionClosed as error:
             raise _closed(error) from error
 
-    async def recv(self) -> bytes:
+    async def recv(self) -> Sequence[bytes]:
         try:
-            return await self._connection.recv(decode=False)
+            return (await self._connection.recv(decode=False),)
         except ConnectionClosed as error:
             raise _closed(error) from error
 
