@@ -47,6 +47,10 @@ class Open:
     def refusal(self, symbol: str) -> str:
         return ""
 
+    @property
+    def taker_fee(self) -> Decimal:
+        return D("0.0005")
+
     def resume(self) -> None:
         raise AssertionError
 

@@ -16,9 +16,10 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.clock import SystemClock
+from engine.clock import SimClock, SystemClock
 from engine.config.values import Duration
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable, VenueMisconfigured
+from engine.core.instruments import USUAL_FEES, FeeTier
 from engine.core.market import Side
 from engine.core.orders import (
     ExecutionReport,
@@ -32,6 +33,7 @@ from engine.core.orders import (
     entry_of,
     stop_client_id,
 )
+from engine.exchange.fees import FeeWatch
 from engine.exchange.okx.account_check import problems_of
 from engine.exchange.okx.account_wire import AccountSettings
 from engine.exchange.okx.venue import OkxVenue
@@ -548,24 +550,39 @@ async def test_S16_start_is_refused_quickly_with_the_remedy(server: ScriptedVenu
     assert len(server.sent("GET account/config")) == 1
 
 
-async def test_fee_tier_is_read_and_what_is_dearer_than_reckoned_is_told(server: ScriptedVenue) -> None:
-    group = {"groupId": "1", "maker": "-0.0002", "taker": "-0.0007"}
+async def test_an_account_that_has_passed_is_not_asked_again(server: ScriptedVenue) -> None:
     server.answers["GET account/config"] = ok({"acctLv": "2", "posMode": "long_short_mode", "perm": "trade"})
-    server.answers["GET account/trade-fee"] = ok({"level": "Lv1", "feeGroup": [group]})
     with structlog.testing.capture_logs() as logs:
         async with account(server) as venue:
             await venue.check_account()
+            await venue.check_account()
     told = {entry["event"]: entry for entry in logs}
-    assert told["venue account checked"]["taker_fee"] == "0.0007"
+    assert len(server.sent("GET account/config")) == 1
     assert told["venue account checked"]["order_tag"] == ""
-    assert "fees are higher than sizing reckons with" in told
 
 
-async def test_account_that_hides_its_fees_may_still_trade(server: ScriptedVenue) -> None:
-    server.answers["GET account/config"] = ok({"acctLv": "2", "posMode": "long_short_mode", "perm": "trade"})
+async def test_fee_tier_is_that_of_the_dearest_group_positive_where_it_is_charged(
+    server: ScriptedVenue,
+) -> None:
+    groups = [
+        {"groupId": "1", "maker": "-0.0002", "taker": "-0.0007"},
+        {"groupId": "2", "maker": "0.0001", "taker": "-0.0003"},
+    ]
+    server.answers["GET account/trade-fee"] = ok({"level": "Lv1", "feeGroup": groups})
+    async with account(server) as venue:
+        assert await venue.fees() == FeeTier("Lv1", D("0.0002"), D("0.0007"))
+
+
+async def test_account_that_hides_its_fees_trades_by_the_usual_ones(server: ScriptedVenue) -> None:
+    clock = SimClock(0)
     server.answers["GET account/trade-fee"] = {"code": "51000", "msg": "no", "data": []}
     async with account(server) as venue:
-        await venue.check_account()
+        watch = FeeWatch(venue, clock)
+        await watch.read()
+        assert watch.tier == USUAL_FEES
+        server.answers["GET account/trade-fee"] = ok({"level": "VIP1", "maker": "0", "taker": "-0.0004"})
+        await watch.read()
+        assert watch.tier == FeeTier("VIP1", D(0), D("0.0004"))
 
 
 async def test_missing_key_is_named_without_asking_anybody(server: ScriptedVenue) -> None:

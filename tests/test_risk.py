@@ -208,6 +208,34 @@ def test_A2_answer_is_stale_when_the_price_moved_either_way_since_the_prompt(sho
 
 
 @pytest.mark.parametrize(
+    ("fee", "passes"), [("0.0005", True), ("0.00051", False), ("0", True), ("-0.0001", True)]
+)
+def test_the_edge_is_measured_in_fees_that_the_account_really_pays(fee: str, passes: bool) -> None:
+    room = msgspec.structs.replace(ROOM, taker_fee=D(fee))
+    entry = with_(action=act(stop_loss=D("99.9"), take_profit=D("100.2")), room=room)
+    check = next(check for check in evaluate(entry, all_checks=True)[1] if check.name == "edge_below_fees")
+    assert check.passed is passes, check.detail
+
+
+def test_margin_is_kept_free_for_the_fees_that_the_account_really_pays() -> None:
+    asked = act(notional_usd=D(10**6), leverage=D(2), stop_loss=None)
+    sizes = [
+        size_entry(
+            asked,
+            account(),
+            INSTRUMENT,
+            D(100),
+            limits(
+                max_position_size_usd=D(10**6), max_concentration_pct=D(1000), max_margin_usage_pct=D(100)
+            ),
+            msgspec.structs.replace(ROOM, taker_fee=D(fee)),
+        ).contracts
+        for fee in ("0.0005", "0.005")
+    ]
+    assert sizes == [INSTRUMENT.contracts_for_notional(D(9900) / d, D(100)) for d in (D("0.501"), D("0.51"))]
+
+
+@pytest.mark.parametrize(
     ("side", "highest_buy", "lowest_sell", "passes"),
     [
         (Act.BUY_TO_ENTER, 100.0, 100.5, True),

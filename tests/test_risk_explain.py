@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 from typer.testing import CliRunner
 
 from engine.cli.main import app
+from engine.clock import SystemClock
+from engine.exchange.simulator.universe import LISTINGS
 from engine.executor.sample import sample_wakeup
+from engine.journal.postgres_journal import PostgresJournal
 from engine.manager.risk import REASONS
 
 ETC = str(Path(__file__).parents[1] / "etc")
@@ -45,6 +51,38 @@ def test_a_refused_entry_shows_every_check_and_the_first_reason() -> None:
     refused = [check["name"] for check in each["checks"] if not check["passed"]]  # type: ignore[attr-defined]
     assert refused == ["stop_side", "liquidation_before_stop"]
     assert len(each["checks"]) == len(REASONS)  # type: ignore[arg-type]
+
+
+async def test_steps_are_those_that_the_engine_has_read_at_the_venue(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A contract ten times as large, in lots of five, of which one order takes at most 35."""
+    clock = SystemClock()
+    listed = msgspec.structs.replace(
+        LISTINGS["BTC-USDT-SWAP"].instrument,
+        contract_value=Decimal("0.1"),
+        lot_size=Decimal("0.05"),
+        max_market_size=Decimal("0.35"),
+        max_limit_size=None,
+    )
+    async with PostgresJournal(database, clock) as journal:
+        await journal.record_instruments([listed], clock.now_ns())
+        assert await journal.instruments() == (msgspec.structs.replace(listed, inst_id_code=None),)
+    monkeypatch.setenv("EDGEWISE_POSTGRES_DSN", database)
+    plan = {"symbol": "BTC", "stop_loss": PRICE * 0.99, "take_profit": PRICE * 1.03}
+    code, each = await asyncio.to_thread(explained, **plan)
+    assert (code, each["intent"]["contracts"]) == (0, "0.35"), each  # type: ignore[index]
+
+
+def test_without_a_database_the_simulators_steps_are_used_and_it_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EDGEWISE_POSTGRES_DSN", "postgresql://nobody@127.0.0.1:1/none")
+    wire = '{"decisions": [{"symbol": "BTC", "signal": "hold"}]}'
+    command = ["risk", "explain", "--trader", "model-demo", "--dir", ETC, "--decision", wire]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0
+    assert "steps and limits are the simulator's" in result.stderr
 
 
 @pytest.mark.parametrize(

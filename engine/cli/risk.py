@@ -15,6 +15,7 @@ from engine.cli.startup import fail_clearly, settings_of
 if TYPE_CHECKING:
     from engine.config.settings import Settings
     from engine.core.decisions import Decision, Wakeup
+    from engine.core.instruments import Instrument
     from engine.manager.explain import Explained
 
 app = typer.Typer(help="Ask the risk gate, without sending anything.", no_args_is_help=True)
@@ -38,7 +39,8 @@ def explain(
 ) -> None:
     """Show every check of the gate with its numbers, and the order that a decision would become.
 
-    Without a cycle the account and the market are made up. Only this trader's own exposure is counted, and
+    Steps and limits of the swaps are those that the engine has read at the venue. Without a cycle the account
+    and the market are made up. Only this trader's own exposure is counted, and
     breakers are taken as closed. Exit code 0 when all is allowed, 1 when something is refused.
     """
     with fail_clearly():
@@ -55,7 +57,6 @@ def _explain(
     from engine.clock import SimClock
     from engine.config.loader import nearest
     from engine.core.errors import ConfigError
-    from engine.exchange.simulator.universe import LISTINGS
     from engine.manager.explain import explain
 
     traders = build_traders(settings, {}, build_account_breaker(settings, {}))
@@ -69,9 +70,27 @@ def _explain(
         decision = _read(settings, name, text, wakeup)
     if decision is None:
         raise ConfigError("give a decision, or a cycle whose decision is meant")
-    instruments = {symbol: listing.instrument for symbol, listing in LISTINGS.items()}
+    instruments = asyncio.run(_listed(folder))
     clock = SimClock(max(wakeup.ts, decision.ts_decided))
     return explain(decision, wakeup, trader, settings.manager.manager, instruments, clock)
+
+
+async def _listed(folder: Path) -> dict[str, Instrument]:
+    """The swaps as the venue listed them last; where nobody has kept that, as the simulator lists them."""
+    from engine.clock import SystemClock
+    from engine.core.errors import ConfigError, StoreUnavailable
+    from engine.exchange.simulator.universe import LISTINGS
+    from engine.journal.postgres_journal import PostgresJournal
+
+    try:
+        async with PostgresJournal(dsn_of(folder), SystemClock()) as journal:
+            if listed := await journal.instruments():
+                return {each.symbol: each for each in listed}
+        why = "no engine has listed the venue's yet"
+    except (ConfigError, StoreUnavailable) as error:
+        why = f"the journal cannot be read: {error}"
+    print(f"steps and limits are the simulator's, {why}", file=sys.stderr)
+    return {symbol: listing.instrument for symbol, listing in LISTINGS.items()}
 
 
 async def _kept(folder: Path, cycle_id: str) -> tuple[Wakeup, Decision]:

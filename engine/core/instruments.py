@@ -8,7 +8,16 @@ import msgspec
 
 from engine.core.errors import ConfigError
 
-USUAL_TAKER_FEE = Decimal("0.0005")  # of notional: OKX, regular user
+
+class FeeTier(msgspec.Struct, frozen=True):
+    """What trades cost an account, as fractions of notional; positive is charged, negative is a rebate."""
+
+    level: str
+    maker: Decimal
+    taker: Decimal
+
+
+USUAL_FEES = FeeTier("usual", Decimal("0.0002"), Decimal("0.0005"))  # OKX, regular user
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):

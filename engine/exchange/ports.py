@@ -14,7 +14,7 @@ from typing import Protocol
 import msgspec
 
 from engine.core.errors import VenueError
-from engine.core.instruments import Instrument
+from engine.core.instruments import FeeTier, Instrument
 from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.market import Candle, MarketEvent
 from engine.core.orders import ExecutionReport, Order, PositionSide
@@ -128,10 +128,14 @@ class Venue(Protocol):
     def events(self) -> AsyncIterator[VenueEvent]: ...
 
     async def check_account(self) -> None:
-        """Refuse what cannot work: wrong key, environment, permissions, position mode, clock.
+        """Refuse what cannot work: wrong key, environment, permissions, position mode, clock. Asked once.
 
         Raises VenueMisconfigured with the remedy, Unavailable when the venue is away.
         """
+        ...
+
+    async def fees(self) -> FeeTier:
+        """What trades cost the account now; the dearest where it differs by symbol."""
         ...
 
     async def instruments(self) -> tuple[Instrument, ...]: ...

@@ -17,6 +17,7 @@ from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, P
 from engine.core.times import NS_PER_HOUR, NS_PER_S
 from engine.exchange.audit import Auditor
 from engine.exchange.context import ExchangeContext
+from engine.exchange.fees import FeeWatch
 from engine.exchange.opening import move_capital, open_books
 from engine.exchange.orders import OrderDesk
 from engine.exchange.ports import StreamStatus, VenueBalance, VenueEvent
@@ -66,6 +67,7 @@ class ExchangeService:
             context, self.desk, self.recovery, rules.thresholds, infer=rules.infer_missing_fills
         )
         self.desk.release, self.desk.look_back = self.guard.release, self.recovery.look_back
+        self.fees = FeeWatch(context.venue, context.clock)
         self.halted = ""  # reason; entries wait until an operator resumes
         self.ready = False
         self.stream_up = False
@@ -77,6 +79,11 @@ class ExchangeService:
     def account_id(self) -> str:
         """The venue account's name."""
         return self._context.books.account_id
+
+    @property
+    def taker_fee(self) -> Decimal:
+        """What taking costs the account, as a fraction of notional."""
+        return self.fees.tier.taker
 
     def refusal(self, symbol: str) -> str:
         """Why an entry in `symbol` must not be sent now; "" when it may."""
@@ -121,6 +128,7 @@ class ExchangeService:
                     await self._context.clock.sleep_real(_START_WAIT_S)
             await self.desk.drained()
             applying.cancel()
+        await self.fees.read()
         self.ready = True
         self.desk.booked.set()  # the first look at the stops is now
 
@@ -169,6 +177,7 @@ class ExchangeService:
                 ("open orders", self.watch.resting()),
                 ("audit", self.auditor.run(self._rules.audit_every_s)),
                 ("funding", self._funding()),
+                ("fees", self.fees.run()),
                 ("leverage", self._repeat_leverage()),
                 ("resting orders", self._cancel_stale()),
                 ("intents", self._context.bus.consume(INTENTS, "exchange", self._on_intent)),

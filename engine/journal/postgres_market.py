@@ -18,10 +18,16 @@ from engine.journal.postgres_rows import json_text, row_of
 
 _ASSET: Final = """
 insert into assets (symbol, base, quote, tick_size, lot_size, min_size, contract_value, max_leverage,
-  is_active, ts_updated) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+  max_limit_size, max_market_size, is_active, ts_updated)
+  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 on conflict (symbol) do update set tick_size = excluded.tick_size, lot_size = excluded.lot_size,
   min_size = excluded.min_size, contract_value = excluded.contract_value,
-  max_leverage = excluded.max_leverage, is_active = excluded.is_active, ts_updated = excluded.ts_updated
+  max_leverage = excluded.max_leverage, max_limit_size = excluded.max_limit_size,
+  max_market_size = excluded.max_market_size, is_active = excluded.is_active, ts_updated = excluded.ts_updated
+"""
+_ASSETS: Final = """
+select symbol, base, quote, quote as settle, tick_size, lot_size, min_size, contract_value, max_leverage,
+  max_limit_size, max_market_size, is_active as live from assets order by symbol
 """
 
 
@@ -35,11 +41,16 @@ class MarketTables:
         rows = [
             (
                 *(i.symbol, i.base, i.quote, i.tick_size, i.lot_size, i.min_size, i.contract_value),
-                *(i.max_leverage, i.live, ts),
+                *(i.max_leverage, i.max_limit_size, i.max_market_size, i.live, ts),
             )
             for i in instruments
         ]
         await self._pool.execute_many(_ASSET, rows)
+
+    async def instruments(self) -> tuple[Instrument, ...]:
+        """What the venue listed last, by symbol; empty before an engine has ever started."""
+        rows = await self._pool.fetch(_ASSETS)
+        return tuple(Instrument(**dict(row)) for row in rows)
 
     async def record_candles(self, candles: Sequence[Candle]) -> None:
         """Closed candles; one that is there already stays as it is."""

@@ -13,7 +13,6 @@ from engine.core.times import NS_PER_S
 from engine.manager.breaker import TradingState
 from engine.manager.entry import Entry
 from engine.manager.market_checks import Outcome
-from engine.manager.sizing import FEE_RATE
 
 MAINTENANCE_RATE: Final = Decimal("0.005")  # lowest tier of OKX's large swaps
 
@@ -68,7 +67,7 @@ def liquidation(entry: Entry) -> Outcome:
     if entry.action.leverage <= 0:
         return False, "no leverage"
     stop_pct = abs(price - stop) / price * 100
-    lasts_pct = (1 / entry.action.leverage - MAINTENANCE_RATE - 2 * FEE_RATE) * 100
+    lasts_pct = (1 / entry.action.leverage - MAINTENANCE_RATE - 2 * entry.room.taker_fee) * 100
     buffer = entry.limits.liquidation_buffer_pct
     detail = f"stop {stop_pct:.2f} % away, margin lasts {lasts_pct:.2f} %, buffer {buffer} %"
     return stop_pct + buffer < lasts_pct, detail

@@ -10,7 +10,7 @@ import msgspec
 from engine.clock import Clock
 from engine.config.manager import CapitalConfig
 from engine.core.decisions import Act, Action, Check, Decision, Wakeup
-from engine.core.instruments import Instrument
+from engine.core.instruments import USUAL_FEES, Instrument
 from engine.core.orders import ZERO, OrderIntent
 from engine.core.signals import MarketSnapshot
 from engine.manager.risk import evaluate
@@ -40,6 +40,11 @@ class _Ready:
 
     def refusal(self, symbol: str) -> str:
         return ""
+
+    @property
+    def taker_fee(self) -> Decimal:
+        """The usual one: that of the account, only the engine knows."""
+        return USUAL_FEES.taker
 
     def resume(self) -> None:
         """Nothing is halted."""

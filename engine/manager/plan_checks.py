@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from engine.manager.entry import Entry
 from engine.manager.market_checks import Outcome
-from engine.manager.sizing import FEE_RATE
 
 
 def confidence(entry: Entry) -> Outcome:
@@ -57,6 +56,12 @@ def edge(entry: Entry) -> Outcome:
     target, price = entry.action.take_profit, entry.entry_price
     if target is None:
         return True, "no target"
-    fees = abs(target - price) / price / (2 * FEE_RATE)
-    least = entry.limits.min_edge_fees
-    return fees >= least, f"target is {fees:.1f} round-trip fees away, at least {least}"
+    move, round_trip, least = (
+        abs(target - price) / price,
+        2 * entry.room.taker_fee,
+        entry.limits.min_edge_fees,
+    )
+    if round_trip <= 0:
+        return True, "trading costs nothing"
+    detail = f"target is {move / round_trip:.1f} round-trip fees of {round_trip:%} away, at least {least}"
+    return move >= least * round_trip, detail

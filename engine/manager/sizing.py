@@ -9,21 +9,22 @@ import msgspec
 
 from engine.config.manager import RiskConfig
 from engine.core.decisions import AccountView, Action
-from engine.core.instruments import USUAL_TAKER_FEE, Instrument
+from engine.core.instruments import USUAL_FEES, Instrument
 
-FEE_RATE: Final = USUAL_TAKER_FEE  # kept free for both sides of a trade
 _BUFFER: Final = Decimal("0.99")  # the price moves between sizing and fill
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
-    """Notional in quote currency that limits beyond the trader's own leave for it.
+    """What the venue account leaves for a trader's entry: notional in quote currency, and what it charges.
 
     `pending_margin`: of the trader's own entries that are under way, taken but not yet in its account.
+    `taker_fee`: a fraction of notional, kept free for both sides of a trade.
     """
 
     symbol_usd: Decimal
     gross_usd: Decimal
     pending_margin: Decimal = Decimal(0)
+    taker_fee: Decimal = USUAL_FEES.taker
 
 
 class Sized(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +51,7 @@ def size_entry(
         "max_position_size_usd": limits.max_position_size_usd,
         "concentration": equity * limits.max_concentration_pct / 100,
         "margin_usage": _margin_room(account, equity, limits, room) * leverage,
-        "available_margin": free * _BUFFER / (1 / leverage + 2 * FEE_RATE),
+        "available_margin": free * _BUFFER / (1 / leverage + 2 * room.taker_fee),
         "symbol_exposure": room.symbol_usd,
         "gross_exposure": room.gross_usd,
     }

@@ -33,6 +33,11 @@ class ExchangeView(Protocol):
         """Why an entry must wait; "" when it may go."""
         ...
 
+    @property
+    def taker_fee(self) -> Decimal:
+        """What taking costs the account, as a fraction of notional."""
+        ...
+
     def resume(self) -> None:
         """An operator ends a halt of the whole account."""
         ...
@@ -122,6 +127,7 @@ class Translator:
         price = self._entry_price(action, snapshot, instrument, trader)
         action = _on_tick(action, instrument)
         room = self._room(action.symbol, trader)
+        room = msgspec.structs.replace(room, taker_fee=self._exchange.taker_fee)
         sized = _NOTHING
         if price is not None and price > 0:
             sized = size_entry(action, account, instrument, price, trader.limits, room)

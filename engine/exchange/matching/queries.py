@@ -6,7 +6,7 @@ from decimal import Decimal
 from engine.core.instruments import Instrument
 from engine.core.market import Side
 from engine.exchange.matching import checks, margin
-from engine.exchange.matching.options import MatchingOptions
+from engine.exchange.matching.options import Fees, MatchingOptions
 from engine.exchange.matching.records import (
     Balance,
     Bill,
@@ -132,6 +132,11 @@ class Queries:
     def available_margin(self, account: str) -> Decimal:
         """USDT that can open new margin."""
         return max(margin.margins(self._step(), self._state.account(account)).available, ZERO)
+
+    @property
+    def fees(self) -> Fees:
+        """What it charges."""
+        return self._options.fees
 
     def price_limits(self, symbol: str) -> tuple[Decimal, Decimal] | None:
         """Highest buy and lowest sell price that a limit order may have; None before there is a mark."""

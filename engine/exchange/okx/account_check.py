@@ -10,9 +10,8 @@ from typing import Final
 import structlog
 
 from engine.config.exchange import OkxConfig
-from engine.core.errors import Rejected, Unavailable, VenueMisconfigured
-from engine.core.instruments import USUAL_TAKER_FEE
-from engine.exchange.okx.account_wire import AccountSettings, FeeTier, decode_fees, decode_settings
+from engine.core.errors import Rejected, VenueMisconfigured
+from engine.exchange.okx.account_wire import AccountSettings, decode_settings
 from engine.exchange.okx.rest import RestClient, readable
 
 log = structlog.get_logger()
@@ -40,7 +39,6 @@ async def check(rest: RestClient, config: OkxConfig) -> AccountSettings:
     problems = problems_of(settings, config)
     if problems:
         raise VenueMisconfigured("; ".join(problems))
-    fees = await _fees(rest, config)
     log.info(
         "venue account checked",
         account=config.account_id,
@@ -48,25 +46,9 @@ async def check(rest: RestClient, config: OkxConfig) -> AccountSettings:
         level=_LEVELS[settings.acctLv],
         position_mode=config.position_mode,
         order_tag=config.order_tag,
-        fee_level=fees.level if fees else "unknown",
-        taker_fee=str(-fees.taker) if fees else "unknown",
-        maker_fee=str(-fees.maker) if fees else "unknown",
         clock_offset_ms=rest.offset_ns // 1_000_000,
     )
     return settings
-
-
-async def _fees(rest: RestClient, config: OkxConfig) -> FeeTier | None:
-    """What trading costs this account; None when the venue does not say, which stops nobody."""
-    query = {"instType": "SWAP", "instFamily": f"BTC-{config.settle_currency}"}
-    try:
-        fees = readable(decode_fees, await rest.get("account/trade-fee", query))
-    except (Rejected, Unavailable) as error:
-        log.warning("fee tier not read", error=str(error))
-        return None
-    if -fees.taker > USUAL_TAKER_FEE:
-        log.warning("fees are higher than sizing reckons with", taker=str(-fees.taker), level=fees.level)
-    return fees
 
 
 def problems_of(settings: AccountSettings, config: OkxConfig) -> list[str]:

@@ -7,12 +7,12 @@ The same records come from REST and from the private socket, so one decoder serv
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from engine.core.errors import CodecError
+from engine.core.instruments import FeeTier
 from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import ZERO, PositionSide
 from engine.exchange.okx.numbers import decimal, ms_to_ns, or_zero, required
@@ -236,14 +236,6 @@ def decode_settings(body: bytes) -> AccountSettings:
     return rows[0]
 
 
-class FeeTier(msgspec.Struct, frozen=True):
-    """What trades cost, as fractions of notional; negative is charged (the venue's sign)."""
-
-    level: str
-    maker: Decimal
-    taker: Decimal
-
-
 class _Fees(msgspec.Struct):
     level: str = ""
     maker: str | None = None
@@ -257,7 +249,10 @@ _fees: Final = msgspec.json.Decoder(Rows[_Fees])
 
 
 def decode_fees(body: bytes) -> FeeTier:
-    """The dearest group of account/trade-fee for linear swaps. Raises CodecError."""
+    """The dearest group of account/trade-fee for linear swaps. Raises CodecError.
+
+    OKX writes a charge as a negative rate: "-0.0005".
+    """
     rows = read_rows(_fees, body)
     if not rows:
         raise CodecError("account/trade-fee is empty", body)
@@ -265,7 +260,7 @@ def decode_fees(body: bytes) -> FeeTier:
     for group in rows[0].feeGroup or rows[:1]:
         makers.append(required(group.makerU or group.maker, "maker"))
         takers.append(required(group.takerU or group.taker, "taker"))
-    return FeeTier(rows[0].level, min(makers), min(takers))
+    return FeeTier(rows[0].level, ZERO - min(makers), ZERO - min(takers))
 
 
 class _Leverage(msgspec.Struct):

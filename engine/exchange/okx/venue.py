@@ -12,7 +12,7 @@ import structlog
 from engine.clock import Clock
 from engine.config.exchange import OkxConfig
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable, VenueError
-from engine.core.instruments import Instrument
+from engine.core.instruments import FeeTier, Instrument
 from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import ZERO, ExecutionReport, Order, OrderState, Purpose
 from engine.exchange.okx import account_check, account_wire, orders_wire, reference_wire
@@ -66,6 +66,7 @@ class OkxVenue:
             config.order_tag,
             config.clamp_price,
         )
+        self._checked = False
         self._origins = Origins()
         self._codes: dict[str, int] = {}  # symbol → how the socket names it
         self._net: dict[str, Decimal] = {}  # symbol → signed contracts, where the account nets
@@ -102,8 +103,14 @@ class OkxVenue:
             yield event
 
     async def check_account(self) -> None:
-        """Raises VenueMisconfigured with what to change, Unavailable."""
-        await account_check.check(self.rest, self._config)
+        """Raises VenueMisconfigured with what to change, Unavailable. Passed once, it is not asked again."""
+        if not self._checked:
+            await account_check.check(self.rest, self._config)
+            self._checked = True
+
+    async def fees(self) -> FeeTier:
+        query = {"instType": "SWAP", "instFamily": f"BTC-{self._config.settle_currency}"}
+        return readable(account_wire.decode_fees, await self.rest.get("account/trade-fee", query))
 
     async def instruments(self) -> tuple[Instrument, ...]:
         body = await self.rest.get("public/instruments", {"instType": "SWAP"}, private=False)

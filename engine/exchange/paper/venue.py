@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from engine.clock import Clock
 from engine.core.errors import Rejected, TriggerPassed, VenueError
-from engine.core.instruments import Instrument
+from engine.core.instruments import FeeTier, Instrument
 from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, Purpose, stop_client_id
 from engine.exchange.matching.algos import TRIGGER_PASSED
@@ -97,6 +97,10 @@ class PaperVenue:
 
     async def check_account(self) -> None:
         """Nothing can be wrong with it."""
+
+    async def fees(self) -> FeeTier:
+        fees = self._core.fees
+        return FeeTier("paper", fees.maker, fees.taker)
 
     async def instruments(self) -> tuple[Instrument, ...]:
         return self._core.instruments()

@@ -123,13 +123,14 @@ def set_position_mode(venue: Venue, account: str, body: Mapping[str, Any]) -> Ro
 
 
 def trade_fee(venue: Venue, account: str, query: Query) -> Rows:
-    fees = {"maker": "-0.0002", "taker": "-0.0005", "makerU": "-0.0002", "takerU": "-0.0005"}
+    fees = venue.world.core.fees
+    maker, taker = num(0 - fees.maker), num(0 - fees.taker)
     return [
         {
             "category": "1",
             "delivery": "",
             "exercise": "",
-            "feeGroup": [{"groupId": "1", "maker": "-0.0002", "taker": "-0.0005"}],
+            "feeGroup": [{"groupId": "1", "maker": maker, "taker": taker}],
             "fiat": [],
             "instType": query.get("instType", "SWAP"),
             "level": "VIP5" if venue.vip else "Lv1",
@@ -137,7 +138,7 @@ def trade_fee(venue: Venue, account: str, query: Query) -> Rows:
             "takerUSDC": "",
             "ruleType": "normal",
             "ts": ms(venue.now()),
-            **fees,
+            **{"maker": maker, "taker": taker, "makerU": maker, "takerU": taker},
         }
     ]
 
