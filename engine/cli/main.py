@@ -11,6 +11,7 @@ from engine.cli import bus, config, db, journal, memory, operate, prompt, risk
 from engine.cli.backtest import backtest
 from engine.cli.compare import compare
 from engine.cli.demo import demo
+from engine.cli.doctor import doctor
 from engine.cli.model_server import model_server
 from engine.cli.record import record
 from engine.cli.replay import replay
@@ -27,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(demo)
+app.command()(doctor)
 app.command()(simulator)
 app.command()(backtest)
 app.command()(compare)
