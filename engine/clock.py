@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol
 from engine.core.times import NS_PER_S
 
 _LONGEST_NAP_S: Final = 3600.0
+_Sleeper = tuple[int, int, asyncio.Future[None]]  # when it is due, its number, what wakes it
 
 
 class Clock(Protocol):
@@ -98,14 +99,16 @@ class SimClock:
 
     Deterministic: sleepers due at the same time wake in the order in which they went to sleep. Real time
     follows simulated time, so that timeouts of simulated work are simulated too; of `speed` engine seconds
-    each real second is made, as with ScaledClock.
+    each real second is made, as with ScaledClock. Whoever sleeps real time, or dozes, is patient: a loop that
+    owns time may go on past them (`set`), and they wake a little late.
     """
 
     def __init__(self, start_ns: int = 0, speed: float = 1.0) -> None:
         self._now_ns = start_ns
         self._speed = speed
         self._count = 0
-        self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._punctual: list[_Sleeper] = []
+        self._patient: list[_Sleeper] = []
 
     def now_ns(self) -> int:
         return self._now_ns
@@ -120,26 +123,45 @@ class SimClock:
         await self.sleep_until(self._now_ns + int(max(0.0, seconds) * NS_PER_S))
 
     async def sleep_real(self, seconds: float) -> None:
-        await self.sleep(seconds * self._speed)
+        await self.doze_until(self._now_ns + int(max(0.0, seconds * self._speed) * NS_PER_S))
 
     async def sleep_until(self, ts_ns: int) -> None:
+        await self._sleep(self._punctual, ts_ns)
+
+    async def doze_until(self, ts_ns: int) -> None:
+        """As `sleep_until`, but patient."""
+        await self._sleep(self._patient, ts_ns)
+
+    async def _sleep(self, sleepers: list[_Sleeper], ts_ns: int) -> None:
         if ts_ns <= self._now_ns:
             await asyncio.sleep(0)  # noqa: TID251 - yields, takes no time
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._count += 1
-        heapq.heappush(self._sleepers, (ts_ns, self._count, future))
+        heapq.heappush(sleepers, (ts_ns, self._count, future))
         await future
 
     def next_ns(self) -> int | None:
         """When the next sleeper is due; None when nobody sleeps."""
-        while self._sleepers and self._sleepers[0][2].done():  # cancelled
-            heapq.heappop(self._sleepers)
-        return self._sleepers[0][0] if self._sleepers else None
+        sleepers = self._sleepers()
+        return sleepers[0][0] if sleepers else None
+
+    def next_punctual_ns(self) -> int | None:
+        """When the next sleeper is due whom nothing may pass over; None when there is none."""
+        _drop_cancelled(self._punctual)
+        return self._punctual[0][0] if self._punctual else None
+
+    def _sleepers(self) -> list[_Sleeper]:
+        """The heap whose head is due next."""
+        _drop_cancelled(self._punctual)
+        _drop_cancelled(self._patient)
+        if not self._punctual or (self._patient and self._patient[0] < self._punctual[0]):
+            return self._patient
+        return self._punctual
 
     def wake_next(self) -> None:
         """Move to the time of the next sleeper and wake it; what it does follows when the loop turns."""
-        due_ns, _, future = heapq.heappop(self._sleepers)
+        due_ns, _, future = heapq.heappop(self._sleepers())
         self._now_ns = max(self._now_ns, due_ns)
         if not future.done():
             future.set_result(None)
@@ -153,7 +175,7 @@ class SimClock:
     async def advance_to(self, ts_ns: int) -> None:
         """Move to `ts_ns`, waking every sleeper due on the way and letting it run until it waits again."""
         await settle()
-        while self._sleepers and self._sleepers[0][0] <= ts_ns:
+        while (due_ns := self.next_ns()) is not None and due_ns <= ts_ns:
             self.wake_next()
             await settle()
         self._now_ns = max(self._now_ns, ts_ns)
@@ -161,6 +183,11 @@ class SimClock:
     async def advance(self, seconds: float) -> None:
         """Move on by `seconds`."""
         await self.advance_to(self._now_ns + int(seconds * NS_PER_S))
+
+
+def _drop_cancelled(sleepers: list[_Sleeper]) -> None:
+    while sleepers and sleepers[0][2].done():
+        heapq.heappop(sleepers)
 
 
 async def settle(rounds: int = 20) -> None:

@@ -210,3 +210,18 @@ async def test_parameters_reach_rule_and_sizing() -> None:
     assert (entry.leverage, entry.stop_loss) == (Decimal(2), Decimal(99))
     assert entry.notional_usd == Decimal("1004.12")
     assert "EMA 20 is +1.00 ATR from EMA 50" in entry.justification
+
+
+async def test_a_cross_is_followed_both_ways_and_reversed_in_two_looks() -> None:
+    def seen(features: dict[str, float]) -> Wakeup:
+        return seeing(BTC, features)
+
+    above, on = {"ema_12": 100.5, "ema_26": 100.0}, {"timeframe": "5m"}
+    (entry,) = await actions("ema_cross", seen(above), notional_usd=Decimal(500), **on)
+    assert (entry.act, entry.notional_usd, entry.stop_loss) == (Act.BUY_TO_ENTER, Decimal(500), None)
+    (short,) = await actions("ema_cross", seen(mirrored(above)), **on)
+    assert short.act is Act.SELL_TO_ENTER
+    assert await actions("ema_cross", holding(seen(above), BTC, LONG), **on) == ()
+    (leave,) = await actions("ema_cross", holding(seen(above), BTC, SHORT), **on)
+    assert leave.act is Act.CLOSE
+    assert await actions("ema_cross", seen(above | {"ema_26": 100.5}), **on) == ()

@@ -4,28 +4,39 @@ So a whole engine of services runs as fast as the machine can, and every run is 
 the wall, and tasks take turns in the order in which they became ready. Timers of the loop (`asyncio.timeout`)
 follow the clock's real time. There is no I/O on such a loop; a file may be read, nothing may be awaited that
 comes from outside.
+
+Before time moves to what is due next, `leap` may move it a whole stretch in which nobody would do anything.
 """
 
 from __future__ import annotations
 
 import asyncio
 import selectors
+from collections.abc import Callable
 from typing import Any, Final
 
 from engine.clock import SimClock
 from engine.core.errors import InvariantBroken
 
-_LEAST_NS: Final = 1_000  # a timer is a float of seconds: without this it might never be reached
+_GRAIN_NS: Final = 1_000  # a timer is a float of seconds: rounded, it is the time that was meant
+Leap = Callable[[int | None], bool]
+
+
+def _stay(_: int | None) -> bool:
+    return False
 
 
 class SimLoop(asyncio.SelectorEventLoop):
-    """asyncio's loop, whose idle moments move `clock`."""
+    """asyncio's loop, whose idle moments move `clock`.
 
-    def __init__(self, clock: SimClock) -> None:
+    `leap` gets the time at which somebody is to be woken punctually (None: never); True when it moved time.
+    """
+
+    def __init__(self, clock: SimClock, leap: Leap = _stay) -> None:
         self._sim_clock = clock
         self._start_ns = clock.now_ns()
         self._ns_per_s = clock.engine_ns(1.0)
-        super().__init__(_IdleSelector(clock))
+        super().__init__(_IdleSelector(clock, leap))
 
     def time(self) -> float:
         """Real seconds of the clock since the start: small, so that the loop's comparisons are exact."""
@@ -35,9 +46,9 @@ class SimLoop(asyncio.SelectorEventLoop):
 class _IdleSelector(selectors.DefaultSelector):
     """The loop asks to wait: nothing is ready. Instead of waiting, time passes."""
 
-    def __init__(self, clock: SimClock) -> None:
+    def __init__(self, clock: SimClock, leap: Leap) -> None:
         super().__init__()
-        self._clock = clock
+        self._clock, self._leap = clock, leap
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout == 0:
@@ -52,7 +63,12 @@ class _IdleSelector(selectors.DefaultSelector):
             raise InvariantBroken("every task waits for something that cannot come")
         timer: Any = None
         if timeout is not None:
-            timer = clock.now_ns() + max(_LEAST_NS, clock.engine_ns(timeout))
+            now = clock.now_ns()
+            meant = now + clock.engine_ns(timeout) + _GRAIN_NS // 2
+            timer = max(now + _GRAIN_NS, meant - meant % _GRAIN_NS)
+        due = [at for at in (timer, clock.next_punctual_ns()) if at is not None]
+        if self._leap(min(due, default=None)):
+            return
         if sleeper is not None and (timer is None or sleeper <= timer):
             clock.wake_next()
         else:

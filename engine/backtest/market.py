@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from decimal import Decimal
 from typing import Final
 
 from engine.clock import SimClock
@@ -24,6 +25,7 @@ from engine.exchange.simulator.candles import PERIODS
 from engine.exchange.simulator.joint import JointMarket
 from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.recorded import Recording
+from engine.exchange.simulator.recorded_candles import minutes_of
 from engine.exchange.simulator.replay import RecordedMarket
 from engine.exchange.simulator.source import Quote
 from engine.exchange.simulator.world import World
@@ -39,6 +41,9 @@ class ReplayedMarket:
     The traders' time begins when all recordings have begun; what lies before is their past. `on_events`
     hears what the market caused at the venue. Nothing waits in the queue longer than a moment of the market:
     time stands still until its reader has taken all.
+
+    `take` reads a closed candle at once, and says whether it made a signal; while it is set, `leap` passes
+    over whole candles in which nobody would do anything.
     """
 
     def __init__(self, recordings: Sequence[Recording], timeframes: Sequence[str], clock: SimClock) -> None:
@@ -55,6 +60,8 @@ class ReplayedMarket:
         self.moments = 0
         self.closes: dict[str, list[tuple[int, float]]] = {}  # some of them, evenly over the run
         self._close_every_ns = (self.end_ns - self.start_ns) // _CLOSES
+        self._period_ns = max(each.period_ns for each in recordings)
+        self.take: Callable[[Candle], bool] | None = None
         self.ended = asyncio.Event()
 
     async def run(self) -> None:
@@ -64,10 +71,59 @@ class ReplayedMarket:
         for quote in world.quotes.values():  # what stands already, as a venue tells it to who subscribes
             self._on_quote(quote)
         while (due := self._next_ns()) is not None:
-            await self._clock.sleep_until(due)
-            self.on_events(world.step(due))
+            await self._clock.doze_until(due)
+            if due == self._next_ns():  # else a leap has gone beyond it
+                self._step(due)
         self.ended.set()
         await asyncio.get_running_loop().create_future()
+
+    def _step(self, ts: int) -> None:
+        self.on_events(self.world.step(ts))
+
+    def leap(self, until_ns: int | None) -> bool:
+        """Pass over the candles that end by `until_ns` and bring nobody to act; True when there was one.
+
+        In them no price reaches what waits at the venue, no funding is charged, and but for the last one
+        no detector has an edge. The market then stands at the open of the candle after them.
+        """
+        if self.take is None or not all(source.within_candle for source in self._sources):
+            return False
+        calm: dict[str, tuple[Decimal, Decimal]] = {}
+        passed, edge = False, False
+        while not edge and (candles := self._whole_candles(until_ns)):
+            calm = calm or self._calm()
+            if not all(_within(bar, calm.get(symbol)) for symbol, bar in candles.items()):
+                break
+            passed = True
+            self._clock.set(next(iter(candles.values())).ts_open + self._period_ns)
+            for source in self._sources:
+                self.moments += source.pass_over()
+            for symbol, bar in candles.items():
+                self.world.bars.pass_over(symbol, minutes_of(bar, self._period_ns))
+                self._picture(symbol, bar)
+                edge = self.take(self._candle(symbol, self._timeframes[0], bar)) or edge
+        if passed:
+            self._step(self._clock.now_ns())
+        return passed
+
+    def _whole_candles(self, until_ns: int | None) -> dict[str, Bar]:
+        """By symbol the candles that are being played, if they end together and in time; else none."""
+        candles: dict[str, Bar] = {}
+        for source in self._sources:
+            bar = source.candle()
+            if bar is None:
+                return {}
+            candles[source.listings[0].instrument.symbol] = bar
+        opened = {bar.ts_open for bar in candles.values()}
+        end = max(opened) + self._period_ns
+        late = end >= self.world.next_funding or (until_ns is not None and end > until_ns)
+        return {} if late or len(opened) > 1 or len(self._timeframes) > 1 else candles
+
+    def _calm(self) -> dict[str, tuple[Decimal, Decimal]]:
+        """Prices that nobody at the venue waits for, by symbol."""
+        core = self.world.core
+        ranges = {symbol: core.calm(symbol) for symbol in core.symbols()}
+        return {symbol: known for symbol, known in ranges.items() if known is not None}
 
     def _next_ns(self) -> int | None:
         return min((due for source in self._sources if (due := source.next_ns()) is not None), default=None)
@@ -111,13 +167,16 @@ class ReplayedMarket:
             yield FundingRate(symbol, float(quote.funding_rate), self.world.next_funding, ts, ts)
 
     def _on_minute(self, symbol: str, minute: Bar) -> None:
-        closes = self.closes.setdefault(symbol, [])
-        if not closes or minute.ts_open - closes[-1][0] >= self._close_every_ns:
-            closes.append((minute.ts_open, float(minute.close)))
+        self._picture(symbol, minute)
         for timeframe in self._timeframes:
             period = PERIODS[_PERIOD_NAMES.get(timeframe, timeframe)]
             if (bar := self.world.bars.just_closed(symbol, minute, period)) is not None:
                 self._queue.put_nowait(self._candle(symbol, timeframe, bar))
+
+    def _picture(self, symbol: str, bar: Bar) -> None:
+        closes = self.closes.setdefault(symbol, [])
+        if not closes or bar.ts_open - closes[-1][0] >= self._close_every_ns:
+            closes.append((bar.ts_open, float(bar.close)))
 
     def _candle(self, symbol: str, timeframe: str, bar: Bar) -> Candle:
         """Volume in coins, as everywhere but at the venue."""
@@ -136,3 +195,7 @@ class ReplayedMarket:
             ts_event=now,
             ts_recv=now,
         )
+
+
+def _within(bar: Bar, calm: tuple[Decimal, Decimal] | None) -> bool:
+    return calm is not None and calm[0] < bar.low and bar.high < calm[1]

@@ -69,19 +69,19 @@ def run_backtest(
     settings = prepared(settings, recordings)
     start_ns = max(recording.first_ns for recording in recordings)
     clock = SimClock(start_ns, real_second(settings))
-    with asyncio.Runner(loop_factory=lambda: SimLoop(clock)) as runner:
-        return runner.run(_run(settings, recordings, model, clock, progress))
+    timeframes = settings.market.timeframes
+    market = ReplayedMarket(recordings, timeframes[:1] if settings.market.aggregate else timeframes, clock)
+    with asyncio.Runner(loop_factory=lambda: SimLoop(clock, market.leap)) as runner:
+        return runner.run(_run(settings, market, model, clock, progress))
 
 
 async def _run(
     settings: Settings,
-    recordings: Sequence[Recording],
+    market: ReplayedMarket,
     model: ModelClient,
     clock: SimClock,
     progress: Progress,
 ) -> Outcome:
-    timeframes = settings.market.timeframes
-    market = ReplayedMarket(recordings, timeframes[:1] if settings.market.aggregate else timeframes, clock)
     listed = await market.instruments()
     settings = restrict(settings, listed, partly=True)
     okx = settings.provider.okx
@@ -104,7 +104,7 @@ async def _run(
             model=model,
         )
         parts = await build_parts(settings, InstrumentBook(listed), account.position_mode, around)
-        await _play(parts, market, clock, progress)
+        await _play(parts, market, clock, settings, progress)
         return Outcome(
             journal=journal,
             views=parts.accounts.views(),
@@ -117,7 +117,9 @@ async def _run(
         )
 
 
-async def _play(parts: Parts, market: ReplayedMarket, clock: SimClock, progress: Progress) -> None:
+async def _play(
+    parts: Parts, market: ReplayedMarket, clock: SimClock, settings: Settings, progress: Progress
+) -> None:
     await parts.exchange.start()
     await parts.manager.start()
     async with asyncio.TaskGroup() as tasks:
@@ -131,6 +133,9 @@ async def _play(parts: Parts, market: ReplayedMarket, clock: SimClock, progress:
                 ("progress", _tell(market, clock, progress)),
             )
         ]
+        await parts.market.warm.wait()
+        if not settings.market.stream:
+            market.take = parts.market.take
         await market.ended.wait()
         await clock.sleep(_ENDING_S)
         for task in running:
@@ -142,7 +147,7 @@ async def _tell(market: ReplayedMarket, clock: SimClock, progress: Progress) -> 
     whole = max(1, market.end_ns - market.start_ns)
     while True:
         progress(min(1.0, (clock.now_ns() - market.start_ns) / whole))
-        await clock.sleep(whole / NS_PER_S / 200)
+        await clock.doze_until(clock.now_ns() + whole // 200)
 
 
 async def _balanced(parts: Parts) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
@@ -46,15 +45,17 @@ class Guard:
         self._attempts: dict[str, int] = {}  # entry → newest replacement of its stop that was seen
         self._kept: dict[str, str] = {}  # entry → stop that the venue refused while its former one rests
 
+    async def patrol(self) -> None:
+        """A look every 15 s of real time, for ever, whatever happens."""
+        while True:
+            await self._context.clock.sleep_real(_PATROL_S)
+            self._desk.booked.set()
+
     async def run(self) -> None:
-        """Look after every fill, and every 15 s, for ever. Real time."""
+        """Look after every fill, for ever. Real time."""
         clock = self._context.clock
         while True:
-            try:
-                async with asyncio.timeout(_PATROL_S):
-                    await self._desk.booked.wait()
-            except TimeoutError:
-                pass
+            await self._desk.booked.wait()
             self._desk.booked.clear()
             await clock.sleep_real(_APPEARS_S)
             try:

@@ -173,6 +173,7 @@ class ExchangeService:
                 ("order desk", self.desk.run()),
                 ("order updates", self.desk.updates.publish()),
                 ("stops", self.guard.run()),
+                ("patrol", self.guard.patrol()),
                 ("in flight", self.watch.in_flight()),
                 ("open orders", self.watch.resting()),
                 ("audit", self.auditor.run(self._rules.audit_every_s)),

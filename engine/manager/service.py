@@ -28,7 +28,7 @@ from engine.core.decisions import AccountView, CycleRecord, CycleStatus, Decisio
 from engine.core.errors import CodecError
 from engine.core.orders import OrderIntent, Purpose, StopMove
 from engine.core.signals import Edge, MarketSnapshot, Signal
-from engine.core.times import NS_PER_MIN
+from engine.core.times import NS_PER_MIN, NS_PER_S
 from engine.journal.ports import KeepState
 from engine.manager.context import ManagerContext
 from engine.manager.rebalancer import Rebalancer
@@ -314,10 +314,10 @@ class ManagerService:
 
     async def _measure(self) -> None:
         """Performance rows and breakers, every update_interval of engine time, at most once a second."""
-        context = self._context
+        context, clock = self._context, self._context.clock
+        every_s = max(context.config.monitoring.update_interval, clock.engine_ns(1.0) / NS_PER_S)
         while True:
-            await context.clock.sleep_real(1.0)
-            await context.clock.sleep(max(0.0, context.config.monitoring.update_interval - 1.0))
+            await clock.sleep(every_s)
             views = context.accounts.views()
             await patiently(lambda views=views: context.journal.record_performance(views))  # type: ignore[misc]
             await self.supervision.on_equities(views)

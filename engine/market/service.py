@@ -59,6 +59,7 @@ class MarketService:
         self, config: MarketConfig, feed: MarketFeed, bus: Bus, journal: MarketJournal, clock: Clock
     ) -> None:
         self._config = config
+        self._symbols = frozenset(config.symbols)
         self._feed = feed
         self._bus = bus
         self._journal = journal
@@ -100,12 +101,18 @@ class MarketService:
         self.warm.set()
         log.info("market warmed up", symbols=len(self._config.symbols))
         async for event in self._feed.events():
-            self.events += 1
-            self.tap(event)
-            if event.symbol in self._config.symbols:
-                self._moved[event.symbol] = None
-                self._news.set()
-            self._emit(self.pipeline.update(event))
+            self.take(event)
+
+    def take(self, event: MarketEvent) -> bool:
+        """Work through one event at once, after the warm-up; True when it made signals."""
+        self.events += 1
+        self.tap(event)
+        if event.symbol in self._symbols:
+            self._moved[event.symbol] = None
+            self._news.set()
+        signals = self.pipeline.update(event)
+        self._emit(signals)
+        return bool(signals)
 
     def _emit(self, signals: Sequence[Signal]) -> None:
         """Pass on what the pipeline has made; never waits."""

@@ -147,6 +147,28 @@ def liquidation_price(step: Step, account: Account, holding: Holding, total: Mar
     return price if price > 0 else None
 
 
+def safe_prices(step: Step, account: Account, symbol: str) -> tuple[Decimal, Decimal]:
+    """Marks of `symbol` (both excluded) that do not liquidate the account, each market moving by itself.
+
+    Every position may lose its part of half of what the account has beyond its maintenance margin.
+    """
+    low, high = ZERO, Decimal("Infinity")
+    held = tuple(account.open_holdings())
+    if not held:
+        return low, high
+    total = margins(step, account)
+    room = max(ZERO, total.equity - total.maintenance - total.fee_allowance) / 2 / len(held)
+    for holding in held:
+        if holding.symbol == symbol:
+            market = step.state.market(symbol)
+            mark, coins = mark_of(market, holding), market.instrument.coins(holding.contracts)
+            if coins > 0:
+                low = max(low, mark - room / coins)
+            else:
+                high = min(high, mark - room / coins)
+    return low, high
+
+
 def balance_of(step: Step, account: Account) -> Balance:
     total = margins(step, account)
     return Balance(

@@ -17,10 +17,11 @@ from engine.exchange.matching.records import (
     VenuePosition,
 )
 from engine.exchange.matching.state import Record, Step, VenueState
-from engine.exchange.matching.types import OrderRequest, VenueRefusal
+from engine.exchange.matching.types import AlgoType, OrderRequest, VenueRefusal
 from engine.exchange.ports import PositionMode
 
 ZERO = Decimal(0)
+_ANY_PRICE = Decimal("Infinity")
 
 
 class Queries:
@@ -149,6 +150,33 @@ class Queries:
     def best_price(self, symbol: str, taker: Side) -> Decimal | None:
         """What a taker of that side would meet first, after what others took."""
         return self._state.market(symbol).book.best_for(taker)
+
+    def calm(self, symbol: str) -> tuple[Decimal, Decimal] | None:
+        """Between which prices (both excluded) nothing happens to anybody in this market.
+
+        None when it does not depend on the price alone: an order rests or travels, a stop trails, a switch is
+        armed, or nothing is known yet. Errs toward less calm: half of the way to a liquidation counts.
+        """
+        state, step, market = self._state, self._step(), self._state.market(symbol)
+        price = market.mark_price
+        if price is None or state.travelling or state.undelivered:
+            return None
+        low, high = ZERO, _ANY_PRICE
+        for account in state.accounts.values():
+            if account.orders or account.cancel_all_ts:
+                return None
+            for algo in account.algos.values():
+                request = algo.request
+                if request.symbol != symbol:
+                    continue
+                if request.algo_type is AlgoType.MOVE_ORDER_STOP:
+                    return None
+                for level in (request.sl_trigger, request.tp_trigger, request.trigger_price):
+                    if level is not None:
+                        low, high = (max(low, level), high) if level <= price else (low, min(high, level))
+            least, most = margin.safe_prices(step, account, symbol)
+            low, high = max(low, least), min(high, most)
+        return low, high
 
     def _step(self) -> Step:
         return Step(state=self._state, options=self._options, ts=self._state.now)

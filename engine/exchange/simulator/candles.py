@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import groupby, takewhile
@@ -121,6 +121,12 @@ class BarStore:
             forming.volume + quote.size,
         )
         return ended
+
+    def pass_over(self, symbol: str, bars: Iterable[Bar]) -> None:
+        """Whole minutes of which no quote was told; the first may be the one that was forming."""
+        self._forming.pop(symbol, None)
+        for bar in bars:
+            self._close(symbol, bar)
 
     def roll(self, symbol: str, ts_ns: int) -> list[Bar]:
         """Let time pass: minutes that ended by `ts_ns`. One without a print stays at the price before it."""

@@ -56,8 +56,8 @@ def read_candles(path: Path, listing: Listing, rows: Iterator[Row], *, corners: 
         listing=listing,
         period_ns=period,
         first_ns=first,
-        history=[minute for each in earlier for minute in _minutes(each, period)],
-        points=_Path(
+        history=[minute for each in earlier for minute in minutes_of(each, period)],
+        points=CandlePath(
             [each._replace(ts_open=each.ts_open - first) for each in bars[past:]],
             period,
             instrument,
@@ -77,7 +77,7 @@ def _in_contracts(bar: Bar, instrument: Instrument) -> Bar:
     return bar._replace(volume=instrument.floor_size(bar.volume / instrument.contract_value))
 
 
-def _minutes(bar: Bar, period: int) -> list[Bar]:
+def minutes_of(bar: Bar, period: int) -> list[Bar]:
     """A longer candle as one-minute bars along its path; the same candle when they are put together."""
     count = period // NS_PER_MIN
     if count == 1:
@@ -99,24 +99,25 @@ def _extremes(bar: Bar) -> tuple[Decimal, Decimal]:
     return bar.low, bar.high
 
 
-class _Path(Sequence[Point]):
+class CandlePath(Sequence[Point]):
     """The moments of candles, made when they are asked for: a year of minutes is ten million of them.
 
     Open, extremes and close; unless it is by `corners` alone, with steps from each to the next, so that a
-    candle is not three jumps.
+    candle is not three jumps. `moments` are those of each of the `bars`, whose times are as in Point.
     """
 
     def __init__(self, bars: list[Bar], period: int, instrument: Instrument, *, corners: bool) -> None:
-        self._bars, self._instrument = bars, instrument
+        self.bars, self._instrument = bars, instrument
+        self.corners = corners
         self._times = [0, period // 3, 2 * period // 3, period - NS_PER_S]
         self._steps = max(1, min(_MOST_STEPS, period // (15 * NS_PER_S)))
         if corners:
             self._times = [0, period - 3 * NS_PER_MS, period - 2 * NS_PER_MS, period - NS_PER_MS]
             self._steps = 1
-        self._each = 3 * self._steps + 1
+        self.moments = 3 * self._steps + 1
 
     def __len__(self) -> int:
-        return len(self._bars) * self._each
+        return len(self.bars) * self.moments
 
     @overload
     def __getitem__(self, index: int) -> Point: ...
@@ -127,10 +128,10 @@ class _Path(Sequence[Point]):
     def __getitem__(self, index: int | slice) -> Point | list[Point]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        at, number = divmod(range(len(self))[index], self._each)
-        bar = self._bars[at]
+        at, number = divmod(range(len(self))[index], self.moments)
+        bar = self.bars[at]
         corners = [bar.open, *_extremes(bar), bar.close]
-        contracts = max(self._instrument.lot_size, self._instrument.floor_size(bar.volume / self._each))
+        contracts = max(self._instrument.lot_size, self._instrument.floor_size(bar.volume / self.moments))
         if not number:
             return Point(bar.ts_open, bar.open, contracts)
         leg, step = divmod(number - 1, self._steps)

@@ -18,6 +18,7 @@ from engine.core.market import Side
 from engine.core.times import NS_PER_MIN
 from engine.exchange.simulator.past import NO_PAST, Bar, Past
 from engine.exchange.simulator.recorded import Point, Recording
+from engine.exchange.simulator.recorded_candles import CandlePath
 from engine.exchange.simulator.source import Levels, Quote
 from engine.exchange.simulator.universe import Listing
 
@@ -87,6 +88,27 @@ class RecordedMarket:
                 return quotes
             quotes.append(self._quote(point))
             state.index += 1
+
+    def candle(self) -> Bar | None:
+        """The candle that the next moment belongs to, whole; None where more than its corners is played."""
+        path, state = self._recording.points, self._state
+        if not isinstance(path, CandlePath) or not path.corners or self._loop or self._ended:
+            return None
+        bar = path.bars[state.index // path.moments]
+        return Bar(state.start_ns + bar.ts_open, bar.open, bar.high, bar.low, bar.close, bar.volume)
+
+    @property
+    def within_candle(self) -> bool:
+        """A candle has opened, and not all of its moments were played."""
+        path = self._recording.points
+        return isinstance(path, CandlePath) and self._state.index % path.moments > 0
+
+    def pass_over(self) -> int:
+        """Go on after that candle; how many of its moments were left out."""
+        path, state = self._recording.points, self._state
+        left = path.moments - state.index % path.moments if isinstance(path, CandlePath) else 0
+        state.index += left
+        return left
 
     def next_ns(self) -> int | None:
         """When the next moment is; None when the recording has ended and does not start over."""

@@ -13,14 +13,17 @@ from engine.config.loader import nearest
 from engine.core.errors import ConfigError
 from engine.executor.strategies.bollinger_range import BollingerRange
 from engine.executor.strategies.buy_and_hold import BuyAndHold
+from engine.executor.strategies.ema_cross import EmaCross
 from engine.executor.strategies.ema_trend import EmaTrend
 from engine.executor.strategies.funding_rate_arbitrage import FundingRateArbitrage
 from engine.executor.strategies.portfolio import Portfolio
 from engine.executor.strategies.rule import StrategyDecider
 
 Param = Decimal | str | bool
-_RULES: Final[dict[str, type[EmaTrend | BollingerRange | FundingRateArbitrage | BuyAndHold | Portfolio]]] = {
+_Rule = EmaTrend | EmaCross | BollingerRange | FundingRateArbitrage | BuyAndHold | Portfolio
+_RULES: Final[dict[str, type[_Rule]]] = {
     "ema_trend": EmaTrend,
+    "ema_cross": EmaCross,
     "bollinger_range": BollingerRange,
     "funding_rate_arbitrage": FundingRateArbitrage,
     "buy_and_hold": BuyAndHold,
@@ -62,7 +65,7 @@ def _timeframe(rule: object) -> str:
     """The timeframe that a rule looks at; "" for one that looks at none."""
     if isinstance(rule, Portfolio):
         return rule.regime.timeframe
-    return rule.timeframe if isinstance(rule, EmaTrend | BollingerRange) else ""
+    return rule.timeframe if isinstance(rule, EmaTrend | EmaCross | BollingerRange) else ""
 
 
 def _part(default: msgspec.Struct, params: Mapping[str, Param]) -> msgspec.Struct:

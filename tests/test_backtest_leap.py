@@ -1,0 +1,167 @@
+"""A backtest passes over candles in which nobody would act; what comes of it is the same."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from bench.cross import cross_settings, made_candles, played, recording, trades_of
+from engine.backtest.loop import SimLoop
+from engine.backtest.run import Outcome
+from engine.clock import SimClock
+from engine.config.manager import StrategyConfig
+from engine.config.settings import Settings
+from engine.config.values import Duration
+from engine.core.ledger import ClosedTrade
+from engine.core.market import Side
+from engine.core.times import NS_PER_S
+from engine.exchange.matching.core import MatchingCore
+from engine.exchange.matching.types import (
+    AccountSpec,
+    AlgoRequest,
+    AlgoType,
+    OrderRequest,
+    OrdType,
+    TriggerType,
+)
+from engine.exchange.simulator.universe import LISTINGS
+
+BTC = "BTC-USDT-SWAP"
+_CANDLES = 1_600
+
+
+def with_strategy(settings: Settings, **params: Decimal | str | bool) -> Settings:
+    """The trader of the bench with a strategy that has stops and targets."""
+    (trader,) = settings.manager.traders
+    changed = msgspec.structs.replace(
+        trader,
+        strategy=StrategyConfig(name="ema_trend", params=params),
+        rhythm=msgspec.structs.replace(trader.rhythm, long_cycle=Duration(600)),
+    )
+    market = msgspec.structs.replace(
+        settings.market, indicators=(*settings.market.indicators, "atr_14", "rsi_14")
+    )
+    manager = msgspec.structs.replace(settings.manager, traders=(changed,))
+    return msgspec.structs.replace(settings, market=market, manager=manager)
+
+
+def walking(settings: Settings) -> Settings:
+    """A feature of the live stream wants every moment, so that no candle is passed over."""
+    market = msgspec.structs.replace(settings.market, stream=("spread_bps",))
+    return msgspec.structs.replace(settings, market=market)
+
+
+def closed(outcome: Outcome) -> Sequence[ClosedTrade]:
+    return tuple(outcome.journal.trades.values())
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_trades_are_those_of_a_run_that_plays_every_moment(*, stops: bool) -> None:
+    settings = cross_settings()
+    if stops:
+        settings = with_strategy(settings, timeframe="1m", stop_atr=Decimal(2), size_pct=Decimal("0.01"))
+    recorded = recording(made_candles(_CANDLES))._replace(funding=())
+    leaping, walked = played(recorded, settings), played(recorded, walking(settings))
+    assert len(closed(leaping)) > 10
+    assert closed(leaping) == closed(walked)
+    assert leaping.moments == walked.moments
+    assert leaping.balanced
+    if stops:
+        assert {trade.exit_purpose for trade in closed(leaping)} >= {"stop", "exit"}
+
+
+def test_the_same_candles_give_the_same_journal() -> None:
+    recorded = recording(made_candles(_CANDLES))
+    first, again = (played(recorded, cross_settings()) for _ in range(2))
+    assert first.journal.digest() == again.journal.digest()
+
+
+def test_a_cross_trader_is_long_and_short_and_pays_its_fees() -> None:
+    trades = trades_of(played(recording(made_candles(_CANDLES)), cross_settings()))
+    assert {trade.side for trade in trades} == {1, -1}
+    for trade in trades:
+        gross = (trade.exit_price - trade.entry_price) * trade.side
+        assert trade.net == pytest.approx(gross - 0.0005 * (trade.entry_price + trade.exit_price))
+
+
+def core_with(*, cash: str = "100000") -> MatchingCore:
+    core = MatchingCore()
+    core.set_instrument(LISTINGS[BTC].instrument)
+    core.open_account(AccountSpec(account="a", balance=Decimal(cash)))
+    core.on_book(BTC, [(Decimal(59_999), Decimal(1000))], [(Decimal(60_001), Decimal(1000))], 1)
+    core.on_mark(BTC, Decimal(60_000), 1)
+    return core
+
+
+def order(side: Side, size: str, price: str | None = None) -> OrderRequest:
+    kind, limit = (OrdType.MARKET, None) if price is None else (OrdType.LIMIT, Decimal(price))
+    return OrderRequest(symbol=BTC, side=side, size=Decimal(size), ord_type=kind, price=limit)
+
+
+def test_a_market_is_calm_between_the_nearest_stop_and_target() -> None:
+    core = core_with()
+    assert core.calm(BTC) == (Decimal(0), Decimal("Infinity"))
+    core.place("a", order(Side.BUY, "1"), 2)
+    core.place_algo(
+        "a",
+        AlgoRequest(
+            symbol=BTC,
+            side=Side.SELL,
+            algo_type=AlgoType.OCO,
+            size=Decimal(1),
+            sl_trigger=Decimal(59_000),
+            sl_trigger_type=TriggerType.MARK,
+            tp_trigger=Decimal(62_000),
+            tp_trigger_type=TriggerType.MARK,
+        ),
+        3,
+    )
+    assert core.calm(BTC) == (Decimal(59_000), Decimal(62_000))
+
+
+def test_a_market_is_not_calm_while_an_order_rests() -> None:
+    core = core_with()
+    core.place("a", order(Side.BUY, "1", "50000"), 2)
+    assert core.calm(BTC) is None
+
+
+def test_calm_ends_well_before_a_liquidation() -> None:
+    core = core_with(cash="1000")
+    core.place("a", order(Side.SELL, "4"), 2)
+    (position,) = core.positions("a")
+    calm = core.calm(BTC)
+    assert calm is not None
+    assert position.liquidation_price is not None
+    assert calm[0] == 0
+    assert 60_000 < calm[1] < position.liquidation_price
+
+
+def test_a_leap_ends_at_the_next_punctual_sleeper_and_patient_ones_wake_after_it() -> None:
+    clock = SimClock(0)
+    told: list[int | None] = []
+    woken: list[tuple[str, int]] = []
+
+    def leap(until_ns: int | None) -> bool:
+        told.append(until_ns)
+        if len(told) > 1 or until_ns is None:
+            return False
+        clock.set(until_ns)
+        return True
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for name, sleeping in (("patient", clock.sleep_real(5)), ("punctual", clock.sleep(60))):
+                tasks.create_task(note(name, sleeping), name=name)
+
+    async def note(name: str, sleeping: Coroutine[None, None, None]) -> None:
+        await sleeping
+        woken.append((name, clock.now_ns() // NS_PER_S))
+
+    with asyncio.Runner(loop_factory=lambda: SimLoop(clock, leap)) as runner:
+        runner.run(work())
+    assert told[0] == 60 * NS_PER_S
+    assert woken == [("patient", 60), ("punctual", 60)]
