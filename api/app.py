@@ -39,6 +39,7 @@ from api.routes import (
     web as page,
 )
 from api.stream import Broadcast
+from api.tallies import Tallies
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.engine import ClockConfig, EngineConfig
 from engine.core.errors import StoreUnavailable
@@ -72,11 +73,13 @@ class Service(NamedTuple):
     app: web.Application
     broadcast: Broadcast
     slow: SlowClients
+    tallies: Tallies
 
 
 def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, clock: Clock) -> Service:
     """The application over stores that the caller has opened and will close."""
     config, slow = engine.api, SlowClients(clock, engine.api.header_timeout)
+    tallies = Tallies(reader)
     answers = Answers(clock, cache, lambda: broadcast.live)
 
     async def names() -> tuple[str, ...]:
@@ -98,7 +101,7 @@ def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, cloc
         ],
         client_max_size=_LONGEST_BODY,
     )
-    sources = Sources(reader=reader, cache=cache, clock=clock)
+    sources = Sources(reader=reader, cache=cache, clock=clock, tallies=tallies)
     for endpoint in ENDPOINTS:
         mount(app, endpoint, sources, answers)
     stream.mount(app, broadcast)
@@ -115,7 +118,7 @@ def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, cloc
 
     app.on_shutdown.append(end)
     app.on_cleanup.append(stop)
-    return Service(app, broadcast, slow)
+    return Service(app, broadcast, slow, tallies)
 
 
 def run_api(config: EngineConfig) -> None:
@@ -159,12 +162,19 @@ async def _serve(config: EngineConfig) -> None:
         async with asyncio.TaskGroup() as tasks:
             beside = [
                 tasks.create_task(service.broadcast.run(), name="broadcast"),
+                tasks.create_task(_count(service.tallies), name="statistics"),
                 tasks.create_task(service.slow.run(lambda: _connections(runner)), name="slow clients"),
             ]
             await stopped.wait()
             for task in beside:
                 task.cancel()
         log.info("api stopped")
+
+
+async def _count(tallies: Tallies) -> None:
+    """Count the journal before anybody asks: years take seconds."""
+    with suppress(StoreUnavailable):  # who asks will count it
+        await tallies.refresh()
 
 
 def _connections(runner: web.AppRunner) -> list[web.RequestHandler]:

@@ -12,6 +12,7 @@ from msgspec import Meta
 from api.answers import Answers, Question
 from api.cache import LiveCache
 from api.http import encode, query_of, respond
+from api.tallies import Tallies
 from api.views import millis
 from engine.clock import Clock
 from engine.journal.postgres_reader import NEWEST, JournalReader, Page
@@ -32,6 +33,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     reader: JournalReader
     cache: LiveCache
     clock: Clock
+    tallies: Tallies
 
     def server_time(self) -> int:
         """Engine time in milliseconds."""

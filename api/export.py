@@ -17,6 +17,7 @@ from api.endpoint import Sources
 from api.http import encode
 from api.routes.analytics import OneQuery
 from api.routes.analytics import one as analytics_of
+from api.tallies import Tallies
 from engine.config.engine import EngineConfig
 from engine.core.errors import StoreUnavailable
 from engine.journal.postgres_reader import JournalReader
@@ -69,7 +70,7 @@ async def keep_exporting(config: EngineConfig, folder: Path, every_s: float) -> 
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(JournalReader(found[0]))
         cache = await stack.enter_async_context(LiveCache(found[1], clock))
-        sources = Sources(reader=reader, cache=cache, clock=clock)
+        sources = Sources(reader=reader, cache=cache, clock=clock, tallies=Tallies(reader))
         while True:
             try:
                 names = await export(sources, folder)

@@ -15,12 +15,12 @@ from engine.core.times import NS_PER_MIN, timeframe_ns
 from engine.journal import postgres_reader_sql as sql
 from engine.journal.postgres_reader_market import MarketReader
 from engine.journal.postgres_rows import typed
-from engine.journal.stats import TradeFigures
 from engine.journal.views import (
     CheckRow,
     Conversation,
+    CountedCycle,
+    CountedTrade,
     Counts,
-    CycleActions,
     CycleChain,
     DecisionRow,
     FillRow,
@@ -39,8 +39,6 @@ from engine.journal.views import (
 from engine.journal.views_market import WakeupRow
 
 NEWEST: Final = (1 << 63) - 1  # a cursor before which everything is
-MOST_CYCLES: Final = 100_000  # that analytics look at, a trader
-MOST_TRADES: Final = 100_000
 _MOST_POINTS: Final = 5_000  # of a performance series, all traders together
 _FEWEST_POINTS: Final = 24  # of each trader, at least
 
@@ -96,9 +94,9 @@ class JournalReader(MarketReader):
         trades = typed(ClosedTrade, rows)
         return [SequencedTrade(seq=row["seq"], trade=trade) for row, trade in zip(rows, trades, strict=True)]
 
-    async def trade_figures(self, trader: str) -> list[TradeFigures]:
-        """The trader's newest MOST_TRADES closed trades as statistics count them."""
-        return await self.typed(TradeFigures, sql.TRADE_FIGURES, trader, MOST_TRADES)
+    async def trades_after(self, seq: int, limit: int) -> list[CountedTrade]:
+        """Closed trades written after `seq`, oldest first, as statistics count them."""
+        return await self.typed(CountedTrade, sql.TRADES_AFTER, seq, limit)
 
     async def trade_totals(self) -> dict[str, TradeTotals]:
         """Sums over all closed trades, by trader."""
@@ -107,9 +105,13 @@ class JournalReader(MarketReader):
     async def conversations(self, page: Page) -> list[Conversation]:
         return typed(Conversation, await self._page(sql.CONVERSATIONS, page))
 
-    async def cycle_actions(self, trader: str) -> list[CycleActions]:
-        """What the trader's newest MOST_CYCLES cycles wanted, oldest first."""
-        return await self.typed(CycleActions, sql.CYCLE_ACTIONS, trader, MOST_CYCLES)
+    async def cycles_after(self, seq: int, limit: int) -> list[CountedCycle]:
+        """Cycles begun after `seq`, oldest first, with what they wanted if they were answered."""
+        return await self.typed(CountedCycle, sql.CYCLES_AFTER, seq, limit)
+
+    async def cycles_of(self, cycle_ids: Sequence[str]) -> list[CountedCycle]:
+        """The same of some cycles."""
+        return await self.typed(CountedCycle, sql.CYCLES_OF, cycle_ids)
 
     async def signals(self, page: Page) -> list[SignalRow]:
         """Signals have no trader: that of the page is not looked at."""

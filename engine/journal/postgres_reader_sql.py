@@ -61,11 +61,12 @@ order by trader_id, symbol, position_side limit $1"""
 
 CLOSED_TRADES: Final = Pages("select * from closed_trades")
 
-TRADE_FIGURES: Final = """
-select gross::float8 as gross, net::float8 as net, (-entry_fees - exit_fees)::float8 as fees,
+TRADES_AFTER: Final = """
+select seq, trader_id, trade_id, ts_exit, gross::float8 as gross, net::float8 as net,
+       (-entry_fees - exit_fees)::float8 as fees,
        (abs(coins) * entry_price)::float8 as notional, (ts_exit - ts_entry) / 60e9::float8 as holding_mins,
        side = 'long' as is_long, leverage::float8 as leverage
-from closed_trades where trader_id = $1 order by seq desc limit $2"""
+from closed_trades where seq > $1 order by seq limit $2"""
 
 TRADE_TOTALS: Final = """
 select trader_id, count(*) as num_trades, count(*) filter (where net > 0) as num_wins,
@@ -82,11 +83,11 @@ from decision_cycles c join llm_conversations l using (cycle_id)""",
     "c.",
 )
 
-CYCLE_ACTIONS: Final = """
-select * from (
-  select trader_id, cycle_id, ts_created, decisions as actions, seq from decision_cycles
-  where trader_id = $1 order by seq desc limit $2) newest
-order by seq"""
+_COUNTED: Final = """
+select seq, cycle_id, trader_id, ts_created, status = 'pending' as is_open, decisions as actions
+from decision_cycles"""
+CYCLES_AFTER: Final = f"{_COUNTED} where seq > $1 order by seq limit $2"
+CYCLES_OF: Final = f"{_COUNTED} where cycle_id = any($1::text[])"
 
 _SIGNAL: Final = f"""
 s.seq, s.signal_id, s.symbol, s.detector, s.feature, s.timeframe, s.edge, s.value, s.threshold, s.release,

@@ -13,6 +13,7 @@ import msgspec
 
 from engine.core.decisions import AccountView, Action, PositionView
 from engine.core.ledger import ClosedTrade
+from engine.journal.stats import TradeFigures
 
 
 class TraderRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,12 +81,23 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     prices: dict[str, float]
 
 
-class CycleActions(msgspec.Struct, frozen=True, kw_only=True):
-    """When a cycle began and what it wanted."""
+class CountedTrade(TradeFigures, frozen=True, kw_only=True):
+    """A closed trade as statistics count it."""
 
+    seq: int
     trader_id: str
+    trade_id: str
+    ts_exit: int
+
+
+class CountedCycle(msgspec.Struct, frozen=True, kw_only=True):
+    """When a cycle began and what it wanted; nothing while it `is_open`."""
+
+    seq: int
     cycle_id: str
+    trader_id: str
     ts_created: int
+    is_open: bool
     actions: tuple[Action, ...]
 
 
