@@ -14,10 +14,10 @@ import pytest
 from engine.backtest.asked_models import AskedModels
 from engine.backtest.run import Outcome, run_backtest
 from engine.config.settings import Settings, load_settings
-from engine.core.decisions import CycleStatus
+from engine.core.decisions import CycleRecord, CycleStatus
 from engine.core.errors import ConfigError
 from engine.exchange.simulator.recording import read_recording
-from engine.executor.asking import ModelClient
+from engine.executor.asking import ModelClient, ModelFailure, ModelReply, ModelRequest
 from engine.executor.recorded import AnswerFile, RecordedModel
 from tests.test_backtest import candles
 
@@ -73,3 +73,34 @@ def test_answer_that_did_not_come_is_asked_again_next_time(endpoint: str, tmp_pa
 def test_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be written"):
         AskedModels(settings_of("http://127.0.0.1:9/v1").llm, tmp_path / "no" / "answers.jsonl")
+
+
+def test_a_decision_comes_as_late_as_the_model_answered_then(endpoint: str, tmp_path: Path) -> None:
+    """The latency of the recorded answer passes on simulated time; beyond the deadline it is none."""
+    settings, file = settings_of(endpoint), tmp_path / "answers.jsonl"
+    with AskedModels(settings.llm, file) as model:
+        run(tmp_path, settings, model)
+    answers = RecordedModel(AnswerFile(file))
+
+    def first(latency_ms: int) -> CycleRecord:
+        outcome = run(tmp_path, settings, Slow(answers, latency_ms))
+        return next(record for record in outcome.journal.cycles.values() if record.calls)
+
+    for latency_ms in (0, 45_000):
+        record = first(latency_ms)
+        assert record.status is CycleStatus.DECIDED
+        assert (record.decision.ts_decided - record.ts_started) // 1_000_000 == latency_ms
+    assert first(8 * 3_600_000).status is CycleStatus.TIMEOUT
+
+
+class Slow:
+    """Answers of another model, with a latency of our own."""
+
+    def __init__(self, model: ModelClient, latency_ms: int) -> None:
+        self._model, self._latency_ms = model, latency_ms
+
+    async def ask(self, request: ModelRequest) -> ModelReply | ModelFailure:
+        reply = await self._model.ask(request)
+        if isinstance(reply, ModelFailure):
+            return reply
+        return msgspec.structs.replace(reply, latency_ms=self._latency_ms)

@@ -1,7 +1,7 @@
 """Real models in a backtest: each question is asked once, and its answer kept in a file for every later run.
 
-Simulated time stands still while a model thinks: the loop of a backtest has no I/O, so the model is asked
-in a thread of its own, and the loop waits for it.
+The loop of a backtest has no I/O: the model is asked in a thread of its own. Simulated time stands still
+until it has answered, then as much of it passes as the answer took (`paced`).
 """
 
 from __future__ import annotations

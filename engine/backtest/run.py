@@ -14,6 +14,7 @@ import structlog
 from engine.assembly import InstrumentBook, restrict
 from engine.backtest.loop import SimLoop
 from engine.backtest.market import ReplayedMarket
+from engine.backtest.paced import PacedModel
 from engine.clock import SimClock
 from engine.config.loader import Duration
 from engine.config.manager import TraderConfig
@@ -101,7 +102,7 @@ async def _run(
             bus=MemoryBus(clock),
             clock=clock,
             jobs=jobs,
-            model=model,
+            model=PacedModel(model, clock),
         )
         parts = await build_parts(settings, InstrumentBook(listed), account.position_mode, around)
         await _play(parts, market, clock, settings, progress)
