@@ -11,13 +11,14 @@ from pathlib import Path
 
 import msgspec
 
-from engine.assembly import InstrumentBook
+from engine.assembly import InstrumentBook, trader_records
 from engine.clock import SystemClock, cancelled
 from engine.config.scheduler import RolloutConfig
 from engine.config.settings import Settings, load_settings
+from engine.config.values import Duration
 from engine.core.decisions import Act, Action, Decision
 from engine.core.market import BookTop, FundingRate, MarkPrice
-from engine.core.orders import PositionSide
+from engine.core.orders import PositionSide, Purpose
 from engine.core.signals import MarketSnapshot
 from engine.core.times import NS_PER_S
 from engine.exchange.matching.core import MatchingCore
@@ -25,8 +26,11 @@ from engine.exchange.matching.types import AccountSpec
 from engine.exchange.paper.venue import PaperVenue
 from engine.exchange.ports import PositionMode
 from engine.exchange.simulator.universe import listings
+from engine.executor.sample import sample_wakeup
 from engine.jobs import Jobs
 from engine.journal.memory import MemoryJournal
+from engine.journal.ports import Journal
+from engine.journal.postgres_journal import PostgresJournal
 from engine.memory_bus import MemoryBus
 from engine.parts import Surroundings
 from engine.shadow import PaperDesk, build_paper
@@ -42,7 +46,13 @@ ETC = Path(__file__).parent.parent / "etc"
 def settings(weight: float) -> Settings:
     found = load_settings(ETC, {})
     traders = tuple(
-        msgspec.structs.replace(trader, rollout=RolloutConfig(weight=weight if trader.id == TRADER else 100))
+        msgspec.structs.replace(
+            trader,
+            rollout=RolloutConfig(weight=weight if trader.id == TRADER else 100),
+            risk_params=msgspec.structs.replace(
+                trader.risk_params, cooldown_after_stop=Duration(0), cooldown_after_close=Duration(0)
+            ),
+        )
         for trader in found.manager.traders
         if trader.strategy
     )
@@ -52,7 +62,7 @@ def settings(weight: float) -> Settings:
 @dataclass
 class World:
     desk: PaperDesk
-    journal: MemoryJournal  # the live one
+    journal: Journal  # the live one
 
     async def price(self, price: float) -> None:
         """The live market is here, and the live manager was shown it."""
@@ -78,6 +88,9 @@ class World:
         await self.desk.show(shown)
 
     async def decide(self, number: int, *actions: Action) -> None:
+        """As the live manager does: the cycle is journalled before its decision is carried out."""
+        woken = sample_wakeup(TRADER, [BTC])
+        await self.journal.record_wakeup(msgspec.structs.replace(woken, cycle_id=f"{TRADER}-{number}"))
         await self.desk.decide(
             Decision(
                 cycle_id=f"{TRADER}-{number}",
@@ -91,10 +104,11 @@ class World:
 
 
 @asynccontextmanager
-async def world() -> AsyncIterator[World]:
-    journal = MemoryJournal()
+async def world(journal: Journal, found: Settings | None = None) -> AsyncIterator[World]:
+    """One life of the paper account, on a journal that may have had others."""
     instruments = [listing.instrument for listing in listings(("BTC", "ETH", "SOL", "DOGE", "XRP"))]
     unused = PaperVenue(MatchingCore(), AccountSpec(account="live", balance=Decimal(1)), CLOCK)
+    await journal.record_traders(trader_records(settings(0), CLOCK.now_ns()))
     async with Jobs() as jobs:
         live = Surroundings(
             venue=unused,
@@ -106,7 +120,7 @@ async def world() -> AsyncIterator[World]:
             model=NoModel(),
         )
         desk = await build_paper(
-            settings(0), InstrumentBook(tuple(instruments)), PositionMode.LONG_SHORT, live
+            found or settings(0), InstrumentBook(tuple(instruments)), PositionMode.LONG_SHORT, live
         )
         assert desk is not None
         task = asyncio.create_task(desk.run(), name="paper")
@@ -129,7 +143,8 @@ ENTER = Action(
 
 
 async def test_shadow_trades_on_paper_at_live_prices_and_its_result_stands_beside_the_live_one() -> None:
-    async with world() as now:
+    journal = MemoryJournal()
+    async with world(journal) as now:
         await now.price(100_000.0)
         await now.decide(1, ENTER)
         await until(lambda: now.desk.view(TRADER).position(BTC) is not None)
@@ -143,13 +158,60 @@ async def test_shadow_trades_on_paper_at_live_prices_and_its_result_stands_besid
         view = now.desk.view(TRADER)
         assert view.realised == held.coins * Decimal("999.5")  # sold to the best bid
         assert view.fees < 0
-        assert now.journal.orders == {}
-        assert now.journal.fills == {}
-    assert {each.trader_id for each in now.journal.performance} <= {f"{TRADER}.paper"}
+        await until(lambda: len(journal.trades) == 1)
+    assert {order.intent.trader_id for order in journal.orders.values()} == {f"{TRADER}.paper"}
+    assert {order.intent.cycle_id for order in journal.orders.values()} <= {f"{TRADER}-1", f"{TRADER}-2", ""}
+    assert {account for account, _ in journal.fills} == {f"{settings(0).provider_id}.paper"}
+    assert {each.trader_id for each in journal.performance} <= {f"{TRADER}.paper"}
+
+
+async def test_paper_account_goes_on_where_its_engine_was_killed(database: str) -> None:
+    """Money, position, stop and ids are in Postgres: the next life has them, and books what happens then."""
+    async with PostgresJournal(database, CLOCK) as journal:
+        async with world(journal) as now:
+            await now.price(100_000.0)
+            await now.decide(1, ENTER)
+            await until(lambda: now.desk.view(TRADER).position(BTC) is not None)
+            before = now.desk.view(TRADER)
+        async with world(journal) as now:
+            await now.price(100_000.0)
+            held, again = now.desk.view(TRADER).position(BTC), now.desk.view(TRADER)
+            assert held is not None
+            assert (again.cash, again.fees) == (before.cash, before.fees)
+            assert held.stop_loss == Decimal(98_500)
+            await now.price(98_000.0)  # the stop still rests there
+            await until(lambda: now.desk.view(TRADER).position(BTC) is None)
+            await now.price(100_000.0)
+            await now.decide(3, ENTER)
+            await until(lambda: now.desk.view(TRADER).position(BTC) is not None)
+            await until(lambda: now.desk.balanced)
+        booked = await journal.bookings(f"{settings(0).provider_id}.paper")
+    assert [fill.purpose for fill in booked.fills] == [Purpose.ENTRY, Purpose.STOP, Purpose.ENTRY]
+
+
+async def test_a_new_shadow_gets_its_capital_beside_those_that_trade_already(database: str) -> None:
+    async with PostgresJournal(database, CLOCK) as journal:
+        async with world(journal) as now:
+            await now.price(100_000.0)
+            await now.decide(1, ENTER)
+            await until(lambda: now.desk.view(TRADER).position(BTC) is not None)
+        both = settings(0)
+        traders = tuple(
+            msgspec.structs.replace(trader, rollout=RolloutConfig(weight=0))
+            for trader in both.manager.traders
+            if trader.id in {TRADER, "range-all"}
+        )
+        both = msgspec.structs.replace(both, manager=msgspec.structs.replace(both.manager, traders=traders))
+        for _ in range(2):  # once
+            async with world(journal, both) as now:
+                await now.price(100_000.0)
+                assert now.desk.view("range-all").capital == 18_000
+                assert now.desk.view(TRADER).position(BTC) is not None
+                await until(lambda: now.desk.balanced)
 
 
 async def test_paper_stop_fires_and_funding_is_paid_when_the_live_market_says_so() -> None:
-    async with world() as now:
+    async with world(MemoryJournal()) as now:
         await now.price(100_000.0)
         await now.decide(1, ENTER)
         await until(lambda: now.desk.view(TRADER).position(BTC) is not None)

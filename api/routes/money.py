@@ -12,6 +12,7 @@ from api.endpoint import MEDIUM_S, Endpoint, NoQuery, Sources
 from api.views import millis, number
 from engine.bus import DECISIONS, ORDERS
 from engine.core.decisions import AccountView
+from engine.core.paper import PAPER
 from engine.core.times import NS_PER_DAY
 from engine.journal.views import CheckRow
 from engine.journal.views_market import BalanceRow, CostRow
@@ -88,7 +89,7 @@ def _balance(row: BalanceRow) -> Balance:
 
 async def account_summary(sources: Sources, _: NoQuery) -> AccountSummary:
     newest = await sources.reader.newest_performance()
-    views = [performance.view for performance in newest.values()]
+    views = [each.view for name, each in newest.items() if not name.endswith(PAPER)]  # no money lies there
     return _summary(views, await sources.reader.newest_checks(), sources.server_time())
 
 

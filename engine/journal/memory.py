@@ -129,7 +129,7 @@ class MemoryJournal:
 
     async def record_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
-            if self._once("verdict", verdict.cycle_id, verdict.symbol, verdict.act):
+            if self._once("verdict", verdict.cycle_id, verdict.trader_id, verdict.symbol, verdict.act):
                 self.verdicts.append(verdict)
                 self._verdicts.setdefault(verdict.cycle_id, []).append(verdict)
                 self._note("verdict", verdict)
@@ -339,7 +339,12 @@ class MemoryJournal:
         return tuple(islice(found, limit))
 
     async def verdicts_of(self, cycle_ids: Sequence[str]) -> tuple[Verdict, ...]:
-        found = [verdict for cycle_id in set(cycle_ids) for verdict in self._verdicts.get(cycle_id, ())]
+        found = [
+            verdict
+            for cycle_id in set(cycle_ids)
+            for verdict in self._verdicts.get(cycle_id, ())
+            if cycle_id.startswith(f"{verdict.trader_id}-")
+        ]
         return tuple(sorted(found, key=lambda each: (each.ts, each.cycle_id, each.symbol)))
 
     # -- what a trader remembers

@@ -146,6 +146,7 @@ class KeepState(StrEnum):
     TRADER = "trader"  # cooldowns and entry counts
     MARKET = "market"  # of a symbol, kept under its id
     ALLOCATION = "allocation"  # of the whole account: when capital last moved, and the scores
+    VENUE = "venue"  # of a paper account's venue, kept under its id
     MEMORY = "memory"  # the newest episode that a memory outside the journal was told
 
 
@@ -255,7 +256,7 @@ class Journal(Protocol):
         ...
 
     async def verdicts_of(self, cycle_ids: Sequence[str]) -> tuple[Verdict, ...]:
-        """What risk said of the actions of these cycles."""
+        """What risk said of the actions of these cycles, live; on paper they have another trader's name."""
         ...
 
     # -- what a trader remembers: episodes are made by record_position, of the trades that it closes

@@ -44,7 +44,9 @@ _CYCLE: Final = """
 select c.*, t.system_prompt, t.user_prompt, t.answer, t.reasoning from decision_cycles c
 left join llm_conversations t using (cycle_id) where cycle_id = $1
 """
-_VERDICTS: Final = "select * from decision_validations where cycle_id = any($1) order by ts, cycle_id, symbol"
+_VERDICTS: Final = """
+select * from decision_validations where cycle_id = any($1) and starts_with(cycle_id, trader_id || '-')
+order by ts, cycle_id, symbol"""
 
 
 def storable(text: str) -> str:
