@@ -15,6 +15,7 @@ from api.app import make_app
 from api.cache import LiveCache
 from engine.clock import Clock, SimClock, SystemClock
 from engine.config.engine import ApiConfig, EngineConfig
+from engine.core.decisions import ModelCall
 from engine.core.instruments import Instrument
 from engine.core.ledger import CashFlow, FlowKind
 from engine.core.market import Candle
@@ -54,7 +55,7 @@ async def fill_journal(dsn: str) -> None:
         )
         await journal.record_signals([parts.SIGNAL])
         await journal.record_wakeup(parts.wakeup())
-        await journal.record_cycle(parts.record())
+        await journal.record_cycle(msgspec.structs.replace(parts.record(), calls=(CALL,)))
         await journal.record_verdicts([parts.verdict()])
         entry, leaving = parts.order(parts.intent()), parts.order(parts.close_intent())
         for order in (entry, leaving):
@@ -110,6 +111,17 @@ async def _fill_books(journal: PostgresJournal) -> None:
     await journal.record_backtest(BACKTEST)
 
 
+CALL = ModelCall(
+    digest="d",
+    asked="demo",
+    alias="demo",
+    model="rules-only-demo",
+    answer="{}",
+    tokens_out=3,
+    latency_ms=7,
+    ts_asked=T0 + 1,
+    ts_answered=T0 + 5,
+)
 BALANCE = BalanceSnapshot(
     account_id=ACCOUNT,
     ts=T0,

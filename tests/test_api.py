@@ -12,9 +12,11 @@ import redis.asyncio
 
 from api.app import ENDPOINTS
 from api.routes.market import CandlesQuery, CoverageQuery
+from api.views import seconds
 from engine.config.engine import ApiConfig
 from engine.journal.postgres_reader import JournalReader
 from engine.status import STATUS_KEY, BooksStatus, EngineStatus
+from tests import journal_parts as parts
 from tests.api_parts import NOW, Client, fill_journal, served
 from tests.journal_parts import T0
 
@@ -233,6 +235,15 @@ async def test_a_cycle_shows_everything_from_signal_to_cent(api: Client) -> None
     assert len(orders) == 2
     (trade,) = chain["trades"]
     assert {trade["entry_client_order_id"], trade["exit_client_order_id"]} == orders
+    closed = parts.closed()
+    assert (trade["entry_time"], trade["exit_time"]) == (seconds(closed.ts_entry), seconds(closed.ts_exit))
+    assert trade["net"] == float(closed.net)
+    signal, timer = chain["cycle"]["reasons"]
+    assert (signal["signal"]["detector"], signal["timestamp"]) == ("rsi", seconds(T0))
+    assert (timer["kind"], timer["signal"]) == ("short_timer", None)
+    (call,) = chain["calls"]
+    assert (call["model"], call["tokens_out"], call["answer"]) == ("rules-only-demo", 3, "{}")
+    assert call["answered_at"] >= call["asked_at"] >= seconds(T0)
 
 
 @pytest.mark.parametrize(

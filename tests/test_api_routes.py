@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
+import msgspec
 import pytest
 import schemathesis
 from aiohttp import web
@@ -20,10 +22,27 @@ from api.cache import LiveCache
 from engine.clock import SimClock
 from engine.config.engine import EngineConfig
 from engine.journal.postgres_reader import JournalReader
+from engine.redis_bus import RedisBus
+from engine.status import STATUS_KEY, BooksStatus, EngineStatus
 from tests.api_parts import NOW, Client, fill_journal, served
 from tests.journal_parts import T0
 
 T0_MS = T0 // 1_000_000
+STATUS = EngineStatus(
+    account_id="sim",
+    provider="sim",
+    trading_enabled=True,
+    speed=1.0,
+    ts=NOW,
+    ts_started=T0,
+    connections={},
+    counts={},
+    refusals={},
+    entries_refused="",
+    books=BooksStatus(
+        balanced=True, difference=0, venue_equity=1, traders_equity=1, reserve=0, detail="", ts=T0
+    ),
+)
 
 
 @pytest.fixture
@@ -179,3 +198,25 @@ def _fuzz(operation: Any, checks: Any) -> None:
         case.call_and_validate(checks=checks)
 
     ask()
+
+
+async def test_no_integer_is_more_than_a_client_in_javascript_can_read(api: Client, redis_url: str) -> None:
+    """Numbers of JSON are doubles there: beyond 2^53 they would be rounded without a word."""
+    bus = RedisBus(redis_url, "dev", SimClock(NOW))
+    await bus.set_json(STATUS_KEY, msgspec.json.encode(STATUS))
+    too_large: list[str] = []
+    paths = (await get(api, "/api/openapi.json"))["paths"]
+    for path, described in paths.items():
+        if path == "/api/stream":
+            continue
+        wanted = [each["name"] for each in described["get"].get("parameters", ()) if each.get("required")]
+        query = {name: "BTC" for name in wanted if name != "id"}
+        async with api.get(path.replace("{id}", "alice-1"), params=query) as response:
+            text = await response.text()
+            assert response.status in {200, 404}, (path, text)
+        if response.content_type == "application/json":
+            numbers: list[str] = []
+            json.loads(text, parse_int=numbers.append)
+            too_large += [f"{path}: {digits}" for digits in numbers if abs(int(digits)) >= 2**53]
+    await bus.aclose()
+    assert too_large == []

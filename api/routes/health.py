@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from api.endpoint import Endpoint, NoQuery, Sources
+from api.views import seconds
 from engine.core.errors import StoreUnavailable
 from engine.journal.views import CheckRow, Counts
 from engine.status import EngineStatus
@@ -34,7 +35,22 @@ class HealthBooks(msgspec.Struct, frozen=True, kw_only=True):
     traders_equity: float = 0
     reserve: float = 0
     detail: str = ""
-    ts: int = 0
+    timestamp: float = 0
+
+
+class EngineNow(msgspec.Struct, frozen=True, kw_only=True):
+    """What the engine says of itself: counts since it started, times in seconds of engine time."""
+
+    account_id: str
+    provider: str
+    trading_enabled: bool
+    speed: float
+    timestamp: float
+    started_at: float
+    connections: dict[str, str]
+    counts: dict[str, int]
+    refusals: dict[str, int]  # reason code → count
+    entries_refused: str  # why entries wait in every symbol; "" when they do not
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +61,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     counts: HealthCounts
     connections: dict[str, str]
     books: HealthBooks
-    engine: EngineStatus | None
+    engine: EngineNow | None
 
 
 class Integrity(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +92,22 @@ async def health(sources: Sources, _: NoQuery) -> Health:
         counts=_counts(engine, counts),
         connections=engine.connections if engine else {},
         books=books,
-        engine=engine,
+        engine=_now(engine) if engine else None,
+    )
+
+
+def _now(engine: EngineStatus) -> EngineNow:
+    return EngineNow(
+        account_id=engine.account_id,
+        provider=engine.provider,
+        trading_enabled=engine.trading_enabled,
+        speed=engine.speed,
+        timestamp=seconds(engine.ts),
+        started_at=seconds(engine.ts_started),
+        connections=engine.connections,
+        counts=engine.counts,
+        refusals=engine.refusals,
+        entries_refused=engine.entries_refused,
     )
 
 
@@ -95,10 +126,19 @@ def _counts(engine: EngineStatus | None, counts: Counts | None) -> HealthCounts:
 def _books(engine: EngineStatus | None, checks: list[CheckRow]) -> HealthBooks:
     """What the engine says now, else the journal; of several accounts the one that is wrong."""
     if engine is not None and engine.books is not None:
-        return HealthBooks(**msgspec.structs.asdict(engine.books))
+        now = engine.books
+        return HealthBooks(
+            balanced=now.balanced,
+            difference=now.difference,
+            venue_equity=now.venue_equity,
+            traders_equity=now.traders_equity,
+            reserve=now.reserve,
+            detail=now.detail,
+            timestamp=seconds(now.ts),
+        )
     if not checks:
         return HealthBooks()
-    check = min(checks, key=lambda row: (row.balanced, -row.ts))
+    check = min(checks, key=lambda row: (row.balanced, -row.timestamp))
     return HealthBooks(
         balanced=check.balanced,
         difference=float(check.difference),
@@ -106,7 +146,7 @@ def _books(engine: EngineStatus | None, checks: list[CheckRow]) -> HealthBooks:
         traders_equity=float(check.traders_equity),
         reserve=float(check.reserve),
         detail=check.detail,
-        ts=check.ts,
+        timestamp=check.timestamp,
     )
 
 

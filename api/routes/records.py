@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from decimal import Decimal
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from api.endpoint import LONG_S, SHORT_S, Endpoint, Id, NoQuery, RowsQuery, Sources
+from api.views import seconds
 from engine.bus import COMMANDS, DECISIONS, ORDERS, SIGNALS, WAKEUPS
 from engine.journal.views import (
     CycleChain,
@@ -62,8 +64,22 @@ class RiskEventRows(_Rows, frozen=True, kw_only=True):
     riskEvents: list[RiskEventRow]
 
 
+class TraderShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A configured trader; `inception_date` is when its capital came in, else when it was configured."""
+
+    trader_id: str
+    name: str
+    kind: str
+    model: str
+    account_id: str
+    config: dict[str, Any]  # as configured, without secrets
+    capital: Decimal
+    inception_date: float
+    invocations: int
+
+
 class TraderRows(msgspec.Struct, frozen=True, kw_only=True):
-    traders: list[TraderRow]
+    traders: list[TraderShown]
     serverTime: int
 
 
@@ -104,7 +120,22 @@ async def risk_events(sources: Sources, query: RowsQuery) -> RiskEventRows:
 
 
 async def traders(sources: Sources, _: NoQuery) -> TraderRows:
-    return TraderRows(traders=await sources.reader.traders(), serverTime=sources.server_time())
+    rows = await sources.reader.traders()
+    return TraderRows(traders=[_shown(row) for row in rows], serverTime=sources.server_time())
+
+
+def _shown(row: TraderRow) -> TraderShown:
+    return TraderShown(
+        trader_id=row.trader_id,
+        name=row.name,
+        kind=row.kind,
+        model=row.model,
+        account_id=row.account_id,
+        config=row.config,
+        capital=row.capital,
+        inception_date=seconds(row.ts_inception),
+        invocations=row.invocations,
+    )
 
 
 async def cycle(sources: Sources, query: CycleQuery) -> CycleChain:

@@ -16,6 +16,7 @@ from engine.journal import postgres_reader_sql as sql
 from engine.journal.postgres_reader_market import MarketReader
 from engine.journal.postgres_rows import typed
 from engine.journal.views import (
+    CallRow,
     CheckRow,
     Conversation,
     CountedCycle,
@@ -32,6 +33,7 @@ from engine.journal.views import (
     RiskEventRow,
     SequencedTrade,
     SignalRow,
+    TradeRow,
     TraderRow,
     TradeTotals,
     VerdictRow,
@@ -159,11 +161,12 @@ class JournalReader(MarketReader):
             signals=tuple(await self.typed(SignalRow, sql.CYCLE_SIGNALS, cycle_id)),
             notes=tuple(await self.typed(NoteRow, sql.CYCLE_NOTES, cycle_id)),
             **_conversation(await self.rows(sql.CYCLE_CONVERSATION, cycle_id)),
+            calls=tuple(await self.typed(CallRow, sql.CYCLE_CALLS, cycle_id)),
             validations=tuple(await self.typed(VerdictRow, sql.CYCLE_VERDICTS, cycle_id)),
             intents=tuple(await self.typed(IntentRow, sql.CYCLE_INTENTS, cycle_id)),
             orders=tuple(orders),
             fills=tuple(await self.typed(FillRow, sql.ORDER_FILLS, ids)),
-            trades=tuple(await self.typed(ClosedTrade, sql.ORDER_TRADES, ids)),
+            trades=tuple(await self.typed(TradeRow, sql.ORDER_TRADES, ids)),
         )
 
 

@@ -130,11 +130,12 @@ RISK_EVENTS: Final = Pages(
     f"select seq, event_id, trader_id, symbol, kind, detail, {_s('ts')} as timestamp from risk_events"  # noqa: S608
 )
 
-NEWEST_CHECKS: Final = """
+NEWEST_CHECKS: Final = f"""
 select c.* from (select distinct account_id from traders) a
-cross join lateral (select account_id, balanced, venue_equity, traders_equity, reserve, difference, detail, ts
+cross join lateral (select account_id, balanced, venue_equity, traders_equity, reserve, difference, detail,
+                           {_s("ts")} as timestamp
                     from account_checks where account_id = a.account_id order by ts desc limit 1) c
-order by c.account_id"""
+order by c.account_id"""  # noqa: S608 - constants only
 
 # A timeframe after the other: candles are found by symbol, timeframe and time, in that order.
 LAST_CLOSES: Final = """
@@ -193,6 +194,12 @@ CYCLE_ORDERS: Final = f"select {_ORDER} where i.cycle_id = $1 order by o.seq"
 
 ORDER_FILLS: Final = f"select {_FILL} where client_order_id = any($1::text[]) order by seq"
 
-ORDER_TRADES: Final = """
-select * from closed_trades
-where entry_client_order_id = any($1::text[]) or exit_client_order_id = any($1::text[]) order by seq"""
+CYCLE_CALLS: Final = f"""
+select n, asked, alias, model, digest, answer, reasoning, cut, failure, detail, tokens_in, tokens_out,
+       tokens_cached, cost_usd, latency_ms, {_s("ts_asked")} as asked_at, {_s("ts_answered")} as answered_at
+from llm_calls where cycle_id = $1 order by n"""  # noqa: S608 - constants only
+
+ORDER_TRADES: Final = f"""
+select *, {_s("ts_entry")} as entry_time, {_s("ts_exit")} as exit_time from closed_trades
+where entry_client_order_id = any($1::text[]) or exit_client_order_id = any($1::text[])
+order by seq"""  # noqa: S608 - constants only

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import asyncpg
 import msgspec
 
+from engine.core.decisions import WakeReason
 from engine.core.ledger import CashFlow, ClosedTrade, FlowKind, FundingPayment
 from engine.core.market import Side
 from engine.core.orders import (
@@ -20,6 +21,9 @@ from engine.core.orders import (
     Purpose,
     StopMove,
 )
+from engine.core.signals import Signal
+from engine.core.times import NS_PER_S
+from engine.journal.views import ReasonRow, ReasonSignal
 
 INTENT_COLUMNS = tuple(OrderIntent.__struct_fields__)
 FILL_COLUMNS = tuple(Fill.__struct_fields__)
@@ -145,5 +149,38 @@ _JSON_COLUMNS: Final = frozenset(
 
 def _plain(row: asyncpg.Record, json_columns: frozenset[str]) -> dict[str, Any]:
     return {
-        name: msgspec.json.decode(value) if name in json_columns else value for name, value in row.items()
+        name: _JSON_READERS.get(name, msgspec.json.decode)(value) if name in json_columns else value
+        for name, value in row.items()
     }
+
+
+def _reasons(text: str) -> tuple[ReasonRow, ...]:
+    """Reasons of a wakeup as they are shown; in the journal they are the domain's own, in nanoseconds."""
+    return tuple(
+        ReasonRow(
+            kind=reason.kind.value,
+            signal=_seen(reason.signal) if reason.signal is not None else None,
+            timestamp=reason.ts / NS_PER_S,
+        )
+        for reason in _wake_reasons.decode(text)
+    )
+
+
+def _seen(signal: Signal) -> ReasonSignal:
+    return ReasonSignal(
+        signal_id=signal.signal_id,
+        symbol=signal.symbol,
+        detector=signal.detector,
+        feature=signal.feature,
+        timeframe=signal.timeframe,
+        edge=signal.edge.value,
+        value=signal.value,
+        threshold=signal.threshold,
+        score=signal.score,
+        price=signal.price,
+        timestamp=signal.ts_event / NS_PER_S,
+    )
+
+
+_wake_reasons: Final = msgspec.json.Decoder(tuple[WakeReason, ...])
+_JSON_READERS: Final[dict[str, Callable[[str], Any]]] = {"reasons": _reasons}

@@ -117,6 +117,30 @@ class SignalRow(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: float
 
 
+class ReasonSignal(msgspec.Struct, frozen=True, kw_only=True):
+    """The signal of a reason, as the trader saw it."""
+
+    signal_id: str
+    symbol: str
+    detector: str
+    feature: str
+    timeframe: str
+    edge: str
+    value: float
+    threshold: float
+    score: float
+    price: float | None
+    timestamp: float
+
+
+class ReasonRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a trader was woken: a timer, the start, an operator, or a signal."""
+
+    kind: str
+    signal: ReasonSignal | None
+    timestamp: float
+
+
 class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
     """A decision cycle without its prompts."""
 
@@ -125,7 +149,7 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
     trader_id: str
     mode: str
     status: str
-    reasons: Any
+    reasons: tuple[ReasonRow, ...]
     decider: str
     model: str
     prompt_version: str
@@ -246,7 +270,7 @@ class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
     reserve: Decimal
     difference: Decimal
     detail: str
-    ts: int
+    timestamp: float
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,6 +298,60 @@ class NoteRow(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: float
 
 
+class CallRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One question to a model; `failure` is empty when it answered, `cut` when the answer is whole.
+
+    Times are 0 for calls of older versions. `answer` is the raw text.
+    """
+
+    n: int
+    asked: str
+    alias: str
+    model: str
+    digest: str
+    answer: str
+    reasoning: str
+    cut: str
+    failure: str
+    detail: str
+    tokens_in: int
+    tokens_out: int
+    tokens_cached: int
+    cost_usd: Decimal
+    latency_ms: int
+    asked_at: float
+    answered_at: float
+
+
+class TradeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A closed trade: net = gross + fees + funding, negative was paid."""
+
+    trade_id: str
+    trader_id: str
+    account_id: str
+    symbol: str
+    side: str
+    contracts: Decimal
+    coins: Decimal
+    entry_price: Decimal
+    exit_price: Decimal
+    entry_time: float
+    exit_time: float
+    entry_fees: Decimal
+    exit_fees: Decimal
+    funding: Decimal
+    gross: Decimal
+    net: Decimal
+    leverage: Decimal
+    confidence: Decimal | None
+    exit_purpose: str
+    entry_client_order_id: str
+    exit_client_order_id: str
+    entry_fill_id: str
+    exit_fill_id: str
+    entry_cycle_id: str
+
+
 class CycleChain(msgspec.Struct, frozen=True, kw_only=True):
     """One cycle from the signals that woke it to the trades it opened or closed."""
 
@@ -284,8 +362,9 @@ class CycleChain(msgspec.Struct, frozen=True, kw_only=True):
     user_prompt: str
     answer: str
     reasoning: str
+    calls: tuple[CallRow, ...]
     validations: tuple[VerdictRow, ...]
     intents: tuple[IntentRow, ...]
     orders: tuple[OrderRow, ...]
     fills: tuple[FillRow, ...]
-    trades: tuple[ClosedTrade, ...]
+    trades: tuple[TradeRow, ...]

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from engine.journal.views import ReasonRow
+
 
 class CandleRow(msgspec.Struct, frozen=True, kw_only=True):
     """A closed candle, stamped at its open; `volume` in coins."""
@@ -71,7 +73,7 @@ class WakeupRow(msgspec.Struct, frozen=True, kw_only=True):
     cycle_id: str
     trader_id: str
     mode: str
-    reasons: Any
+    reasons: tuple[ReasonRow, ...]
     status: str
     timestamp: float
 
