@@ -14,7 +14,7 @@ import msgspec
 import structlog
 from rich.console import Console
 
-from bench import api, feeds, indicators, machines, market, reconcile, sockets, storage, wire
+from bench import api, decision, feeds, indicators, machines, market, reconcile, sockets, storage, wire
 from bench.measure import Row, Run, Unequal
 from bench.table import report, show
 
@@ -30,6 +30,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "matching": machines.matching,
     "storage": storage.storage,
     "reconcile": reconcile.reconcile,
+    "decision": decision.decision,
     "api": api.api,
 }
 

@@ -32,8 +32,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     `*_us` are microseconds an item: the median of the rounds, or of the items where `p99_us` is given.
     `equal` says what was compared; a row exists only if it was equal. `aim` is for `speed`, or for the same
     ratio of the p99 where `aim_at_p99`; or the p99 is to stay below `p99_below_us`, or within
-    `p99_within` times `path_us`. `met` is None without. `per_s` are requests a second under load, and `speed`
-    is their ratio then.
+    `p99_within` times `path_us`; or median and p99 at most
+    `over_us` above the reference's. `met` is None without. `per_s` are requests a second under load, and
+    `speed` is their ratio then.
     """
 
     section: str
@@ -48,6 +49,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     aim_at_p99: bool = False
     p99_below_us: float | None = None
     p99_within: float | None = None
+    over_us: tuple[float, float] | None = None
     met: bool | None = None
     p99_us: float | None = None
     reference_p99_us: float | None = None
@@ -94,6 +96,7 @@ class Title(msgspec.Struct, frozen=True):
     aim_at_p99: bool = False
     p99_below_us: float | None = None
     p99_within: float | None = None
+    over_us: tuple[float, float] | None = None
 
 
 def same(what: str, found: object, wanted: object) -> None:
@@ -147,7 +150,10 @@ def of_items(title: Title, path_ns: Sequence[int], reference_ns: Sequence[int]) 
     row = _row(title, _at(path, 0.5), _at(reference, 0.5), speed)
     p99_us, reference_p99_us = _at(path, 0.99), _at(reference, 0.99)
     met = row.met
-    if title.p99_below_us is not None:
+    if title.over_us is not None:
+        over = (row.path_us - row.reference_us, p99_us - reference_p99_us)
+        met = all(found <= most for found, most in zip(over, title.over_us, strict=True))
+    elif title.p99_below_us is not None:
         met = p99_us < title.p99_below_us
     elif title.aim is not None and title.aim_at_p99:
         met = reference_p99_us / p99_us >= title.aim
@@ -192,6 +198,7 @@ def _row(title: Title, path_us: float, reference_us: float, speed: float) -> Row
         aim_at_p99=title.aim_at_p99,
         p99_below_us=title.p99_below_us,
         p99_within=title.p99_within,
+        over_us=title.over_us,
         met=None if title.aim is None else speed >= title.aim,
     )
 

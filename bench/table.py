@@ -101,7 +101,9 @@ def _ratio(value: float) -> str:
 def _aim(row: Row) -> str:
     if row.met is None:
         return ""
-    if row.p99_within is not None:
+    if row.over_us is not None:
+        aim = "+{:.0f}, p99 +{:.0f}".format(*row.over_us)
+    elif row.p99_within is not None:
         aim = f"p99 < {row.p99_within:g} x"
     elif row.p99_below_us is not None:
         aim = f"p99 < {row.p99_below_us:.0f}"

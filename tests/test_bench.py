@@ -13,7 +13,7 @@ from bench.load import Histogram, Job, Seen, load
 from bench.measure import Kind, Run, Title, Unequal, of_items, of_loads, of_rounds, same
 from bench.table import Report, report, show
 
-_SERVERS = {"storage", "reconcile", "api"}  # its paths have tests of their own, on real servers
+_SERVERS = {"storage", "reconcile", "decision", "api"}  # its paths have tests of their own, on real servers
 
 
 @pytest.mark.parametrize("section", [name for name in program.SECTIONS if name not in _SERVERS])
