@@ -24,6 +24,7 @@ from engine.manager.scheduler import Scheduler
 
 _CYCLE_S: Final = 500
 _START: Final = 1_790_000_000 * NS_PER_S
+_FIRST: Final = _START + 1  # nobody is due at the very moment of a poll
 _NAP_S: Final = 0.0005  # between two looks, as a timer of the event loop has it
 _ORDERS: Final = 2000
 _SYMBOL: Final = "BTC-USDT-SWAP"
@@ -37,7 +38,7 @@ def scheduler(run: Run) -> list[Row]:
     traders = run.of(100_000, 1000)
     names = {f"trader{number}": number for number in range(traders)}
     made = _scheduler(names, _apart_ns(traders))
-    heap = [(_START + number * _apart_ns(traders), number) for number in range(traders)]
+    heap = [(_FIRST + number * _apart_ns(traders), number) for number in range(traders)]
     pairs = []
     for cycle in range(3):  # the first is the start of all, and warms up
         fires, wanted = Fires(), Fires()
@@ -115,7 +116,7 @@ def _scheduler(names: dict[str, int], apart_ns: int) -> Scheduler:
     rhythm = RhythmConfig(long_cycle=cycle, short_cycle=cycle, cooldown=Duration(1), jitter=Duration(0))
     made = Scheduler()
     for name, number in names.items():
-        made.add(name, rhythm, (f"SYMBOL{number % 20}",), _START + number * apart_ns)
+        made.add(name, rhythm, (f"SYMBOL{number % 20}",), _FIRST + number * apart_ns)
     return made
 
 
@@ -139,7 +140,7 @@ def _pop(heap: list[tuple[int, int]], cycle: int, fires: Fires) -> None:
         while heap[0][0] <= now:
             number = heap[0][1]
             fires.append((second, number))
-            heapq.heapreplace(heap, (now + _CYCLE_S * NS_PER_S, number))
+            heapq.heapreplace(heap, (heap[0][0] + _CYCLE_S * NS_PER_S, number))
 
 
 def matching(run: Run) -> list[Row]:

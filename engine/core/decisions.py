@@ -25,17 +25,17 @@ class CycleMode(StrEnum):
     SHORT = "short"
 
 
-class WakeReason(msgspec.Struct, frozen=True):
+class WakeReason(msgspec.Struct, frozen=True, gc=False):
     kind: WakeKind
     ts: int
     signal: Signal | None = None
 
 
-class WakeNote(msgspec.Struct, frozen=True):
+class WakeNote(msgspec.Struct, frozen=True, gc=False):
     """What did not become a reason of its own, and why: `subject` is a signal's id, or a cycle's."""
 
     ts: int
-    code: str  # engine.manager.rhythm.Refusal or engine.manager.budget.Shortage
+    code: str  # engine.manager.rhythm_state.Refusal or engine.manager.budget.Shortage
     subject: str
 
 

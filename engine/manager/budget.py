@@ -35,7 +35,7 @@ class Shortage(StrEnum):
         return self not in {Shortage.COST_HOUR, Shortage.COST_DAY}
 
 
-class Spend(msgspec.Struct, frozen=True, kw_only=True):
+class Spend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Dollars a trader has spent in an hour and a day, both counted from the epoch."""
 
     hour: int = 0
@@ -103,8 +103,7 @@ class Budget:
 
     def book(self, trader_id: str, cycle_id: str, cost_usd: Decimal, now_ns: int) -> None:
         """Count what the answer of a cycle cost, once however often it is delivered."""
-        spent = self.spent(trader_id)
-        if cost_usd and spent.cycle_id != cycle_id:
+        if cost_usd and (spent := self.spent(trader_id)).cycle_id != cycle_id:
             spent = spent.plus(cost_usd, now_ns)
             self._spent[trader_id] = msgspec.structs.replace(spent, cycle_id=cycle_id)
 

@@ -18,75 +18,18 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from enum import StrEnum
 from typing import Final
-
-import msgspec
 
 from engine.config.scheduler import RhythmConfig
 from engine.core.decisions import CycleMode, WakeKind, WakeNote, WakeReason
 from engine.core.signals import Edge, Signal
-from engine.core.times import NS_PER_MS, NS_PER_S
+from engine.core.times import NS_PER_HOUR, NS_PER_MIN, NS_PER_MS, NS_PER_S
+from engine.manager.rhythm_state import Due, Refusal, RhythmState, Thinking
 
 MAX_REASONS: Final = 64
 _MAX_SEEN: Final = 256
 _MAX_OPEN: Final = 256
 _MAX_NOTES: Final = 64
-
-
-class Refusal(StrEnum):
-    """Why a signal did not wake a trader; the codes of the budget are in engine.manager.budget.Shortage."""
-
-    DUPLICATE = "duplicate"
-    STALE = "stale"  # told too late: older than what is remembered
-    BELOW_SALIENCE = "below-salience"
-    PAUSED = "paused"
-    COOL_OFF = "cool-off"  # a pause that ends by itself
-    COOLDOWN = "cooldown"
-    FULL = "full"  # the pending wakeup has MAX_REASONS already
-    MERGED = "thinking-merged"  # not lost: it is in the pending wakeup
-    EXPIRED = "expired"  # a cycle without an answer at its deadline
-
-
-class Thinking(msgspec.Struct, frozen=True):
-    """The cycle that is under way."""
-
-    cycle_id: str
-    deadline_ns: int
-
-
-class Due(msgspec.Struct, frozen=True, kw_only=True):
-    """A trader is to decide now. `notes`: what was refused or merged since its last wakeup, oldest first.
-
-    `cycle_id` follows from the time at which the wakeup was due: the same state gives the same id.
-    """
-
-    trader_id: str
-    cycle_id: str
-    mode: CycleMode
-    reasons: tuple[WakeReason, ...]
-    deadline_ns: int
-    notes: tuple[WakeNote, ...] = ()
-
-
-class RhythmState(msgspec.Struct, kw_only=True):
-    """All that must survive a restart. Times are engine nanoseconds, 0 is none."""
-
-    mode: CycleMode = CycleMode.LONG
-    timer_ns: int = 0
-    woken_ns: int = 0
-    cooldown_until_ns: int = 0
-    quiet_since_ns: int = 0
-    paused: bool = False
-    paused_until_ns: int = 0  # 0: until an operator resumes
-    thinking: Thinking | None = None
-    pending: list[WakeReason] = []
-    ripe_ns: int = 0  # when the window of the pending reasons closes
-    urgent: bool = False  # the pending wakeup does not wait for the cooldown
-    deferred: bool = False  # it was told to wait for the budget
-    open: dict[str, int] = {}  # excursion → since
-    seen: dict[str, int] = {}  # ids of signals that were looked at → when
-    notes: list[WakeNote] = []
 
 
 class Rhythm:
@@ -190,21 +133,25 @@ class Rhythm:
         state.cooldown_until_ns = now_ns + self._cooldown_ns
         return True
 
-    def take(self, now_ns: int) -> Due:
-        """Wake the trader with all that is pending. Only when `ready_ns()` has come."""
+    def take(self, ready_ns: int, now_ns: int) -> Due:
+        """Wake the trader with all that is pending, when `ready_ns()` has come."""
         state = self.state
         # Ids have milliseconds; two wakeups of a trader never share one.
-        ts = max(self.ready_ns() or now_ns, (state.woken_ns // NS_PER_MS + 1) * NS_PER_MS)
+        ts = ready_ns
+        if ts // NS_PER_MS <= state.woken_ns // NS_PER_MS:
+            ts = (state.woken_ns // NS_PER_MS + 1) * NS_PER_MS
+        cycle_id, deadline_ns = f"{self.trader_id}-{ts // NS_PER_MS}", now_ns + self._thinking_ns
         due = Due(
             trader_id=self.trader_id,
-            cycle_id=f"{self.trader_id}-{ts // NS_PER_MS}",
+            cycle_id=cycle_id,
             mode=state.mode,
             reasons=tuple(state.pending),
-            deadline_ns=now_ns + self._thinking_ns,
+            deadline_ns=deadline_ns,
             notes=tuple(state.notes),
         )
-        state.thinking = Thinking(due.cycle_id, due.deadline_ns)
-        state.pending, state.notes = [], []
+        state.thinking = Thinking(cycle_id, deadline_ns)
+        state.pending.clear()
+        state.notes.clear()
         state.urgent = state.deferred = False
         state.woken_ns = ts
         next_ns = ts + self._cycle_ns()  # from when it was due: small delays do not add up
@@ -232,6 +179,16 @@ class Rhythm:
         if state.urgent or state.ripe_ns > state.cooldown_until_ns:
             return state.ripe_ns
         return state.cooldown_until_ns
+
+    def bonus_ns(self) -> int:
+        """How much longer than it has the pending wakeup counts as having waited, by what it is about."""
+        bonus_ns = 0
+        for reason in self.state.pending:
+            if reason.kind is WakeKind.OPERATOR:
+                bonus_ns = NS_PER_HOUR
+            elif reason.signal is not None:
+                bonus_ns = max(bonus_ns, int(reason.signal.score * NS_PER_MIN))
+        return bonus_ns
 
     def next_change_ns(self) -> int | None:
         """When time alone changes the state next; None when it does not."""

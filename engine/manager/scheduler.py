@@ -1,6 +1,6 @@
 """Who decides when: the rhythms of all traders in one calendar, and the budget they share. Sans I/O.
 
-Signals and time go in, wakeups come out; nothing here reads a clock. Two heaps do the work: the calendar says
+Signals and time go in, wakeups come out; nothing here reads a clock. Two orders do the work: a calendar says
 which trader time changes next, the queues (one a model) hold the wakeups that are ready. A wakeup that the
 budget lets wait stays in its queue; what waits longer goes first, and a signal counts as having waited up to
 a minute longer than it has, by its salience. So nothing starves.
@@ -17,12 +17,12 @@ from typing import Final
 import msgspec
 
 from engine.config.scheduler import BudgetConfig, RhythmConfig
-from engine.core.decisions import WakeKind
 from engine.core.errors import CodecError
 from engine.core.signals import Signal
-from engine.core.times import NS_PER_HOUR, NS_PER_MIN
 from engine.manager.budget import ZERO, Budget, Shortage, Spend
-from engine.manager.rhythm import Due, Refusal, Rhythm, RhythmState
+from engine.manager.calendar import Calendar
+from engine.manager.rhythm import Rhythm
+from engine.manager.rhythm_state import Due, Refusal, RhythmState
 
 __all__ = ["Due", "Refusal", "Scheduler", "Shortage"]
 
@@ -53,7 +53,7 @@ class _Seat:
 class Scheduler:
     """Wakes traders. Calls must come with times that do not go back.
 
-    `refusals` counts by reason code since the process started: rhythm.Refusal and budget.Shortage.
+    `refusals` counts by reason code since the process started: rhythm_state.Refusal and budget.Shortage.
     """
 
     def __init__(self, budget: Budget | None = None) -> None:
@@ -62,7 +62,7 @@ class Scheduler:
         self._seats: dict[str, _Seat] = {}
         self._order: list[_Seat | None] = []  # by number
         self._by_symbol: dict[str, list[_Seat]] = {}
-        self._calendar: list[tuple[int, int]] = []  # (time, number)
+        self._calendar = Calendar()  # by the numbers of the seats
         self._queues: dict[str, list[tuple[int, int]]] = {}  # model → (rank, number)
         self._try_again_ns: int | None = None
         self._changed: dict[str, None] = {}
@@ -96,7 +96,7 @@ class Scheduler:
             if seat in seats:
                 seats.remove(seat)
         if (thinking := seat.rhythm.state.thinking) is not None:
-            self._release(thinking.cycle_id)
+            self._budget.release(thinking.cycle_id)
 
     @property
     def traders(self) -> tuple[str, ...]:
@@ -128,15 +128,24 @@ class Scheduler:
         Publish them, then store the states of `take_changed`. A wakeup whose state was not stored is due
         again after a restart, with the same cycle id.
         """
-        while self._calendar and self._calendar[0][0] <= now_ns:
-            at, number = heapq.heappop(self._calendar)
-            seat = self._order[number]
-            if seat is not None and seat.at == at:
-                seat.at = _UNSCHEDULED
-                self._advance(seat, now_ns)
-                self._queue_if_ready(seat, now_ns)
+        self._bound_calendar()
+        touched: list[_Seat] = []
+        while due := self._calendar.take_due(now_ns):
+            for at, number in due:
+                seat = self._order[number]
+                if seat is not None and seat.at == at:
+                    seat.at = _UNSCHEDULED
+                    self._advance(seat, now_ns)
+                    self._queue_if_ready(seat, now_ns)
+                    if seat.rank is None:
+                        self._place(seat)
+                    else:
+                        touched.append(seat)
+        admitted = self._admit(now_ns)
+        for seat in touched:
+            if seat.rank is not None:  # it waits for the budget; the admitted have their place
                 self._place(seat)
-        return self._admit(now_ns)
+        return admitted
 
     def on_closed(self, cycle_id: str, trader_id: str, now_ns: int, *, cost_usd: Decimal = ZERO) -> bool:
         """A decision is there, whatever it says. False for a cycle that was not under way any more.
@@ -149,9 +158,11 @@ class Scheduler:
         self._advance(seat, now_ns)
         closed = seat.rhythm.close(cycle_id, now_ns)
         if closed:
-            self._release(cycle_id)
             self._try_again_ns = now_ns
-        self._budget.book(trader_id, cycle_id, cost_usd, now_ns)
+            if seat.rhythm.model:
+                self._budget.release(cycle_id)
+        if cost_usd:
+            self._budget.book(trader_id, cycle_id, cost_usd, now_ns)
         self._changed[trader_id] = None
         self._place(seat)
         return closed
@@ -192,7 +203,7 @@ class Scheduler:
             return
         self._advance(seat, now_ns)
         seat.rhythm.look_again(cycle_id, now_ns)
-        self._release(cycle_id)
+        self._budget.release(cycle_id)
         self._changed[trader_id] = None
         self._place(seat)
 
@@ -203,13 +214,13 @@ class Scheduler:
 
     def next_due_ns(self) -> int | None:
         """When `poll` has something to do next; a time in the past means now, None means never."""
-        while self._calendar:
-            at, number = self._calendar[0]
-            seat = self._order[number]
-            if seat is not None and seat.at == at:
+        times = []
+        while (entry := self._calendar.first()) is not None:
+            seat = self._order[entry[1]]
+            if seat is not None and seat.at == entry[0]:
+                times.append(entry[0])
                 break
-            heapq.heappop(self._calendar)
-        times = [self._calendar[0][0]] if self._calendar else []
+            self._calendar.drop_first()
         if self._try_again_ns is not None and any(self._queues.values()):
             times.append(self._try_again_ns)
         return min(times, default=None)
@@ -242,7 +253,7 @@ class Scheduler:
         if kept.version != _VERSION:
             raise CodecError(f"state of trader {trader_id} has version {kept.version}", state)
         if (former := seat.rhythm.state.thinking) is not None:
-            self._release(former.cycle_id)
+            self._budget.release(former.cycle_id)
         seat.rhythm.state = kept.rhythm
         self._budget.restore(trader_id, kept.spent)
         if (thinking := kept.rhythm.thinking) is not None:
@@ -257,10 +268,7 @@ class Scheduler:
         before = seat.rhythm.state.thinking
         seat.rhythm.advance(now_ns)
         if before is not None and seat.rhythm.state.thinking is None:
-            self._release(before.cycle_id)
-
-    def _release(self, cycle_id: str) -> None:
-        self._budget.release(cycle_id)
+            self._budget.release(before.cycle_id)
 
     def _place(self, seat: _Seat) -> None:
         """Enter into the calendar when time concerns the trader next."""
@@ -272,20 +280,20 @@ class Scheduler:
             seat.at = _UNSCHEDULED
         elif at != seat.at:
             seat.at = at
-            heapq.heappush(self._calendar, (at, seat.number))
-            if len(self._calendar) > 4 * len(self._seats) + 64:
-                self._rebuild_calendar()
+            self._calendar.enter(at, seat.number)
 
-    def _rebuild_calendar(self) -> None:
-        """Drop void entries, so that the calendar stays bounded by the number of traders."""
+    def _bound_calendar(self) -> None:
+        """Drop void entries when there are many: the calendar stays bounded by the number of traders."""
+        if len(self._calendar) <= 4 * len(self._seats) + 64:
+            return
         placed = (seat for seat in self._seats.values() if seat.at != _UNSCHEDULED)
-        self._calendar = [(seat.at, seat.number) for seat in placed]
-        heapq.heapify(self._calendar)
+        self._calendar = Calendar((seat.at, seat.number) for seat in placed)
 
     def _queue_if_ready(self, seat: _Seat, now_ns: int) -> None:
         """Enter a ready wakeup into its queue, or move it up there when it has become more urgent."""
-        if _is_ready(seat.rhythm, now_ns):
-            rank = _rank(seat.rhythm)
+        ready = seat.rhythm.ready_ns()
+        if ready is not None and ready <= now_ns:
+            rank = ready - seat.rhythm.bonus_ns()
             if rank != seat.rank:
                 seat.rank = rank
                 heapq.heappush(self._queues.setdefault(seat.rhythm.model, []), (rank, seat.number))
@@ -304,7 +312,8 @@ class Scheduler:
             rank, number = queue[0]
             seat = self._order[number]
             if seat is not None and seat.rank == rank:
-                if _is_ready(seat.rhythm, now_ns) and not self._serve(seat, now_ns, admitted):
+                ready = seat.rhythm.ready_ns()
+                if ready is not None and ready <= now_ns and not self._serve(seat, ready, now_ns, admitted):
                     del open_queues[model]
                     continue
                 seat.rank = None
@@ -314,9 +323,13 @@ class Scheduler:
                 del open_queues[model]
         return admitted
 
-    def _serve(self, seat: _Seat, now_ns: int, admitted: list[Due]) -> bool:
+    def _serve(self, seat: _Seat, ready_ns: int, now_ns: int, admitted: list[Due]) -> bool:
         """Wake the trader, or refuse the wakeup; False when it has to wait for the budget."""
         rhythm = seat.rhythm
+        if not rhythm.model:
+            admitted.append(rhythm.take(ready_ns, now_ns))
+            self._changed[rhythm.trader_id] = None
+            return True
         shortage = self._budget.shortage(rhythm.trader_id, rhythm.model, now_ns)
         if shortage is not None and shortage.passes_soon:
             rhythm.defer(shortage, now_ns)
@@ -326,24 +339,8 @@ class Scheduler:
         if shortage is not None:
             rhythm.give_up(shortage, now_ns)
         else:
-            due = rhythm.take(now_ns)
+            due = rhythm.take(ready_ns, now_ns)
             self._budget.take(due.cycle_id, rhythm.model, now_ns)
             admitted.append(due)
         self._changed[rhythm.trader_id] = None
         return True
-
-
-def _is_ready(rhythm: Rhythm, now_ns: int) -> bool:
-    ready = rhythm.ready_ns()
-    return ready is not None and ready <= now_ns
-
-
-def _rank(rhythm: Rhythm) -> int:
-    """When the wakeup was ready, less the time by which it counts as having waited longer."""
-    bonus_ns = 0
-    for reason in rhythm.state.pending:
-        if reason.kind is WakeKind.OPERATOR:
-            bonus_ns = NS_PER_HOUR
-        elif reason.signal is not None:
-            bonus_ns = max(bonus_ns, int(reason.signal.score * NS_PER_MIN))
-    return (rhythm.ready_ns() or 0) - bonus_ns

@@ -1,0 +1,64 @@
+"""What is known about when one trader looks, and what comes of it: the words of engine.manager.rhythm."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from engine.core.decisions import CycleMode, WakeNote, WakeReason
+
+
+class Refusal(StrEnum):
+    """Why a signal did not wake a trader; the codes of the budget are in engine.manager.budget.Shortage."""
+
+    DUPLICATE = "duplicate"
+    STALE = "stale"  # told too late: older than what is remembered
+    BELOW_SALIENCE = "below-salience"
+    PAUSED = "paused"
+    COOL_OFF = "cool-off"  # a pause that ends by itself
+    COOLDOWN = "cooldown"
+    FULL = "full"  # the pending wakeup has MAX_REASONS already
+    MERGED = "thinking-merged"  # not lost: it is in the pending wakeup
+    EXPIRED = "expired"  # a cycle without an answer at its deadline
+
+
+class Thinking(msgspec.Struct, frozen=True, gc=False):
+    """The cycle that is under way."""
+
+    cycle_id: str
+    deadline_ns: int
+
+
+class Due(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A trader is to decide now. `notes`: what was refused or merged since its last wakeup, oldest first.
+
+    `cycle_id` follows from the time at which the wakeup was due: the same state gives the same id.
+    """
+
+    trader_id: str
+    cycle_id: str
+    mode: CycleMode
+    reasons: tuple[WakeReason, ...]
+    deadline_ns: int
+    notes: tuple[WakeNote, ...] = ()
+
+
+class RhythmState(msgspec.Struct, kw_only=True, gc=False):
+    """All that must survive a restart. Times are engine nanoseconds, 0 is none."""
+
+    mode: CycleMode = CycleMode.LONG
+    timer_ns: int = 0
+    woken_ns: int = 0
+    cooldown_until_ns: int = 0
+    quiet_since_ns: int = 0
+    paused: bool = False
+    paused_until_ns: int = 0  # 0: until an operator resumes
+    thinking: Thinking | None = None
+    pending: list[WakeReason] = []
+    ripe_ns: int = 0  # when the window of the pending reasons closes
+    urgent: bool = False  # the pending wakeup does not wait for the cooldown
+    deferred: bool = False  # it was told to wait for the budget
+    open: dict[str, int] = {}  # excursion → since
+    seen: dict[str, int] = {}  # ids of signals that were looked at → when
+    notes: list[WakeNote] = []
