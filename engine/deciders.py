@@ -50,7 +50,7 @@ def check_deciders(settings: Settings) -> None:
         try:
             makers.decider(trader)
         except ConfigError as error:
-            problems.append(f"{settings.folder / settings.engine.files.manager}: trader {trader.id}: {error}")
+            problems.append(f"{settings.places[trader.id]}: trader {trader.id}: {error}")
     if problems:
         raise ConfigError("\n".join(problems))
 

@@ -11,6 +11,7 @@ import pytest
 
 from engine.config.settings import load_settings
 from engine.core.errors import ConfigError
+from engine.deciders import check_deciders
 
 ETC = Path(__file__).parent.parent / "etc"
 
@@ -80,6 +81,15 @@ MISTAKES = {
         "      stale_after: {mark_price: 10s}\n      region:",
         "did you mean 'mark-price'",
     ),
+    "indicator": ("market.yaml", "  - rsi_14", "  - rsx_14", "$.indicators[3]: no indicator 'rsx_14'"),
+    "stream": ("market.yaml", "  - basis_bps", "  - basis_bsp", "did you mean 'basis_bps'?"),
+    "feature of a detector": (
+        "market.yaml",
+        "feature: change_pct_15m, thr",
+        "feature: change_pct_16m, thr",
+        "$.detectors[1]: detector move_15m: no 'change_pct_16m'",
+    ),
+    "timeframes": ("market.yaml", "[1m, 5m, 15m]", "[1m, 15m, 5m]", "$.timeframes: from short to long"),
     "no duration": ("manager.yaml", "grace: 20s", "grace: 20 apples", "expected a duration such as"),
 }
 
@@ -95,6 +105,41 @@ def test_a_mistake_is_named_with_file_line_and_remedy(etc: Path, name: str) -> N
     assert path == str(etc / file)
     assert number.isdigit()
     assert column.isdigit()
+
+
+def test_a_mistake_in_what_many_share_is_told_once(etc: Path) -> None:
+    change(etc / "manager.yaml", "max_spread_bps: 20", "max_spread_bps: wide")
+    with pytest.raises(
+        ConfigError, match=r"traders\[0\].risk_params.max_spread_bps: expected a number"
+    ) as refused:
+        load_settings(etc, {})
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("name: buy_and_hold", "name: buy_n_hold", "$.traders[4].strategy: trader buynhold-btc: no strategy"),
+        (
+            "{ timeframe: 5m }",
+            "{ timefrme: 5m }",
+            "$.traders[1].strategy: trader trend-alts: strategy ema_trend",
+        ),
+    ],
+)
+def test_what_a_trader_names_wrongly_has_its_place(etc: Path, old: str, new: str, says: str) -> None:
+    change(etc / "manager.yaml", old, new)
+    with pytest.raises(ConfigError) as refused:
+        check_deciders(load_settings(etc, {}))
+    path, line, column, rest = str(refused.value).split(":", 3)
+    assert (path, line.isdigit(), column.isdigit()) == (str(etc / "manager.yaml"), True, True)
+    assert rest.strip().startswith(says)
+
+
+def test_interval_of_the_environment_is_the_long_cycle() -> None:
+    for env, seconds in (({}, 720.0), ({"AI_TRADE_INTERVAL": "1800"}, 1800.0)):
+        traders = load_settings(ETC, env).manager.traders
+        assert {trader.rhythm.long_cycle for trader in traders} == {seconds}
 
 
 def test_engine_time_runs_faster_only_where_no_money_is() -> None:

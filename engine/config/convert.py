@@ -14,8 +14,8 @@ from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from engine.config.tree import Kind, MappingNode, Node, Problem, Scalar, SequenceNode
-from engine.config.values import Duration, Secret
+from engine.config.tree import Kind, MappingNode, Node, Problem, Scalar, SequenceNode, locate
+from engine.config.values import Duration, Misplaced, Secret
 
 _Path = tuple[str | int, ...]
 _NUMBERS: Final = (Kind.INT, Kind.FLOAT)
@@ -51,8 +51,8 @@ class Converter:
             return self._sequence(node, origin, get_args(base), metas, path)
         return self._leaf(node, base, metas, path)
 
-    def _fail(self, node: Node, path: _Path, message: str) -> Invalid:
-        self.problems.append(Problem(node.mark, path, message))
+    def _fail(self, node: Node, path: _Path, message: str, below: _Path = ()) -> Invalid:
+        self.problems.append(Problem(locate(node, below), path + below, message))
         return Invalid(message)
 
     def _leaf(self, node: Node, base: Any, metas: list[Meta], path: _Path) -> Any:
@@ -106,7 +106,8 @@ class Converter:
         try:
             return cls(**values)
         except (ValueError, TypeError) as error:  # a rule between fields, from __post_init__
-            raise self._fail(node, path, str(error)) from error
+            below = error.path if isinstance(error, Misplaced) else ()
+            raise self._fail(node, path, str(error), below) from error
 
     def _dict(self, node: Node, base: Any, metas: list[Meta], path: _Path) -> dict[str, Any]:
         if not isinstance(node, MappingNode):

@@ -11,7 +11,7 @@ import msgspec
 
 from engine.config.convert import Converter, Invalid, nearest
 from engine.config.schema import schema
-from engine.config.tree import MappingNode, Node, Problem, locate, parse
+from engine.config.tree import MappingNode, Mark, Node, Problem, locate, parse
 from engine.config.values import Duration, Secret
 from engine.core.errors import ConfigError
 
@@ -29,10 +29,14 @@ class Located(msgspec.Struct, Generic[T], frozen=True):
     value: T
     root: Node
 
-    def problem(self, path: Iterable[str | int], message: str) -> str:
-        """One line of a ConfigError about the key at `path`, such as ("traders", 0, "model")."""
+    def place(self, path: Iterable[str | int]) -> str:
+        """`file:line:column: $.key` of the key at `path`, such as ("traders", 0, "model")."""
         steps = tuple(path)
-        return _line(self.path, Problem(locate(self.root, steps), steps, message))
+        return _place(self.path, locate(self.root, steps), steps)
+
+    def problem(self, path: Iterable[str | int], message: str) -> str:
+        """One line of a ConfigError about the key at `path`."""
+        return f"{self.place(path)}: {message}"
 
 
 def load(path: Path, type_: type[T], env: Mapping[str, str]) -> T:
@@ -59,8 +63,12 @@ def load_located(path: Path, type_: type[T], env: Mapping[str, str]) -> Located[
             return Located(path, Converter(problems).value(root, type_, ()), root)
         except Invalid:
             pass
-    ordered = sorted(problems, key=lambda problem: problem.mark)
-    raise ConfigError("\n".join(_line(path, problem) for problem in ordered))
+    once = {
+        (problem.mark, problem.message): problem for problem in reversed(problems)
+    }  # an alias repeats them
+    ordered = sorted(once.values(), key=lambda problem: problem.mark)
+    lines = (f"{_place(path, problem.mark, problem.path)}: {problem.message}" for problem in ordered)
+    raise ConfigError("\n".join(lines))
 
 
 def environment(base: Mapping[str, str], dotenv: Path) -> dict[str, str]:
@@ -93,6 +101,6 @@ def _without_extensions(root: Node) -> Node:
     return MappingNode(root.mark, kept)
 
 
-def _line(path: Path, problem: Problem) -> str:
-    steps = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in problem.path)
-    return f"{path}:{problem.mark.line}:{problem.mark.column}: ${steps}: {problem.message}"
+def _place(path: Path, mark: Mark, steps: tuple[str | int, ...]) -> str:
+    keys = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return f"{path}:{mark.line}:{mark.column}: ${keys}"

@@ -7,8 +7,9 @@ The defaults are those of `etc/market.yaml`, where each is explained. nof0's two
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -22,10 +23,13 @@ from engine.config.market_rules import (
 )
 from engine.config.market_sources import NewsConfig, ReferenceConfig
 from engine.config.patterns import PATTERNS
+from engine.config.values import Misplaced
 from engine.core.errors import ConfigError
 from engine.core.instruments import venue_symbol
 from engine.core.times import timeframe_ns
 
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 Timeframe = Literal["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "1d"]
 Weight = Annotated[float, Meta(ge=0, le=100)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
@@ -165,6 +169,17 @@ def _symbol(text: str) -> str:
         raise ValueError(str(error)) from error
 
 
+def _each(key: str, items: Iterable[_T], check: Callable[[_T], _R]) -> tuple[_R, ...]:
+    """What `check` makes of each item. Raises Misplaced, with the item's place, for its ValueError."""
+    found = []
+    for number, item in enumerate(items):
+        try:
+            found.append(check(item))
+        except ValueError as error:
+            raise Misplaced((key, number), str(error)) from error
+    return tuple(found)
+
+
 class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file. Timeframes are multiples of the first, the base, from which they are made."""
 
@@ -218,15 +233,16 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     snapshots_per_s: Annotated[float, Meta(gt=0, le=4)] = 4.0  # per symbol, real time
 
     def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "symbols", tuple(map(_symbol, self.symbols)))
+        msgspec.structs.force_setattr(self, "symbols", _each("symbols", self.symbols, _symbol))
         for names, what in ((self.symbols, "symbols"), (self.timeframes, "timeframes")):
             if len(set(names)) != len(names):
-                raise ValueError(f"{what}: one stands twice")
+                raise Misplaced((what,), "one stands twice")
         steps = [timeframe_ns(timeframe) for timeframe in self.timeframes]
         if any(a >= b for a, b in pairwise(steps)) or any(step % steps[0] for step in steps):
-            raise ValueError("timeframes: from short to long, each a multiple of the first")
+            raise Misplaced(("timeframes",), "from short to long, each a multiple of the first")
         if self.provider() is None and self.default:
-            raise ValueError(f"default: no provider {self.default!r}{nearest(self.default, self.providers)}")
+            known = nearest(self.default, self.providers)
+            raise Misplaced(("default",), f"no provider {self.default!r}{known}")
         self._check_detectors()
 
     def _has(self, text: str) -> bool:
@@ -245,15 +261,20 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return (*_PRICE_FEATURES, *outputs)
 
     def _check_detectors(self) -> None:
-        candle, live = self.candle_features(), tuple(parse_stream(text).name for text in self.stream)
+        _each("indicators", self.indicators, parse_indicator)
+        candle = self.candle_features()
+        live = tuple(spec.name for spec in _each("stream", self.stream, parse_stream))
         for names, what in ((candle, "indicators"), (live, "stream")):
             if len(set(names)) != len(names):
-                raise ValueError(f"{what}: two give the same feature")
+                raise Misplaced((what,), "two give the same feature")
         labels = [rule.name for rule in self.detectors]
         if len(set(labels)) != len(labels):
-            raise ValueError("detectors: a name stands twice")
-        for rule in self.detectors:
-            self._check_rule(rule, candle if rule.timeframe else live)
+            raise Misplaced(("detectors",), "a name stands twice")
+        _each(
+            "detectors",
+            self.detectors,
+            lambda rule: self._check_rule(rule, candle if rule.timeframe else live),
+        )
 
     def _check_rule(self, rule: DetectorRule, known: tuple[str, ...]) -> None:
         if rule.timeframe and rule.timeframe not in self.timeframes:

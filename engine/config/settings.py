@@ -25,7 +25,8 @@ T = TypeVar("T")
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What an engine is built from. `folder` is where engine.yaml lies.
 
-    `remarks`: keys of a foreign file that do nothing here, one line each.
+    `remarks`: keys of a foreign file that do nothing here, one line each. `places`: where a trader (its id)
+    says who decides, as `file:line:column: $.key`.
     """
 
     folder: Path
@@ -36,6 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     manager: ManagerConfig
     llm: LlmConfig
     remarks: tuple[str, ...] = ()
+    places: dict[str, str] = {}
 
     @property
     def provider_id(self) -> str:
@@ -85,6 +87,7 @@ def load_settings(folder: Path, env: Mapping[str, str]) -> Settings:
             executor=executor.value,
             manager=manager.value,
             llm=llm.value,
+            places=_places(manager),
         )
         problems += _dangling(settings, exchange, manager)
         if not problems and foreign is not None and isinstance(variables, UnsetIsEmpty):
@@ -101,6 +104,14 @@ def _read(path: Path, type_: type[T], env: Mapping[str, str], problems: list[str
     except ConfigError as error:
         problems.append(str(error))
         return None
+
+
+def _places(manager: Located[ManagerConfig]) -> dict[str, str]:
+    deciders = ("strategy", "ensemble", "model")
+    return {
+        trader.id: manager.place(("traders", i, *(name for name in deciders if getattr(trader, name))))
+        for i, trader in enumerate(manager.value.traders)
+    }
 
 
 def _dangling(

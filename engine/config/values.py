@@ -22,6 +22,14 @@ class Duration(float):
         return cls(seconds)
 
 
+class Misplaced(ValueError):
+    """A rule of a Struct is broken by what stands at `path` below it; the loader names the line."""
+
+    def __init__(self, path: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 class Secret:
     """A key or a password: shown as `***` wherever it is printed, given away only by `reveal`."""
 
