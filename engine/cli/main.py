@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import bus, config, db, journal, memory, operate, prompt, risk
+from engine.cli import bus, config, data, db, journal, memory, operate, prompt, risk
 from engine.cli.backtest import backtest
 from engine.cli.compare import compare
 from engine.cli.demo import demo
@@ -38,6 +38,7 @@ app.command()(replay)
 app.command()(stats)
 app.command(name="model-server")(model_server)
 app.add_typer(config.app, name="config")
+app.add_typer(data.app, name="data")
 app.add_typer(db.app, name="db")
 app.add_typer(journal.app, name="journal")
 app.add_typer(bus.app, name="bus")

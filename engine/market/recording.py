@@ -25,8 +25,8 @@ from engine.core.times import NS_PER_MS, TIMEFRAMES, timeframe_ns
 from engine.market.recorded_depth import read_depth
 from engine.recordings import read_lines
 
-_CANDLE_COLUMNS: Final = ("ts_ms", "open", "high", "low", "close", "volume")
-_FUNDING_COLUMNS: Final = ("funding_ts_ms", "funding_rate")
+CANDLE_COLUMNS: Final = ("ts_ms", "open", "high", "low", "close", "volume")
+FUNDING_COLUMNS: Final = ("funding_ts_ms", "funding_rate")
 Row = Mapping[str, str]
 
 
@@ -57,14 +57,14 @@ def _rows(path: Path) -> Iterator[Row]:
 def _parser(path: Path, symbol: str, first: list[Row]) -> Callable[[Row], MarketEvent]:
     columns = tuple(first[0])
     time = next((name for name in columns if name.endswith("ts_ms")), "")
-    if columns[: len(_CANDLE_COLUMNS)] == _CANDLE_COLUMNS:
+    if columns[: len(CANDLE_COLUMNS)] == CANDLE_COLUMNS:
         timeframe = _timeframe(path, first)
         return lambda row: _candle(row, symbol, timeframe)
     if time and {"price", "size"} <= set(columns):
         return lambda row: _trade(row, symbol, time)
     if time and {"bid", "bid_size", "ask", "ask_size"} <= set(columns):
         return lambda row: _book(row, symbol, time)
-    if columns == _FUNDING_COLUMNS:
+    if columns == FUNDING_COLUMNS:
         return lambda row: _funding(row, symbol)
     expected = "ts_ms,open,high,low,close,volume or columns for time, price and size, or bid and ask"
     raise ConfigError(f"{path}:1: expected {expected}")

@@ -7,6 +7,7 @@ The same records come from REST and from the private socket, so one decoder serv
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -185,17 +186,17 @@ class _Rate(msgspec.Struct):
 _rates: Final = msgspec.json.Decoder(Rows[_Rate])
 
 
-def decode_funding_signs(body: bytes) -> list[tuple[int, int]]:
-    """(funding time in ns, sign of the rate that was charged), newest first. Raises CodecError."""
+def decode_funding_rates(body: bytes) -> list[tuple[int, Decimal]]:
+    """(funding time in ns, rate that was charged), newest first. Raises CodecError."""
     return [
-        (ms_to_ns(row.fundingTime), _sign(row.realizedRate or row.fundingRate))
+        (ms_to_ns(row.fundingTime), or_zero(row.realizedRate or row.fundingRate))
         for row in read_rows(_rates, body)
     ]
 
 
-def _sign(text: str | None) -> int:
-    value = or_zero(text)
-    return (value > 0) - (value < 0)
+def decode_funding_signs(body: bytes) -> list[tuple[int, int]]:
+    """(funding time in ns, sign of the rate that was charged), newest first. Raises CodecError."""
+    return [(ts, (rate > 0) - (rate < 0)) for ts, rate in decode_funding_rates(body)]
 
 
 def charged_side(
