@@ -14,7 +14,19 @@ import msgspec
 import structlog
 from rich.console import Console
 
-from bench import api, decision, feeds, indicators, machines, market, reconcile, sockets, storage, wire
+from bench import (
+    api,
+    backtest,
+    decision,
+    feeds,
+    indicators,
+    machines,
+    market,
+    reconcile,
+    sockets,
+    storage,
+    wire,
+)
 from bench.measure import Row, Run, Unequal
 from bench.table import report, show
 
@@ -28,6 +40,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "indicators": indicators.closed_candles,
     "scheduler": machines.scheduler,
     "matching": machines.matching,
+    "backtest": backtest.crosses,
     "storage": storage.storage,
     "reconcile": reconcile.reconcile,
     "decision": decision.decision,
