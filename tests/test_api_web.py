@@ -79,6 +79,19 @@ async def test_a_browser_shows_traders_trades_and_the_chain_of_a_decision(
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed here")
+async def test_the_token_is_asked_for_once(database: str, redis_url: str, tmp_path: Path) -> None:
+    await fill_journal(database)
+    config = ApiConfig(tokens=("hidden",))
+    async with served(database, redis_url, config) as client, browser(tmp_path / "profile") as page:
+        script = "window.asked = 0; window.prompt = () => { window.asked += 1; return 'hidden'; };"
+        await page.call("Page.addScriptToEvaluateOnNewDocument", source=script)
+        await page.call("Page.navigate", url=f"{_origin(client)}/#/")
+        await page.until("document.querySelectorAll('#view table').length > 2")
+        await page.until("document.getElementById('health').textContent.includes('· live')")
+        assert await page.run("window.asked") == 1
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed here")
 async def test_what_a_model_wrote_is_text_and_a_small_screen_is_enough(
     database: str, redis_url: str, tmp_path: Path
 ) -> None:

@@ -2,25 +2,29 @@
 
 const TOKEN = "edgewise-token";
 const listeners = new Map();
-let lastId = "";
+let lastId = "", declined = false;
+
+const known = () => sessionStorage.getItem(TOKEN);
 
 function headers(more = {}) {
-  const token = sessionStorage.getItem(TOKEN);
-  return token ? { ...more, Authorization: `Bearer ${token}` } : more;
+  return known() ? { ...more, Authorization: `Bearer ${known()}` } : more;
 }
 
 /** The JSON of a route. Throws an Error with the API's own words. */
 export async function get(path) {
+  const used = known();
   const response = await fetch(`/api/${path}`, { headers: headers() });
-  if (response.status === 401 && askForToken()) return get(path);
+  if (response.status === 401 && (known() !== used || askForToken())) return get(path);
   const body = await response.json().catch(() => ({}));
   if (!response.ok) throw new Error(body.detail || body.title || `HTTP ${response.status}`);
   return body;
 }
 
+/** Whether there is a token to try. Who declines once is not asked again by this page. */
 function askForToken() {
-  const token = window.prompt("This API asks for a token:");
+  const token = declined ? null : window.prompt("This API asks for a token:");
   if (token) sessionStorage.setItem(TOKEN, token.trim());
+  declined ||= !token;
   return Boolean(token);
 }
 
