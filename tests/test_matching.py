@@ -30,6 +30,7 @@ from engine.exchange.matching.types import (
     AttachedAlgo,
     AttachedAmend,
     CloseRequest,
+    LeverageRequest,
     OrderRequest,
     OrdType,
     PosSide,
@@ -88,6 +89,10 @@ def order(side: Side, size: str, price: str | None = None, **more: object) -> Or
         **more,
     }
     return OrderRequest(**request)  # type: ignore[arg-type]  # fields by name, checked by the struct
+
+
+def lever(leverage: Decimal, **more: object) -> LeverageRequest:
+    return LeverageRequest(symbol=BTC, leverage=leverage, **more)  # type: ignore[arg-type]
 
 
 def fills_of(events: list[Event]) -> list[VenueFill]:
@@ -671,20 +676,20 @@ def test_bankruptcy_is_paid_by_the_insurance_fund() -> None:
 
 def test_leverage_and_position_mode_change_only_when_nothing_stands_against_it() -> None:
     core = venue(balance="200", leverage="50")
-    core.set_leverage(ACCOUNT, BTC, D(20), 1)
+    core.set_leverage(ACCOUNT, lever(D(20)), 1)
     assert core.leverage(ACCOUNT, BTC) == 20
     for leverage, code in ((D(101), "59102"), (D("0.5"), "59105")):
         with pytest.raises(VenueRefusal, match=code):
-            core.set_leverage(ACCOUNT, BTC, leverage, 2)
+            core.set_leverage(ACCOUNT, lever(leverage), 2)
     resting, _ = core.place(ACCOUNT, order(Side.BUY, "1", "99"), 3)
     with pytest.raises(VenueRefusal, match="59107"):
-        core.set_leverage(ACCOUNT, BTC, D(10), 4)
+        core.set_leverage(ACCOUNT, lever(D(10)), 4)
     with pytest.raises(VenueRefusal, match="59000"):
         core.set_position_mode(ACCOUNT, PositionMode.LONG_SHORT, 4)
     core.cancel(ACCOUNT, BTC, 5, order_id=resting.order_id)
     core.place(ACCOUNT, order(Side.BUY, "3000"), 6)
     with pytest.raises(VenueRefusal, match="59103"):
-        core.set_leverage(ACCOUNT, BTC, D(2), 7)
+        core.set_leverage(ACCOUNT, lever(D(2)), 7)
     core.close_position(ACCOUNT, CloseRequest(symbol=BTC), 8)
     core.set_position_mode(ACCOUNT, PositionMode.LONG_SHORT, 9)
     assert core.position_mode(ACCOUNT) is PositionMode.LONG_SHORT
@@ -705,7 +710,7 @@ def test_leverage_is_bounded_by_the_tier_of_the_position() -> None:
     core = venue(balance="1000000", leverage="100")
     with pytest.raises(VenueRefusal, match="51004"):
         core.place(ACCOUNT, order(Side.BUY, "1100000", "100"), 1)
-    core.set_leverage(ACCOUNT, BTC, D(75), 2)
+    core.set_leverage(ACCOUNT, lever(D(75)), 2)
     core.place(ACCOUNT, order(Side.BUY, "1100000", "100"), 3)
 
 

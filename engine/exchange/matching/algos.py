@@ -40,7 +40,7 @@ def place_algo(step: Step, account: Account, request: AlgoRequest) -> VenueAlgo:
         account=account.name,
         algo_id=step.new_id(),
         request=request,
-        leverage=account.leverage(request.symbol),
+        leverage=account.leverage(request.symbol, request.td_mode, request.pos_side),
         ts_created=step.ts,
         ts_updated=step.ts,
         ts_armed=step.ts + step.options.latency.place_ns,

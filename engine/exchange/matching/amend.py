@@ -104,8 +104,9 @@ def _check_growth(step: Step, account: Account, order: VenueOrder, request: Amen
     price = request.price or order.price
     if price is None:
         return
-    now = opening_margin(step, account, order.symbol, order.remaining, order.price or price)
-    then = opening_margin(step, account, order.symbol, order.remaining + more, price)
+    leverage = account.leverage(order.symbol, order.td_mode, order.pos_side)
+    now = opening_margin(step, order.symbol, leverage, order.remaining, order.price or price)
+    then = opening_margin(step, order.symbol, leverage, order.remaining + more, price)
     if then > now and then - now > margins(step, account).available:
         raise VenueRefusal("51502", "Order failed to modify: insufficient USDT margin.")
 

@@ -167,7 +167,7 @@ def _check_exit(account: Account, request: OrderRequest) -> OrderRequest:
 
 
 def _check_margin(step: Step, account: Account, market: Market, request: OrderRequest) -> None:
-    symbol, leverage = request.symbol, account.leverage(request.symbol)
+    symbol, leverage = request.symbol, account.leverage(request.symbol, request.td_mode, request.pos_side)
     opens, held = request.size, ZERO
     holding = account.holding(symbol, request.td_mode, request.pos_side)
     if holding is not None and holding.contracts:
@@ -181,7 +181,7 @@ def _check_margin(step: Step, account: Account, market: Market, request: OrderRe
     notional = market.instrument.notional(held + opens, price)
     if leverage > min(tier_of(step, notional).max_leverage, market.instrument.max_leverage):
         raise VenueRefusal("51004", "Order failed: position and orders exceed the limit of your leverage.")
-    if opening_margin(step, account, symbol, opens, price) > margins(step, account).available:
+    if opening_margin(step, symbol, leverage, opens, price) > margins(step, account).available:
         raise VenueRefusal("51008", "Order failed. Insufficient USDT margin in account.")
 
 

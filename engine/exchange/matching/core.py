@@ -15,7 +15,7 @@ import msgspec
 from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
 from engine.core.market import Side
-from engine.exchange.matching import algos, amend, checks, orders, risk, triggers
+from engine.exchange.matching import algos, amend, checks, leverage, orders, risk, triggers
 from engine.exchange.matching.book import Book
 from engine.exchange.matching.options import MatchingOptions
 from engine.exchange.matching.positions import Execution
@@ -28,6 +28,8 @@ from engine.exchange.matching.types import (
     AlgoRequest,
     AmendRequest,
     CloseRequest,
+    LeverageRequest,
+    MarginRequest,
     OrderRequest,
     TriggerType,
     VenueRefusal,
@@ -187,10 +189,16 @@ class MatchingCore(Queries):
             algos.amend_algo(step, owner, request)
             return step.events
 
-    def set_leverage(self, account: str, symbol: str, leverage: Decimal, ts: int) -> list[Event]:
-        """Of both sides and margin modes of a symbol. Refused 59102 to 59107; equal changes nothing."""
+    def set_leverage(self, account: str, request: LeverageRequest, ts: int) -> list[Event]:
+        """Refused 59102 to 59107; equal changes nothing."""
         with self._request(account, ts) as (step, owner):
-            risk.set_leverage(step, owner, symbol, leverage)
+            leverage.set_leverage(step, owner, request)
+            return step.events
+
+    def adjust_margin(self, account: str, request: MarginRequest, ts: int) -> list[Event]:
+        """Refused 59300 without an isolated position, 59301 and 59303 beyond what is free."""
+        with self._request(account, ts) as (step, owner):
+            leverage.adjust_margin(step, owner, request)
             return step.events
 
     def set_position_mode(self, account: str, mode: PositionMode, ts: int) -> list[Event]:

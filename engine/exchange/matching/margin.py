@@ -5,6 +5,9 @@ Cross margin of one settlement currency (OKX futures mode), linear swaps:
     initial margin = |contracts| * ctVal * mark / leverage
     maintenance = |contracts| * ctVal * mark * rate of the tier that the position is in (flat, not marginal)
     ratio = (cash + sum unrealised) / (sum maintenance + taker fee on the notional)
+Isolated positions stand outside these sums: each has its own margin (|contracts| * ctVal * price / leverage
+at its opening, and what was added) and its own ratio, (margin + unrealised) / (maintenance + taker fee). Cash
+holds the margins of both kinds, so that cash + unrealised is the equity of the account.
 """
 
 from dataclasses import dataclass
@@ -31,17 +34,24 @@ class Margins:
     maintenance: Decimal
     fee_allowance: Decimal  # taker fee of closing everything
     orders: Decimal
+    isolated: Decimal  # margins of the isolated positions, and what these have made since
+    isolated_unrealised: Decimal
+
+    @property
+    def cross_equity(self) -> Decimal:
+        """What the cross positions answer with."""
+        return self.equity - self.isolated - self.isolated_unrealised
 
     @property
     def ratio(self) -> Decimal | None:
         """Liquidation at or below 1; None without a position."""
         held = self.maintenance + self.fee_allowance
-        return self.equity / held if held else None
+        return self.cross_equity / held if held else None
 
     @property
     def available(self) -> Decimal:
         """What can open new margin; below 0 when the account is short of it."""
-        return self.equity - self.initial - self.orders
+        return self.cross_equity - self.initial - self.orders
 
 
 def mark_of(market: Market, holding: Holding) -> Decimal:
@@ -96,10 +106,10 @@ def pending_exits(account: Account, side: Side, symbol: str, td_mode: TdMode, po
     )
 
 
-def opening_margin(step: Step, account: Account, symbol: str, contracts: Decimal, price: Decimal) -> Decimal:
+def opening_margin(step: Step, symbol: str, leverage: Decimal, contracts: Decimal, price: Decimal) -> Decimal:
     """Initial margin and taker fee of `contracts` that open at `price`."""
     notional = step.state.market(symbol).instrument.notional(contracts, price)
-    return notional / account.leverage(symbol) + notional * step.options.fees.taker
+    return notional / leverage + notional * step.options.fees.taker
 
 
 def order_margin(step: Step, account: Account, order: VenueOrder) -> Decimal:
@@ -111,16 +121,23 @@ def order_margin(step: Step, account: Account, order: VenueOrder) -> Decimal:
         opens -= closable(account, order.side, order.symbol, order.td_mode, order.pos_side)
     market = step.state.market(order.symbol)
     price = order.price or market.mark_price or ZERO
-    return opening_margin(step, account, order.symbol, opens, price) if opens > 0 else ZERO
+    leverage = account.leverage(order.symbol, order.td_mode, order.pos_side)
+    return opening_margin(step, order.symbol, leverage, opens, price) if opens > 0 else ZERO
 
 
 def margins(step: Step, account: Account) -> Margins:
-    upl = notional = initial = maintenance = ZERO
+    upl = notional = crossed = initial = maintenance = own = own_upl = ZERO
     for holding in account.open_holdings():
         market = step.state.market(holding.symbol)
         value = abs(market.instrument.notional(holding.contracts, mark_of(market, holding)))
-        upl += unrealised(market, holding)
+        profit = unrealised(market, holding)
+        upl += profit
         notional += value
+        if holding.td_mode is TdMode.ISOLATED:
+            own += holding.margin
+            own_upl += profit
+            continue
+        crossed += value
         initial += value / account.leverage(holding.symbol)
         maintenance += value * tier_of(step, value).maintenance_rate
     return Margins(
@@ -129,19 +146,34 @@ def margins(step: Step, account: Account) -> Margins:
         notional=notional,
         initial=initial,
         maintenance=maintenance,
-        fee_allowance=notional * step.options.fees.taker,
+        fee_allowance=crossed * step.options.fees.taker,
         orders=sum((order_margin(step, account, order) for order in account.orders.values()), ZERO),
+        isolated=own,
+        isolated_unrealised=own_upl,
     )
 
 
+def own_ratio(step: Step, holding: Holding) -> Decimal | None:
+    """Ratio of an open isolated position; liquidation at or below 1."""
+    market = step.state.market(holding.symbol)
+    value = abs(market.instrument.notional(holding.contracts, mark_of(market, holding)))
+    held = value * (tier_of(step, value).maintenance_rate + step.options.fees.taker)
+    return (holding.margin + unrealised(market, holding)) / held if held else None
+
+
 def liquidation_price(step: Step, account: Account, holding: Holding, total: Margins) -> Decimal | None:
-    """Mark at which the account's ratio reaches 1, all else unchanged; None when no price does it."""
+    """Mark at which the account's ratio, or that of an isolated position, reaches 1, all else unchanged.
+
+    None when no price does it.
+    """
     market = step.state.market(holding.symbol)
     coins = market.instrument.coins(holding.contracts)
     value = abs(coins) * mark_of(market, holding)
     rate = tier_of(step, value).maintenance_rate + step.options.fees.taker
     others = total.maintenance + total.fee_allowance - value * rate
-    free = total.equity - others
+    free = total.cross_equity - others
+    if holding.td_mode is TdMode.ISOLATED:
+        free = holding.margin + unrealised(market, holding)
     sign = 1 if coins > 0 else -1
     price = (value - sign * free) / (abs(coins) * (1 - sign * rate))
     return price if price > 0 else None
@@ -178,6 +210,8 @@ def balance_of(step: Step, account: Account) -> Balance:
         unrealised=total.unrealised,
         available=max(total.available, ZERO),
         order_margin=total.orders,
+        isolated=total.isolated,
+        isolated_unrealised=total.isolated_unrealised,
         initial_margin=total.initial,
         maintenance_margin=total.maintenance,
         margin_ratio=total.ratio,
@@ -189,7 +223,8 @@ def balance_of(step: Step, account: Account) -> Balance:
 def position_of(step: Step, account: Account, holding: Holding) -> VenuePosition:
     """The position as shown, a flat one too."""
     market = step.state.market(holding.symbol)
-    contracts, leverage = holding.contracts, account.leverage(holding.symbol)
+    contracts, isolated = holding.contracts, holding.td_mode is TdMode.ISOLATED
+    leverage = account.leverage(holding.symbol, holding.td_mode, holding.pos_side)
     coins = market.instrument.coins(contracts)
     value = abs(coins) * mark_of(market, holding) if contracts else ZERO
     upl = unrealised(market, holding)
@@ -216,8 +251,9 @@ def position_of(step: Step, account: Account, holding: Holding) -> VenuePosition
         break_even_price=(holding.cost - earned) / (coins * (1 - sign * rate)) if contracts else None,
         notional=value,
         initial_margin=value / leverage,
+        margin=holding.margin if isolated else None,
         maintenance_margin=value * tier_of(step, value).maintenance_rate,
-        margin_ratio=total.ratio if contracts else None,
+        margin_ratio=(own_ratio(step, holding) if isolated else total.ratio) if contracts else None,
         trade_id=holding.trade_id,
         pnl=holding.pnl,
         fee=holding.fee,

@@ -49,7 +49,7 @@ def accept(step: Step, account: Account, request: OrderRequest, origin: Origin |
         ord_type=request.ord_type,
         size=request.size,
         price=None if request.ord_type in MARKET_TYPES else request.price,
-        leverage=account.leverage(request.symbol),
+        leverage=account.leverage(request.symbol, request.td_mode, request.pos_side),
         ts_created=step.ts,
         ts_updated=step.ts,
         client_order_id=request.client_order_id,

@@ -25,7 +25,7 @@ from engine.exchange.matching.records import (
     VenueOrder,
 )
 from engine.exchange.matching.state import Account, Holding, Market, Step, money
-from engine.exchange.matching.types import PosSide
+from engine.exchange.matching.types import PosSide, TdMode
 
 ZERO = Decimal(0)
 _CODES = {  # OKX bill subTypes of trades: open long, open short, close long, close short
@@ -166,7 +166,11 @@ def _move(step: Step, account: Account, holding: Holding, part: _Part) -> Decima
         if not holding.contracts:
             _begin(step, holding)
         holding.contracts += opening
-        holding.cost += market.instrument.notional(opening, part.price)
+        value = market.instrument.notional(opening, part.price)
+        holding.cost += value
+        if holding.td_mode is TdMode.ISOLATED:
+            leverage = account.leverage(holding.symbol, holding.td_mode, holding.pos_side)
+            holding.margin += money(abs(value) / leverage)
         holding.fee += part.fee - closing_fee
         holding.opened += abs(opening)
         holding.opened_value += abs(opening) * part.price
@@ -178,8 +182,10 @@ def _move(step: Step, account: Account, holding: Holding, part: _Part) -> Decima
 def _close(market: Market, holding: Holding, closing: Decimal, price: Decimal) -> Decimal:
     whole = abs(closing) == abs(holding.contracts)
     share = holding.cost if whole else money(holding.cost * abs(closing) / abs(holding.contracts))
+    freed = holding.margin if whole else money(holding.margin * abs(closing) / abs(holding.contracts))
     holding.contracts += closing
     holding.cost -= share
+    holding.margin -= freed
     holding.closed += abs(closing)
     holding.closed_value += abs(closing) * price
     return -market.instrument.notional(closing, price) - share
@@ -203,7 +209,7 @@ def _retire(step: Step, account: Account, holding: Holding, was_long: bool, liqu
             td_mode=holding.td_mode,
             pos_side=holding.pos_side,
             direction=PosSide.LONG if was_long else PosSide.SHORT,
-            leverage=account.leverage(holding.symbol),
+            leverage=account.leverage(holding.symbol, holding.td_mode, holding.pos_side),
             open_average=holding.opened_value / holding.opened,
             close_average=holding.closed_value / holding.closed,
             max_contracts=holding.max_contracts,

@@ -17,7 +17,7 @@ from engine.exchange.matching.records import (
     VenuePosition,
 )
 from engine.exchange.matching.state import Record, Step, VenueState
-from engine.exchange.matching.types import AlgoType, OrderRequest, VenueRefusal
+from engine.exchange.matching.types import AlgoType, OrderRequest, PosSide, TdMode, VenueRefusal
 from engine.exchange.ports import PositionMode
 
 ZERO = Decimal(0)
@@ -44,8 +44,14 @@ class Queries:
     def account_level(self, account: str) -> int:
         return self._state.account(account).level
 
-    def leverage(self, account: str, symbol: str) -> Decimal:
-        return self._state.account(account).leverage(symbol)
+    def leverage(
+        self,
+        account: str,
+        symbol: str,
+        td_mode: TdMode = TdMode.CROSS,
+        pos_side: PosSide = PosSide.NET,
+    ) -> Decimal:
+        return self._state.account(account).leverage(symbol, td_mode, pos_side)
 
     def instruments(self) -> tuple[Instrument, ...]:
         """All that are listed."""
@@ -113,7 +119,7 @@ class Queries:
         reference = max(price or ZERO, mark or ZERO)
         if not reference:
             return ZERO, ZERO
-        per_contract = margin.opening_margin(step, owner, symbol, Decimal(1), reference)
+        per_contract = margin.opening_margin(step, symbol, owner.leverage(symbol), Decimal(1), reference)
         opens = max(margin.margins(step, owner).available, ZERO) / per_contract
         buy = sell = opens
         if owner.position_mode is PositionMode.NET:
@@ -127,7 +133,8 @@ class Queries:
         checked = checks.check_order(step, owner, request)
         price = max(checked.price or ZERO, market.mark_price or ZERO)
         value = market.instrument.notional(checked.size, price)
-        initial = margin.opening_margin(step, owner, request.symbol, checked.size, price)
+        leverage = owner.leverage(request.symbol, request.td_mode, request.pos_side)
+        initial = margin.opening_margin(step, request.symbol, leverage, checked.size, price)
         return initial, value * margin.tier_of(step, value).maintenance_rate
 
     def available_margin(self, account: str) -> Decimal:

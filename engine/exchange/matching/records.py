@@ -169,6 +169,7 @@ class VenuePosition(msgspec.Struct, frozen=True, kw_only=True):
     break_even_price: Decimal | None
     notional: Decimal
     initial_margin: Decimal
+    margin: Decimal | None  # its own, None under cross margin
     maintenance_margin: Decimal
     margin_ratio: Decimal | None
     trade_id: str
@@ -203,7 +204,11 @@ class ClosedPosition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Balance(msgspec.Struct, frozen=True, kw_only=True):
-    """The USDT of an account. `equity` = `cash` + `unrealised`; `available` can open new margin."""
+    """The USDT of an account. `equity` = `cash` + `unrealised`; `available` can open new margin.
+
+    `isolated`, the margins of isolated positions, is part of `cash`; initial and maintenance margin and the
+    ratio are of the cross positions.
+    """
 
     account: str
     cash: Decimal
@@ -211,6 +216,8 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     unrealised: Decimal
     available: Decimal
     order_margin: Decimal
+    isolated: Decimal
+    isolated_unrealised: Decimal
     initial_margin: Decimal
     maintenance_margin: Decimal
     margin_ratio: Decimal | None  # liquidation at or below 1; None without a position
@@ -278,12 +285,15 @@ class BillBooked(msgspec.Struct, frozen=True, tag="bill"):
 
 
 class Liquidated(msgspec.Struct, frozen=True, tag="liquidated"):
-    """The account's margin ratio fell to 1: its orders are gone and every position was closed."""
+    """A margin ratio fell to 1: the account's orders are gone and every cross position was closed.
+
+    Of an isolated position, it alone was closed, and its orders are gone.
+    """
 
     account: str
     symbols: tuple[str, ...]
     margin_ratio: Decimal
-    insurance: Decimal  # what the insurance fund added so that cash is not below zero
+    insurance: Decimal  # what the insurance fund added so that no more than the margin is lost
     ts: int
 
 

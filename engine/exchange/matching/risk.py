@@ -3,12 +3,14 @@
 Liquidation is simpler than OKX's: when the ratio of equity to maintenance margin and closing fees is at
 or below 1, every pending order is cancelled and every position of the account is closed in one go, down
 (or up) to mark -/+ the penalty through the visible book, and what that does not take at that bound. There
-is no partial step by tiers. If cash ends below 0 the insurance fund pays the difference.
+is no partial step by tiers. If cash ends below 0 the insurance fund pays the difference. An isolated
+position is closed alone, by its own ratio; the insurance fund pays what it loses beyond its margin. Funding
+is paid from free cash, never from an isolated margin.
 """
 
 from decimal import Decimal
 
-from engine.exchange.matching.margin import balance_of, margins, mark_of, position_of, tier_of
+from engine.exchange.matching.margin import balance_of, margins, mark_of, own_ratio, position_of
 from engine.exchange.matching.orders import BY_RISK, Origin, accept, end, finish, settle
 from engine.exchange.matching.positions import Execution, book_cash, book_execution
 from engine.exchange.matching.records import (
@@ -19,7 +21,7 @@ from engine.exchange.matching.records import (
     PositionChanged,
 )
 from engine.exchange.matching.state import Account, Holding, Market, Step, money
-from engine.exchange.matching.types import OrderRequest, OrdType, VenueRefusal
+from engine.exchange.matching.types import OrderRequest, OrdType, TdMode, VenueRefusal
 from engine.exchange.ports import PositionMode
 
 ZERO = Decimal(0)
@@ -78,9 +80,14 @@ def book_transfer(step: Step, account: Account, amount: Decimal) -> None:
 
 
 def liquidate_if_due(step: Step, symbol: str) -> None:
-    """Close the accounts with a position in `symbol` that no longer carry their risk."""
+    """Close isolated positions in `symbol`, and accounts with a cross one, that do not carry their risk."""
     for account in step.state.accounts.values():
-        if any(holding.symbol == symbol for holding in account.open_holdings()):
+        held = [holding for holding in account.open_holdings() if holding.symbol == symbol]
+        for holding in held:
+            own = own_ratio(step, holding) if holding.td_mode is TdMode.ISOLATED else None
+            if own is not None and own <= 1:
+                _liquidate_alone(step, account, holding, own)
+        if any(holding.td_mode is TdMode.CROSS for holding in held):
             ratio = margins(step, account).ratio
             if ratio is not None and ratio <= 1:
                 _liquidate(step, account, ratio)
@@ -91,24 +98,10 @@ def _liquidate(step: Step, account: Account, ratio: Decimal) -> None:
         end(step, account, order, BY_RISK)
     symbols = []
     for holding in tuple(account.open_holdings()):
-        symbols.append(holding.symbol)
-        _force_close(step, account, holding)
-    insurance = max(-account.cash, ZERO)
-    if insurance:
-        book_cash(
-            step,
-            account,
-            Bill(
-                account=account.name,
-                bill_id="",
-                bill_type=BillType.LIQUIDATION,
-                sub_type=_INSURANCE,
-                amount=insurance,
-                balance=ZERO,
-                ts=step.ts,
-            ),
-        )
-        step.emit(BalanceChanged(balance_of(step, account), "liquidation"))
+        if holding.td_mode is TdMode.CROSS:
+            symbols.append(holding.symbol)
+            _force_close(step, account, holding)
+    insurance = _insure(step, account, margins(step, account).isolated - account.cash)
     step.emit(
         Liquidated(
             account=account.name,
@@ -118,6 +111,45 @@ def _liquidate(step: Step, account: Account, ratio: Decimal) -> None:
             ts=step.ts,
         )
     )
+
+
+def _liquidate_alone(step: Step, account: Account, holding: Holding, ratio: Decimal) -> None:
+    where = (holding.symbol, holding.td_mode, holding.pos_side)
+    for order in tuple(account.orders.values()):
+        if (order.symbol, order.td_mode, order.pos_side) == where:
+            end(step, account, order, BY_RISK)
+    before, margin = account.cash, holding.margin
+    _force_close(step, account, holding)
+    step.emit(
+        Liquidated(
+            account=account.name,
+            symbols=(holding.symbol,),
+            margin_ratio=ratio,
+            insurance=_insure(step, account, before - margin - account.cash),
+            ts=step.ts,
+        )
+    )
+
+
+def _insure(step: Step, account: Account, lost: Decimal) -> Decimal:
+    """The insurance fund pays what was lost beyond the margin; returns what it paid."""
+    if lost <= 0:
+        return ZERO
+    book_cash(
+        step,
+        account,
+        Bill(
+            account=account.name,
+            bill_id="",
+            bill_type=BillType.LIQUIDATION,
+            sub_type=_INSURANCE,
+            amount=lost,
+            balance=ZERO,
+            ts=step.ts,
+        ),
+    )
+    step.emit(BalanceChanged(balance_of(step, account), "liquidation"))
+    return lost
 
 
 def _force_close(step: Step, account: Account, holding: Holding) -> None:
@@ -145,33 +177,6 @@ def _force_close(step: Step, account: Account, holding: Holding) -> None:
         order = book_execution(step, account, order, Execution(price=bound, size=order.remaining))
     finish(step, account, order)
     settle(step, account, holding.symbol)
-
-
-def set_leverage(step: Step, account: Account, symbol: str, leverage: Decimal) -> None:
-    """Re-margin a symbol. Raises VenueRefusal when orders, the limits or the margin stand against it."""
-    market = step.state.market(symbol)
-    if leverage == account.leverage(symbol):
-        return
-    if leverage > market.instrument.max_leverage:
-        raise VenueRefusal("59102", "Leverage exceeds the maximum limit. Please lower the leverage.")
-    if leverage < 1:
-        raise VenueRefusal("59105", "Leverage can't be lower than 1.")
-    if any(order.symbol == symbol for order in account.orders.values()):
-        raise VenueRefusal("59107", "Leverage can't be modified. Please cancel all pending orders first.")
-    held = [holding for holding in account.open_holdings() if holding.symbol == symbol]
-    value = sum(
-        (abs(market.instrument.notional(holding.contracts, mark_of(market, holding))) for holding in held),
-        ZERO,
-    )
-    if value and leverage > tier_of(step, value).max_leverage:
-        raise VenueRefusal("59104", "The leverage is too high for the size of your position.")
-    more = value / leverage - value / account.leverage(symbol)
-    if more > 0 and more > margins(step, account).available:
-        raise VenueRefusal("59103", "Low margin. Please add margin or raise the leverage.")
-    account.leverages[symbol] = leverage
-    for holding in held:
-        step.emit(PositionChanged(position_of(step, account, holding), "set_leverage"))
-    step.emit(BalanceChanged(balance_of(step, account), "set_leverage"))
 
 
 def set_position_mode(account: Account, mode: PositionMode) -> None:

@@ -49,6 +49,7 @@ class Holding(msgspec.Struct, kw_only=True):
     pos_side: PosSide
     contracts: Decimal = ZERO
     cost: Decimal = ZERO
+    margin: Decimal = ZERO  # its own, where it is isolated
     pnl: Decimal = ZERO
     fee: Decimal = ZERO
     funding: Decimal = ZERO
@@ -105,6 +106,11 @@ class Travelling(msgspec.Struct, kw_only=True):
     amend: AmendRequest | None = None
 
 
+def leverage_key(symbol: str, td_mode: TdMode, pos_side: PosSide) -> str:
+    """Under which name an account keeps a leverage."""
+    return symbol if td_mode is TdMode.CROSS else f"{symbol}/{td_mode}/{pos_side}"
+
+
 class Account(msgspec.Struct, kw_only=True):
     name: str
     cash: Decimal
@@ -123,8 +129,11 @@ class Account(msgspec.Struct, kw_only=True):
     closed: list[ClosedPosition] = []
     cancel_all_ts: int = 0  # dead man's switch, 0 is off
 
-    def leverage(self, symbol: str) -> Decimal:
-        return self.leverages.get(symbol, self.default_leverage)
+    def leverage(
+        self, symbol: str, td_mode: TdMode = TdMode.CROSS, pos_side: PosSide = PosSide.NET
+    ) -> Decimal:
+        """Of cross margin a symbol has one, of isolated margin each side its own."""
+        return self.leverages.get(leverage_key(symbol, td_mode, pos_side), self.default_leverage)
 
     def holding(self, symbol: str, td_mode: TdMode, pos_side: PosSide) -> Holding | None:
         """The position, also when it is flat by now."""

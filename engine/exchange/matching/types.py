@@ -17,7 +17,7 @@ from engine.exchange.ports import PositionMode
 
 class TdMode(StrEnum):
     CROSS = "cross"
-    ISOLATED = "isolated"  # taken and kept apart by name; its margin is counted with the cross margin
+    ISOLATED = "isolated"  # a position answers with its own margin alone
 
 
 class PosSide(StrEnum):
@@ -185,3 +185,20 @@ class CloseRequest(msgspec.Struct, frozen=True, kw_only=True):
     auto_cancel: bool = False
     client_order_id: str = ""
     tag: str = ""
+
+
+class LeverageRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Of cross margin `pos_side` does not matter; of isolated margin each side has its own leverage."""
+
+    symbol: str
+    leverage: Decimal
+    td_mode: TdMode = TdMode.CROSS
+    pos_side: PosSide = PosSide.NET
+
+
+class MarginRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """USDT to add to the margin of an isolated position; below 0 to take away."""
+
+    symbol: str
+    pos_side: PosSide
+    amount: Decimal

@@ -27,6 +27,7 @@ from engine.exchange.matching.types import (
     AlgoType,
     AmendRequest,
     AttachedAlgo,
+    LeverageRequest,
     OrderRequest,
     OrdType,
     PosSide,
@@ -113,8 +114,9 @@ class PaperVenue:
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         if self._core.leverage(self.account_id, symbol) != leverage:
+            request = LeverageRequest(symbol=symbol, leverage=leverage)
             with self._request() as ts:
-                self.tell(self._core.set_leverage(self.account_id, symbol, leverage, ts))
+                self.tell(self._core.set_leverage(self.account_id, request, ts))
 
     # -- orders
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +14,8 @@ from engine.exchange.matching.types import (
     AlgoRequest,
     AmendRequest,
     CloseRequest,
+    LeverageRequest,
+    MarginRequest,
     OrderRequest,
     VenueRefusal,
 )
@@ -32,11 +33,6 @@ class CancelAlgo(msgspec.Struct, frozen=True):
     symbol: str
     algo_id: str = ""
     client_id: str = ""
-
-
-class SetLeverage(msgspec.Struct, frozen=True):
-    symbol: str
-    leverage: Decimal
 
 
 class SetPositionMode(msgspec.Struct, frozen=True):
@@ -75,7 +71,8 @@ REQUESTS: Final[dict[str, type[Any]]] = {
         AlgoRequest,
         AlgoAmend,
         CancelAlgo,
-        SetLeverage,
+        LeverageRequest,
+        MarginRequest,
         SetPositionMode,
         CloseRequest,
         CancelAllAfter,
@@ -86,7 +83,7 @@ REQUESTS: Final[dict[str, type[Any]]] = {
 }
 
 
-def perform(core: MatchingCore, account: str, body: object, ts: int) -> Outcome:  # noqa: C901, PLR0911 - a line a request
+def perform(core: MatchingCore, account: str, body: object, ts: int) -> Outcome:  # noqa: C901, PLR0911, PLR0912 - a line a request
     """Raises VenueRefusal; nothing changed then."""
     match body:
         case OrderRequest():
@@ -107,8 +104,10 @@ def perform(core: MatchingCore, account: str, body: object, ts: int) -> Outcome:
         case CancelAlgo(symbol, algo_id, client_id):
             ids = {"algo_id": algo_id, "client_id": client_id}
             return Outcome(core.cancel_algo(account, symbol, ts, **ids), core.algo(account, **ids))
-        case SetLeverage(symbol, leverage):
-            return Outcome(core.set_leverage(account, symbol, leverage, ts))
+        case LeverageRequest():
+            return Outcome(core.set_leverage(account, body, ts))
+        case MarginRequest():
+            return Outcome(core.adjust_margin(account, body, ts))
         case SetPositionMode(mode):
             return Outcome(core.set_position_mode(account, mode, ts))
         case CloseRequest():

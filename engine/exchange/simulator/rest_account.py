@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from engine.exchange.matching.types import VenueRefusal
+from engine.exchange.matching.types import LeverageRequest, PosSide, TdMode, VenueRefusal
 from engine.exchange.ports import PositionMode
 from engine.exchange.simulator import parse, rest_market
 from engine.exchange.simulator import wire_account as wire
 from engine.exchange.simulator.paging import Paged, Query, Rows, needed, page
-from engine.exchange.simulator.requests import SetLeverage, SetPositionMode
+from engine.exchange.simulator.requests import SetPositionMode
 from engine.exchange.simulator.text import ms, num
 from engine.exchange.simulator.venue import UID, Venue
 
@@ -96,21 +96,23 @@ def positions_history(venue: Venue, account: str, query: Query) -> Rows:
 
 def leverage_info(venue: Venue, account: str, query: Query) -> Rows:
     core, rows = venue.world.core, []
+    mode = parse.word(query, "mgnMode", TdMode, TdMode.CROSS)
     sides = ("net",) if core.position_mode(account) is PositionMode.NET else ("long", "short")
     for symbol in filter(None, query.get("instId", "").split(",")):
-        leverage = num(core.leverage(account, core.instrument(symbol).symbol))
+        core.instrument(symbol)
         for side in sides:
-            row = {"ccy": "", "instId": symbol, "mgnMode": query.get("mgnMode", "cross")}
+            leverage = num(core.leverage(account, symbol, mode, PosSide(side)))
+            row = {"ccy": "", "instId": symbol, "mgnMode": mode.value}
             rows.append(row | {"posSide": side, "lever": leverage})
     return rows
 
 
 def set_leverage(venue: Venue, account: str, body: Mapping[str, Any]) -> Rows:
     symbol, leverage = parse.text(body, "instId"), parse.number(body, "lever")
-    mode = parse.text(body, "mgnMode")
-    venue.request(account, SetLeverage(symbol, leverage))
-    side = str(body.get("posSide") or "")
-    return [{"instId": symbol, "lever": num(leverage), "mgnMode": mode, "posSide": side}]
+    mode, side = parse.word(body, "mgnMode", TdMode), str(body.get("posSide") or "")
+    pos_side = parse.word({"posSide": side or "net"}, "posSide", PosSide)
+    venue.request(account, LeverageRequest(symbol=symbol, leverage=leverage, td_mode=mode, pos_side=pos_side))
+    return [{"instId": symbol, "lever": num(leverage), "mgnMode": mode.value, "posSide": side}]
 
 
 def set_position_mode(venue: Venue, account: str, body: Mapping[str, Any]) -> Rows:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from engine.core.instruments import coin
-from engine.exchange.matching.types import VenueRefusal
+from engine.exchange.matching.types import MarginRequest, PosSide, TdMode, VenueRefusal
 from engine.exchange.simulator import parse
 from engine.exchange.simulator.paging import Query, Rows, needed
 from engine.exchange.simulator.text import ms, num
@@ -117,10 +117,17 @@ def precheck(venue: Venue, account: str, body: Body) -> Rows:
 
 
 def margin_balance(venue: Venue, account: str, body: Body) -> Rows:
-    """Margin is of the account here, never of one position."""
-    venue.world.core.instrument(parse.text(body, "instId"))
-    parse.number(body, "amt")
-    raise VenueRefusal("59300", "Margin call failed. Position does not exist.")
+    """Add to the margin of an isolated position, or take from it."""
+    symbol, side = parse.text(body, "instId"), parse.word(body, "posSide", PosSide)
+    venue.world.core.instrument(symbol)
+    kind, amount = parse.text(body, "type"), parse.number(body, "amt")
+    if kind not in {"add", "reduce"} or amount <= 0:
+        raise VenueRefusal("51000", "Parameter type error" if amount > 0 else "Parameter amt error")
+    signed = amount if kind == "add" else -amount
+    venue.request(account, MarginRequest(symbol=symbol, pos_side=side, amount=signed))
+    leverage = venue.world.core.leverage(account, symbol, TdMode.ISOLATED, side)
+    row = {"instId": symbol, "posSide": side.value, "type": kind, "amt": num(amount)}
+    return [row | {"leverage": num(leverage), "ccy": "USDT"}]
 
 
 def _kept(key: str, *known: str) -> Callable[[Venue, str, Body], Rows]:
