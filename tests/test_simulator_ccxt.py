@@ -297,6 +297,35 @@ async def test_round_trip_has_the_figures_of_the_fees_and_the_spread() -> None:
         assert sum(Decimal(each["info"]["balChg"]) for each in bills) == Decimal("-1.004")
 
 
+async def test_an_isolated_position_has_its_own_margin_and_takes_and_gives_it() -> None:
+    async with session() as here:
+        okx, alone = here.okx, {"tdMode": "isolated"}
+        await okx.set_leverage(5, BTC, {"mgnMode": "isolated", "posSide": "net"})
+        await okx.create_order(BTC, "market", "buy", 2, None, alone)
+        position = await okx.fetch_position(BTC)
+        assert (position["marginMode"], position["leverage"]) == ("isolated", 5.0)
+        assert position["collateral"] == pytest.approx(200.0004 - 0.002)  # margin, and what it made since
+        assert position["info"]["margin"] == "200.0004"
+        limit = (50_000.1 - 200.0004 / 0.02) / (1 - 0.0045)
+        assert position["liquidationPrice"] == pytest.approx(limit)
+
+        async def change(kind: str, amount: str) -> None:  # ccxt's add_margin cannot read its own answer
+            asked = {"instId": "BTC-USDT-SWAP", "posSide": "net", "type": kind, "amt": amount}
+            (row,) = (await okx.private_post_account_position_margin_balance(asked))["data"]
+            assert row == asked | {"leverage": "5", "ccy": "USDT"}
+
+        await change("add", "50")
+        assert (await okx.fetch_position(BTC))["info"]["margin"] == "250.0004"
+        await change("reduce", "20")
+        assert (await okx.fetch_position(BTC))["liquidationPrice"] < limit
+        with pytest.raises(ccxt.ExchangeError, match="59301"):
+            await change("reduce", "200")
+        balance = (await okx.fetch_balance())["info"]["data"][0]["details"][0]
+        assert (balance["isoEq"], balance["isoUpl"]) == ("229.9984", "-0.002")
+        await okx.close_position(BTC, params={"mgnMode": "isolated"})
+        assert await okx.fetch_positions([BTC]) == []
+
+
 async def test_position_closes_by_one_request() -> None:
     async with session() as here:
         await here.okx.create_order(BTC, "market", "sell", 3, None, CROSS)
