@@ -245,7 +245,6 @@ class ManagerService:
         now, cost = context.clock.now_ns(), decision.cost_usd
         async with self._scheduling:
             context.scheduler.on_closed(decision.cycle_id, decision.trader_id, now, cost_usd=cost)
-            await self._keep_schedule()
         await self.supervision.on_decision(decision)
         live, verdicts = live_part(trader.config.rollout, decision, now)
         if context.paper is not None and not trader.config.rollout.live:
@@ -266,17 +265,29 @@ class ManagerService:
                     reason=verdict.reason,
                     detail=verdict.checks[-1].detail if verdict.checks else "",
                 )
-        await patiently(lambda: context.journal.record_verdicts(verdicts))
+        # Beside each other: nothing is published before all is written, and they wait for one disk together.
+        async with asyncio.TaskGroup() as writes:
+            for name, write in (
+                ("verdicts", patiently(lambda: context.journal.record_verdicts(verdicts))),
+                ("intents", self._journal_intents(intents)),
+                ("schedule", self._store_schedule()),
+            ):
+                writes.create_task(write, name=f"{name} of {decision.cycle_id}")
         for told in self.on_gated:
             told(decision, verdicts, now)
-        await self._send(intents)
+        await self._publish_intents(intents)
         await self._send_moves(moves)
 
     async def _send(self, intents: list[OrderIntent]) -> None:
         """Journal first, then publish; an intent that is published again is the same order."""
-        if not intents:
-            return
-        await patiently(lambda: self._context.journal.record_intents(intents))
+        await self._journal_intents(intents)
+        await self._publish_intents(intents)
+
+    async def _journal_intents(self, intents: list[OrderIntent]) -> None:
+        if intents:
+            await patiently(lambda: self._context.journal.record_intents(intents))
+
+    async def _publish_intents(self, intents: list[OrderIntent]) -> None:
         for intent in intents:
             self.traders[intent.trader_id].take_up(intent)
         for intent in intents:
