@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
-import msgspec
 
 from engine.core.decisions import AccountView
 from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
@@ -35,7 +34,18 @@ from engine.journal.postgres_rows import (
 if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
-_INTENT = insert("order_intents", (*INTENT_COLUMNS, "client_order_id"), "on conflict do nothing")
+# Without its cycle where the journal has none: an order is never lost.
+_INTENT = f"""
+insert into order_intents ({", ".join(INTENT_COLUMNS)}, client_order_id)
+values ({
+    ", ".join(
+        f"(select cycle_id from decision_cycles where cycle_id = ${number})"
+        if name == "cycle_id"
+        else f"${number}"
+        for number, name in enumerate((*INTENT_COLUMNS, "client_order_id"), 1)
+    )
+})
+on conflict do nothing"""  # noqa: S608 - names of ours
 _ORDER_COLUMNS = (
     *("client_order_id", "trader_id", "account_id", "symbol", "state", "venue_state", "venue_order_id"),
     *("contracts", "filled", "claimed", "average_price", "fees", "reason"),
@@ -89,9 +99,8 @@ class OrderTables:
     # -- orders
 
     async def record_intents(self, intents: Sequence[OrderIntent]) -> None:
-        async with self._pool.transaction() as connection:
-            for intent in intents:
-                await self._put_intent(connection, intent, intent.client_order_id)
+        rows = [[*intent_values(intent), intent.client_order_id] for intent in intents]
+        await self._pool.execute_many(_INTENT, rows)
 
     async def record_stop_moves(self, moves: Sequence[StopMove]) -> None:
         columns = StopMove.__struct_fields__
@@ -103,7 +112,7 @@ class OrderTables:
         return await self._doubts.once(key, lambda on: self._add(on, order))
 
     async def _add(self, connection: Connection, order: Order) -> bool:
-        await self._put_intent(connection, order.intent, order.client_order_id)
+        await connection.execute(_INTENT, *intent_values(order.intent), order.client_order_id)
         return await self._put_order(connection, order)
 
     async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
@@ -140,15 +149,6 @@ class OrderTables:
             event = (order.client_order_id, order.state.value, order.filled, fill_id, order.reason)
             await connection.execute(_EVENT, *event, raw or None, order.ts_updated)
         return True
-
-    @staticmethod
-    async def _put_intent(connection: Connection, intent: OrderIntent, client_order_id: str) -> None:
-        """The intent, without its cycle where the journal has none: an order is never lost."""
-        if intent.cycle_id and not await connection.fetchval(
-            "select 1 from decision_cycles where cycle_id = $1", intent.cycle_id
-        ):
-            intent = msgspec.structs.replace(intent, cycle_id="")
-        await connection.execute(_INTENT, *intent_values(intent), client_order_id)
 
     @staticmethod
     async def _put_order(connection: Connection, order: Order) -> bool:

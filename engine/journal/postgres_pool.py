@@ -92,9 +92,11 @@ class Pool:
             return await connection.fetch(sql, *values)
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        """One statement for many rows, in one transaction. Raises StoreUnavailable."""
+        """One statement for many rows, all or none. Raises StoreUnavailable."""
         if rows:
-            async with self.transaction() as connection:
+            async with (
+                self.connection() as connection
+            ):  # the driver makes it one transaction, in one round trip
                 await connection.executemany(sql, rows)
 
     async def _made(self) -> asyncpg.Pool[asyncpg.Record]:
