@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.startup import fail_clearly, settings_of
+from engine.cli.startup import fail_clearly, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.backtest.figures import Report
@@ -176,11 +176,10 @@ def _show(outcome: Outcome, html: Path | None, *, as_json: bool) -> None:
 
 def _print(figures: Report, html: Path | None) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Column, Table
 
     title = f"{', '.join(figures.symbols)}  {figures.start[:16]} to {figures.end[:16]}"
-    table = Table(Column("trader", no_wrap=True), title=title, box=SIMPLE_HEAD, padding=(0, 1))
+    table = Table(Column("trader", no_wrap=True), title=title, box=SIMPLE_HEAD, collapse_padding=True)
     for name in _COLUMNS:
         table.add_column(name, justify="right", no_wrap=True)
     for row in figures.traders:
@@ -194,7 +193,7 @@ def _print(figures: Report, html: Path | None) -> None:
             f"{row.max_drawdown_pct:.2f}",
             "" if row.sharpe is None else f"{row.sharpe:.2f}",
         )
-    console = Console()
+    console = wide_console()
     console.print(table)
     console.print(
         f"{figures.moments:,} moments, {figures.signals:,} signals, {figures.cycles:,} cycles,"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from engine.cli.startup import fail_clearly, settings_of
+from engine.cli.startup import fail_clearly, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.bus import Topic
@@ -32,7 +32,6 @@ _BODY_WIDTH = 60
 def show(etc: Etc = _ETC, as_json: Json = False) -> None:
     """Topics with their length, groups with what they have not acknowledged or not seen, dead letters."""
     import msgspec
-    from rich.console import Console
     from rich.table import Table
 
     from engine.bus_admin import overview
@@ -52,7 +51,7 @@ def show(etc: Etc = _ETC, as_json: Json = False) -> None:
             lag = "?" if group.lag is None else f"{group.lag:,}"
             table.add_row(*first, group.name, str(group.consumers), f"{group.pending:,}", lag)
             first = ("", "", "")
-    Console().print(table)
+    wide_console().print(table)
 
 
 @app.command()
@@ -66,7 +65,6 @@ def dead(
     from textwrap import shorten
 
     import msgspec
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -88,7 +86,7 @@ def dead(
         body = shorten(letter.body, _BODY_WIDTH)
         row = (letter.topic, letter.id, letter.group, iso(letter.ts), letter.trace_id, letter.error, body)
         table.add_row(*(escape(cell) for cell in row))
-    Console().print(table if letters else "no dead letters")
+    wide_console().print(table if letters else "no dead letters")
 
 
 @app.command()

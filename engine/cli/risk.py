@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.db import dsn_of
-from engine.cli.startup import fail_clearly, settings_of
+from engine.cli.startup import fail_clearly, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.config.settings import Settings
@@ -139,13 +139,12 @@ def _read(settings: Settings, trader_id: str, text: str, wakeup: Wakeup) -> Deci
 
 def _show(explained: tuple[Explained, ...], *, as_json: bool) -> None:
     import msgspec
-    from rich.console import Console
     from rich.table import Table
 
     if as_json:
         print(msgspec.json.encode(explained).decode())
         return
-    console = Console()
+    console = wide_console()
     if not explained:
         console.print("holds: nothing to check")
     for each in explained:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import fail_clearly
+from engine.cli.startup import fail_clearly, wide_console
 
 if TYPE_CHECKING:
     from engine.cli.signals_report import Report
@@ -117,7 +117,6 @@ def _show(shown: Report, *, as_json: bool) -> None:
 
         print(msgspec.json.encode(shown).decode())
         return
-    from rich.console import Console
     from rich.table import Table
 
     edges = Table("detector", "edge", title=f"{shown.signals} signals in {shown.days:.1f} days")
@@ -135,7 +134,7 @@ def _show(shown: Report, *, as_json: bool) -> None:
     rows += [("refused", code, count) for code, count in shown.refusals.items()]
     for what, which, count in rows:
         woken.add_row(what, which, str(count), f"{count / shown.days:.1f}")
-    console = Console()
+    console = wide_console()
     console.print(edges)
     console.print(woken)
     console.print(f"{shown.symbol}: {shown.events} events, {shown.closed} closed candles")
