@@ -149,6 +149,12 @@ class Books:
         """Every account but the reserve."""
         return tuple(account for name, account in self.accounts.items() if name != RESERVE)
 
+    def knows(self, fill_id: str) -> bool:
+        """Whether a fill was booked, whoever's it is; False for one that is long ago."""
+        return fill_id in self._remainder_seen or any(
+            account.knows(fill_id) for account in self.accounts.values()
+        )
+
     def apply_cash(self, flow: CashFlow) -> bool:
         """Book a cash flow; False when it was booked before."""
         return self.account(flow.trader_id).apply_cash(flow)

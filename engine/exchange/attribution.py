@@ -38,6 +38,11 @@ def venue_made(client_id: str, report: ExecutionReport, owner: Order | None, acc
     )
 
 
+def fill_id_of(report: ExecutionReport, venue_order_id: str) -> str:
+    """The id of the execution that a report carries, "" when it carries none: the same from every list."""
+    return f"{report.symbol}:{venue_order_id}:{report.fill.trade_id}" if report.fill else ""
+
+
 def fill_of(order: Order, report: ExecutionReport, account_id: str, contracts: ContractValues) -> Fill | None:
     """The execution that a report carries, as its order's; None when it carries none."""
     execution = report.fill
@@ -45,7 +50,7 @@ def fill_of(order: Order, report: ExecutionReport, account_id: str, contracts: C
         return None
     venue_order_id = report.venue_order_id or order.venue_order_id
     return Fill(
-        fill_id=f"{report.symbol}:{venue_order_id}:{execution.trade_id}",
+        fill_id=fill_id_of(report, venue_order_id),
         client_order_id=order.client_order_id,
         venue_order_id=venue_order_id,
         trader_id=order.intent.trader_id,

@@ -10,6 +10,7 @@ from engine.core.books import RESERVE
 from engine.core.ledger import CashFlow, ClosedTrade, FlowKind
 from engine.core.orders import Order
 from engine.core.times import NS_PER_MIN
+from engine.exchange.attribution import fill_id_of
 from engine.exchange.context import ExchangeContext
 from engine.exchange.orders import OrderDesk
 from engine.exchange.thresholds import Thresholds
@@ -98,8 +99,14 @@ class Recovery:
         return max(min(agreed, oldest), self._first_start_ns) - _OVERLAP_NS
 
     async def catch_up(self, since_ns: int) -> None:
-        """Apply every execution since then that the journal does not have, and wait until it is applied."""
+        """Apply every execution since then that is not booked, and wait until it is applied.
+
+        What the books remember is left out here: an order comes into them together with its fill, and to
+        look each one up in the journal again is slow where many look back at once.
+        """
         for report in await self._context.venue.executions_since(since_ns):
+            if self._context.books.knows(fill_id_of(report, report.venue_order_id)):
+                continue
             ours = bool(report.client_order_id)
             if (
                 ours or report.ts_event >= self._first_start_ns

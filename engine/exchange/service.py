@@ -72,7 +72,7 @@ class ExchangeService:
         self.ready = False
         self.stream_up = False
         self._leverage_refused: set[str] = set()
-        self._gaps = 0  # of the private stream
+        self._gap = asyncio.Event()  # the private stream was down
         self.balance: VenueBalance | None = None
 
     @property
@@ -170,6 +170,7 @@ class ExchangeService:
             for name, work in (
                 ("venue", self._context.venue.run()),
                 ("venue events", self._listen()),
+                ("reconcile", self._reconcile()),
                 ("order desk", self.desk.run()),
                 ("order updates", self.desk.updates.publish()),
                 ("stops", self.guard.run()),
@@ -212,22 +213,24 @@ class ExchangeService:
         elif isinstance(event, StreamStatus):
             self.stream_up = event.connected
             log.info("private stream changed", connected=event.connected)
-            if event.connected and self.ready:
+            if event.connected:
                 self.ready = False
-                self._gaps += 1
-                self._context.jobs.start("reconcile", self._reconcile)
+                self._gap.set()
         # Positions are fetched by the audit at quiet moments, funding comes with its bill.
 
     async def _reconcile(self) -> None:
-        """Catch up on what the private stream did not say while it was down."""
-        while not self.ready:
-            gaps = self._gaps
+        """Catch up on what the private stream did not say whenever it was down, for ever."""
+        while True:
+            await self._gap.wait()
+            self._gap.clear()
             try:
                 await self.recovery.reconcile()
-                self.ready = gaps == self._gaps  # else the stream was away again meanwhile
             except (Unavailable, OutcomeUnknown, Rejected) as error:
                 log.warning("venue not reconciled, waiting", error=str(error))
+                self._gap.set()
                 await self._context.clock.sleep_real(_START_WAIT_S)
+            else:
+                self.ready = not self._gap.is_set()  # else the stream was away again meanwhile
 
     async def _funding(self) -> None:
         """Ask for funding bills; the venue pushes balances, not whose they are."""

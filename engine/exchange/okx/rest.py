@@ -152,15 +152,20 @@ class RestClient:
         return found
 
     async def sync_clock(self) -> int:
-        """Measure the venue's clock against the engine's; returns the offset in ns. Raises Unavailable."""
+        """Measure the venue's clock against the engine's; returns the offset in ns. Raises Unavailable.
+
+        The venue read its clock at some moment between question and answer. An offset for which there is
+        such a moment stays: that the answer was slow says nothing about the clocks.
+        """
         before = self._clock.now_ns()
         call = _Call("GET", "public/time", Kind.READ, private=False)
         venue = readable(decode_time, await self._call(call, items=False))
         after = self._clock.now_ns()
-        self.offset_ns = venue - (before + after) // 2
         self._synced_s = self._clock.real_s()
-        if abs(self.offset_ns) > _LARGEST_OFFSET_S * NS_PER_S:
-            log.warning("clock differs from the venue's, corrected", offset_s=self.offset_ns / NS_PER_S)
+        if not before <= venue - self.offset_ns <= after:
+            self.offset_ns = venue - (before + after) // 2
+            if abs(self.offset_ns) > _LARGEST_OFFSET_S * NS_PER_S:
+                log.warning("clock differs from the venue's, corrected", offset_s=self.offset_ns / NS_PER_S)
         return self.offset_ns
 
     async def _call(self, call: _Call, *, items: bool) -> bytes:
