@@ -11,7 +11,7 @@ WORKERS ?= 2
 PIP := $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev demo test lint format bench local-model clean lock
+.PHONY: help install install-dev demo test chaos lint format bench local-model clean lock
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -25,6 +25,9 @@ demo: $(VENV)/.installed ## servers, simulated venue, engine and API on this mac
 
 test: $(VENV)/.installed-dev ## all tests, against real servers: make test ARGS="-k ledger"
 	PYTHONASYNCIODEBUG=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+chaos: $(VENV)/.installed-dev ## every outage for two minutes under trading, then a count: make chaos ARGS="disk-full"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(VENV)/.installed-dev ## style, types, and the rule that imports go down only
 	$(BIN)/ruff check
