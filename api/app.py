@@ -141,8 +141,8 @@ async def _serve(config: EngineConfig) -> None:
     if found is None:
         return
     async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(JournalReader(found[0]))
-        cache = await stack.enter_async_context(LiveCache(found[1], clock))
+        reader = await stack.enter_async_context(JournalReader(found[0], slow_s=config.slow_log.sql))
+        cache = await stack.enter_async_context(LiveCache(found[1], clock, slow_s=config.slow_log.redis))
         service = make_app(reader, cache, config, clock)
         runner = web.AppRunner(
             service.app,

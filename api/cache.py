@@ -19,7 +19,7 @@ from redis.retry import Retry
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable
 from engine.core.signals import MarketSnapshot
-from engine.redis_link import kept_cancellation
+from engine.redis_link import SLOW_S, kept_cancellation, told_if_slow
 from engine.status import STATUS_KEY, EngineStatus
 
 log = structlog.get_logger()
@@ -54,8 +54,8 @@ class LiveCache:
     Written are only copies of answers, below `api:`, which is all that the API's user may write.
     """
 
-    def __init__(self, url: str, clock: Clock) -> None:
-        self._url = url
+    def __init__(self, url: str, clock: Clock, *, slow_s: float = SLOW_S) -> None:
+        self._url, self._slow_s = url, slow_s
         self._clock = clock
         self._client: redis.Redis | None = None
         self._follower: redis.Redis | None = None
@@ -199,7 +199,8 @@ class LiveCache:
         if self._client is None or (not self._is_up and self._clock.real_s() - self._failed_at_s < _PAUSE_S):
             return None
         try:
-            with kept_cancellation():
+            key = str(arguments[0])
+            with kept_cancellation(), told_if_slow(self._clock, self._slow_s, command, key):
                 async with asyncio.timeout(_TIMEOUT_S):
                     answer = await getattr(self._client, command)(*arguments, **options)
         except (RedisError, OSError, TimeoutError) as error:

@@ -46,6 +46,7 @@ from engine.meters import Reported
 from engine.metrics import Health, Metrics, serve_metrics, watch_loop
 from engine.parts import Parts, Surroundings, build_parts
 from engine.redis_bus import RedisBus
+from engine.redis_link import RedisTiming
 from engine.report import Reporter
 from engine.retry import patiently
 from engine.shadow import build_paper
@@ -122,9 +123,13 @@ async def serve(settings: Settings, clock: Clock) -> None:
             await venue.check_account()
         servers = await stack.enter_async_context(servers_of(settings, clock))
         await patiently(lambda: migrate(servers.postgres_dsn))
+        slow = settings.engine.slow_log
         spool = Spool(settings.home / "spool" / account_id, settings.engine.journal.spool_mb * _MB)
-        journal = await stack.enter_async_context(PostgresJournal(servers.postgres_dsn, clock, spool))
-        bus = RedisBus(servers.redis_url, settings.engine.env, clock)
+        journal = await stack.enter_async_context(
+            PostgresJournal(servers.postgres_dsn, clock, spool, slow_s=slow.sql)
+        )
+        timing = RedisTiming(slow_s=slow.redis)
+        bus = RedisBus(servers.redis_url, settings.engine.env, clock, timing=timing)
         stack.push_async_callback(bus.aclose)
         await stack.enter_async_context(journal.account_lock(account_id))
         await patiently(journal.load_standings)
@@ -193,7 +198,7 @@ async def _keepers(
         "journal upkeep": Upkeep(journal.partitions, clock, msgspec.structs.asdict(config.keep))
     }
     if config.decisions_mb:
-        reader = await stack.enter_async_context(JournalReader(dsn))
+        reader = await stack.enter_async_context(JournalReader(dsn, slow_s=settings.engine.slow_log.sql))
         bodies = Bodies(journal.filing, journal, reader)
         folder, most = settings.home / DECISIONS, config.decisions_mb * _MB
         keepers["decision files"] = Filing(journal.filing, bodies.describe, folder, most, clock)

@@ -9,6 +9,7 @@ What is read in which order, and what is trimmed, is in engine.stream_reader.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
@@ -23,7 +24,7 @@ from engine.clock import Clock
 from engine.core.errors import BusUnavailable
 from engine.delivery import Delivery, OnDead, ignore_dead
 from engine.envelope import EnvelopeCodec
-from engine.redis_link import Link, RedisTiming, kept_cancellation
+from engine.redis_link import Link, RedisTiming, kept_cancellation, told_if_slow
 from engine.redis_replies import FIELD, entries, entry, group_info, text
 from engine.stream_reader import Burial, DurableReader, Entry, GroupInfo, GroupMissing, LiveReader, Reading
 
@@ -35,6 +36,7 @@ _UNREAD_KEPT: Final = 10_000
 _DEAD_KEPT: Final = 10_000
 _LOOK_EVERY: Final = 1000
 _FIRST_WAIT_S: Final = 0.05
+_WRITES: Final = frozenset({"set", "hset"})  # of the cache
 _AWAY: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 _FULL: Final = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError)
 _AWAY_CODES: Final = ("OOM", "MISCONF", "LOADING", "READONLY", "NOREPLICAS", "MASTERDOWN")
@@ -62,9 +64,10 @@ def connector(url: str) -> Connect:
 class RedisStreams:
     """The commands of engine.stream_reader.StreamCommands, and those of publishers."""
 
-    def __init__(self, connect: Connect, timing: RedisTiming, link: Link) -> None:
+    def __init__(self, connect: Connect, timing: RedisTiming, link: Link, clock: Clock) -> None:
         self._timing = timing
         self._link = link
+        self._clock = clock
         self.client = connect(timing.command_s)
         # A read that blocks needs a client of its own: a socket timeout would cut it short.
         self._blocking = connect(None)
@@ -74,9 +77,13 @@ class RedisStreams:
         await self.client.aclose()
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Turn the driver's errors into ours, and remember whether the server is there."""
-        with kept_cancellation(), self._translated():
+    def watched(self, command: str = "", key: str = "") -> Iterator[None]:
+        """Turn the driver's errors into ours, and remember whether the server is there.
+
+        `command` is logged with its key when it was slow; one that waits on purpose has no name.
+        """
+        slow_s = self._timing.slow_s if command else math.inf
+        with kept_cancellation(), told_if_slow(self._clock, slow_s, command, key), self._translated():
             yield
 
     @contextmanager
@@ -97,12 +104,12 @@ class RedisStreams:
 
     async def add(self, stream: str, payload: bytes, max_len: int | None) -> str:
         """Append an entry; `max_len` None never drops an unread one."""
-        with self.watched():
+        with self.watched("xadd", stream):
             entry_id: Any = await self.client.xadd(stream, {FIELD: payload}, maxlen=max_len)
         return text(entry_id)
 
     async def make_group(self, stream: str, group: str) -> None:
-        with self.watched():
+        with self.watched("xgroup_create", stream):
             try:
                 await self.client.xgroup_create(stream, group, id="0", mkstream=True)
             except exceptions.ResponseError as error:
@@ -120,26 +127,26 @@ class RedisStreams:
                 )
 
     async def read_own(self, stream: str, group: str, consumer: str, after: str) -> list[Entry]:
-        with self.watched():
+        with self.watched("xreadgroup", stream):
             return entries(await self.client.xreadgroup(group, consumer, {stream: after}, count=1))
 
     async def claim(
         self, stream: str, group: str, consumer: str, start: str, count: int
     ) -> tuple[str, list[Entry]]:
         idle_ms = int(self._timing.claim_idle_s * 1000)
-        with self.watched():
+        with self.watched("xautoclaim", stream):
             reply = await self.client.xautoclaim(
                 stream, group, consumer, min_idle_time=idle_ms, start_id=start, count=count
             )
         return text(reply[0]), [entry(pair) for pair in reply[1]]
 
     async def deliveries(self, stream: str, group: str, message_id: str) -> int:
-        with self.watched():
+        with self.watched("xpending_range", stream):
             rows = await self.client.xpending_range(stream, group, min=message_id, max=message_id, count=1)
         return int(rows[0]["times_delivered"]) if rows else 1
 
     async def acknowledge(self, stream: str, group: str, message_ids: Sequence[str]) -> None:
-        with self.watched():
+        with self.watched("xack", stream):
             await self.client.xack(stream, group, *message_ids)
 
     async def bury(self, stream: str, burial: Burial) -> None:
@@ -151,7 +158,7 @@ class RedisStreams:
             "error": burial.error,
             "ts": burial.ts,
         }
-        with self.watched():
+        with self.watched("multi", stream):
             async with self.client.pipeline(transaction=True) as pipeline:
                 pipeline.xadd(stream + DEAD, fields, maxlen=_DEAD_KEPT)
                 if burial.entry_id is not None:
@@ -159,7 +166,7 @@ class RedisStreams:
                 await pipeline.execute()
 
     async def take_apart(self, stream: str, group: str, entry_id: str, payloads: Sequence[bytes]) -> None:
-        with self.watched():
+        with self.watched("multi", stream):
             async with self.client.pipeline(transaction=True) as pipeline:
                 for payload in payloads:
                     pipeline.xadd(stream, {FIELD: payload})
@@ -168,7 +175,7 @@ class RedisStreams:
 
     async def groups(self, stream: str) -> list[GroupInfo]:
         """The groups of a stream, none when there is no such stream."""
-        with self.watched():
+        with self.watched("xinfo_groups", stream):
             try:
                 rows = await self.client.xinfo_groups(stream)
             except exceptions.ResponseError as error:
@@ -178,23 +185,23 @@ class RedisStreams:
         return [group_info(row) for row in rows]
 
     async def oldest_pending(self, stream: str, group: str) -> str | None:
-        with self.watched():
+        with self.watched("xpending", stream):
             summary = await self.client.xpending(stream, group)
         oldest: bytes | None = summary["min"]
         return text(oldest) if oldest else None
 
     async def trim_before(self, stream: str, message_id: str) -> None:
-        with self.watched():
+        with self.watched("xtrim", stream):
             await self.client.xtrim(stream, minid=message_id, approximate=True)
 
     async def trim_unread(self, stream: str) -> None:
         """Bound a stream that no group reads; one that is read is trimmed by its readers."""
         if not await self.groups(stream):
-            with self.watched():
+            with self.watched("xtrim", stream):
                 await self.client.xtrim(stream, maxlen=_UNREAD_KEPT, approximate=True)
 
     async def newest_id(self, stream: str) -> str:
-        with self.watched():
+        with self.watched("xrevrange", stream):
             newest: Any = await self.client.xrevrange(stream, count=1)
         return text(newest[0][0]) if newest else "0-0"
 
@@ -228,7 +235,7 @@ class RedisBus:
         self._timing = timing or RedisTiming()
         self._link = Link(clock)
         self._delivery = Delivery(clock, self._timing.retry_delay_s)
-        self.streams = RedisStreams(connect or connector(url), self._timing, self._link)
+        self.streams = RedisStreams(connect or connector(url), self._timing, self._link, clock)
         self._codecs: dict[str, EnvelopeCodec[Any]] = {}
         self._published: dict[str, int] = {}
 
@@ -315,25 +322,25 @@ class RedisBus:
     async def set_hash(self, key: str, mapping: Mapping[str, bytes]) -> None:
         fields: dict[Any, Any] = dict(mapping)
         if fields:
-            await self._cached(lambda client: client.hset(key, mapping=fields))
+            await self._cached("hset", key, lambda client: client.hset(key, mapping=fields))
 
     async def set_json(self, key: str, value: bytes, ttl_s: float = 0) -> None:
-        await self._cached(lambda client: client.set(key, value, px=int(ttl_s * 1000) or None))
+        await self._cached("set", key, lambda client: client.set(key, value, px=int(ttl_s * 1000) or None))
 
     async def get(self, key: str) -> bytes | None:
-        value: bytes | None = await self._cached(lambda client: client.get(key), write=False)
+        value: bytes | None = await self._cached("get", key, lambda client: client.get(key))
         return value
 
     async def get_hash(self, key: str) -> dict[str, bytes]:
-        fields = await self._cached(lambda client: client.hgetall(key), write=False)
+        fields = await self._cached("hgetall", key, lambda client: client.hgetall(key))
         return {text(name): value for name, value in (fields or {}).items()}
 
-    async def _cached(self, command: Callable[[redis.Redis], Any], *, write: bool = True) -> Any:
+    async def _cached(self, name: str, key: str, command: Callable[[redis.Redis], Any]) -> Any:
         """Run a command of the cache; None, and a dropped write is counted, when the server is away."""
         away_s = self._clock.real_s() - self._link.failed_at_s
         if self._link.up or away_s >= self._timing.longest_wait_s:
-            with suppress(BusUnavailable), self.streams.watched():
+            with suppress(BusUnavailable), self.streams.watched(name, key):
                 async with asyncio.timeout(self._timing.cache_s):
                     return await command(self.streams.client)
-        self.cache_writes_dropped += write
+        self.cache_writes_dropped += name in _WRITES
         return None

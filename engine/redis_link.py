@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import msgspec
 import structlog
@@ -12,6 +13,9 @@ import structlog
 from engine.clock import Clock
 
 log = structlog.get_logger()
+
+
+SLOW_S: Final = 0.25
 
 
 class RedisTiming(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +30,7 @@ class RedisTiming(msgspec.Struct, frozen=True, kw_only=True):
     retry_delay_s: float = 0.2  # after a failure of a handler
     longest_wait_s: float = 2.0  # between two tries of a server that is away
     cache_s: float = 0.5  # of a cache command; then it is dropped
+    slow_s: float = SLOW_S  # a command that takes longer is logged
 
 
 class Link:
@@ -47,6 +52,18 @@ class Link:
             self.up = True
             away_s = round(self._clock.real_s() - self.failed_at_s, 3)
             log.info("redis came back", since_last_failure_s=away_s)
+
+
+@contextmanager
+def told_if_slow(clock: Clock, slow_s: float, command: str, key: str) -> Iterator[None]:
+    """Log a command that takes `slow_s` or longer, real time: with its key, never with a value."""
+    began_s = clock.real_s()
+    try:
+        yield
+    finally:
+        took_s = clock.real_s() - began_s
+        if took_s >= slow_s:
+            log.warning("redis command was slow", seconds=round(took_s, 3), command=command, key=key)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from api.cache import LiveCache
 from engine.bus import Message, Topic
 from engine.clock import SystemClock, cancelled
 from engine.core.errors import BusUnavailable
@@ -288,3 +289,25 @@ async def test_cache_keeps_values_and_never_raises(valkey: Valkey, bus: RedisBus
     assert await bus.get("api:x") is None
     assert await bus.get_hash("market:prices") == {}
     assert bus.cache_writes_dropped == 2
+
+
+async def test_a_slow_command_is_named_with_its_key_and_without_its_value(
+    valkey: Valkey, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = SystemClock()
+    quick = RedisBus(valkey.url, "test", clock, timing=RedisTiming(slow_s=0.15))
+    await quick.set_json("trader:a:equity", b"known before")
+    assert "redis command was slow" not in capsys.readouterr().out
+    valkey.client.client_pause(300, all=False)
+    await quick.set_json("trader:a:equity", b"a secret")
+    valkey.client.client_pause(300, all=False)
+    await quick.publish(TEXTS, "a secret")
+    valkey.client.client_pause(300, all=False)
+    async with LiveCache(valkey.url, clock, slow_s=0.15) as cache:
+        await cache.keep_copy("leaderboard", b"a secret", 10)
+    await quick.aclose()
+    said = capsys.readouterr().out
+    assert said.count("redis command was slow") == 3
+    for key in ("trader:a:equity", STREAM, "api:answer:leaderboard"):
+        assert key in said
+    assert "a secret" not in said

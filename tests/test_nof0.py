@@ -41,12 +41,16 @@ def test_its_variables_reach_the_servers() -> None:
     assert not any("is not set" in remark for remark in settings.remarks)
 
 
+def test_its_thresholds_of_slow_queries_hold() -> None:
+    slow = load_settings(FOLDER, {}).engine.slow_log
+    assert (slow.sql, slow.redis) == (0.1, 5.0)  # milliseconds of the file, and nof0's default
+
+
 def test_what_does_nothing_here_is_said() -> None:
     remarks = "\n".join(load_settings(FOLDER, {}).remarks)
     for key in (
         "DataPath",
         "MaxOpen",
-        "SlowThreshold",
         "TTL",
         "state_storage_backend",
         "market_provider",

@@ -48,6 +48,13 @@ class TracingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     headers: dict[str, str] = {}
 
 
+class SlowLogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """From how long on a query of Postgres, and a command of Redis, is logged; never with its values."""
+
+    sql: Duration = Duration(0.5)
+    redis: Duration = Duration(0.25)
+
+
 class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The read-only HTTP service. Its database and Redis users cannot write (but its own cache keys)."""
 
@@ -105,6 +112,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     servers: ServersConfig = ServersConfig()
     metrics: MetricsConfig = MetricsConfig()
     tracing: TracingConfig = TracingConfig()
+    slow_log: SlowLogConfig = SlowLogConfig()
     api: ApiConfig = ApiConfig()
     clock: ClockConfig = ClockConfig()
     journal: JournalConfig = JournalConfig()

@@ -7,13 +7,13 @@ What a key of it does not do here is said in a line (`remarks`), never passed ov
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from urllib.parse import quote
 
 import msgspec
-from msgspec import field
+from msgspec import Meta, field
 
-from engine.config.engine import ApiConfig, EngineConfig, FilesConfig, Port, ServersConfig
+from engine.config.engine import ApiConfig, EngineConfig, FilesConfig, Port, ServersConfig, SlowLogConfig
 from engine.config.loader import Duration, Secret
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ class TtlSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class SlowSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Milliseconds."""
 
-    sql: int | None = field(name="SQL", default=None)
-    redis: int | None = field(name="Redis", default=None)
+    sql: Annotated[int, Meta(ge=0)] = field(name="SQL", default=10_000)
+    redis: Annotated[int, Meta(ge=0)] = field(name="Redis", default=5_000)
 
 
 class LoggingSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,6 +108,9 @@ class Nof0Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             servers=ServersConfig(
                 postgres_dsn=self.postgres.data_source.reveal(),
                 redis_url=self.cache[0].url if self.cache else "",
+            ),
+            slow_log=SlowLogConfig(
+                sql=Duration(self.logging.slow.sql / 1000), redis=Duration(self.logging.slow.redis / 1000)
             ),
             api=ApiConfig(host=self.host, port=self.port),
         )
@@ -157,5 +160,3 @@ def _of_main(config: Nof0Config) -> Iterator[str]:
         yield "Cache: one Redis is used, the first; no cluster"
     if config.ttl != TtlSection():
         yield "TTL: answers of the API live until a write ends them; the times of nof0 do not apply"
-    if not {config.logging.slow.sql, config.logging.slow.redis} <= {None}:
-        yield "Logging.SlowThreshold: queries of more than 0.5 s are logged, whatever is written here"

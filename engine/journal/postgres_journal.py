@@ -22,7 +22,7 @@ from engine.journal.postgres_market import MarketTables
 from engine.journal.postgres_memory import MemoryTables
 from engine.journal.postgres_orders import OrderTables
 from engine.journal.postgres_partitions import Partitions
-from engine.journal.postgres_pool import AWAY, TIMEOUT_S, Pool
+from engine.journal.postgres_pool import AWAY, SLOW_S, TIMEOUT_S, Pool
 from engine.journal.spool import Spool
 
 log = structlog.get_logger()
@@ -39,9 +39,9 @@ class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, M
     StoreUnavailable meanwhile.
     """
 
-    def __init__(self, dsn: str, clock: Clock, spool: Spool | None = None) -> None:
+    def __init__(self, dsn: str, clock: Clock, spool: Spool | None = None, *, slow_s: float = SLOW_S) -> None:
         self._dsn, self._clock = dsn, clock
-        DecisionTables.__init__(self, pool := Pool(dsn), Partitions(pool))
+        DecisionTables.__init__(self, pool := Pool(dsn, slow_s=slow_s), Partitions(pool))
         self.batches = Batches(pool, self.partitions, clock, spool)
         self.filing = FilingTables(pool)
         OrderTables.__init__(self, pool)

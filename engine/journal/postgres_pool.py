@@ -20,7 +20,7 @@ T = TypeVar("T")
 # Of one transaction, the wait for a connection included. A server that hangs is given as long again to
 # take the connection back.
 TIMEOUT_S: Final = 3.0
-SLOW_S: Final = 0.5  # a query that takes longer is logged
+SLOW_S: Final = 0.5  # a query that takes longer is logged, unless its owner says otherwise
 LONG_TIMEOUT_S: Final = 120.0  # of a read that folds a whole history
 _LARGEST: Final = 8
 _READERS: Final = 4
@@ -38,10 +38,20 @@ AWAY: Final = (
 
 
 class Pool:
-    """A bounded pool that is made when first needed and heals by itself after an outage."""
+    """A bounded pool that is made when first needed and heals by itself after an outage.
 
-    def __init__(self, dsn: str, largest: int = _LARGEST, settings: dict[str, str] | None = None) -> None:
-        self._dsn, self._largest = dsn, largest
+    A query that takes `slow_s` or longer is logged.
+    """
+
+    def __init__(
+        self,
+        dsn: str,
+        largest: int = _LARGEST,
+        settings: dict[str, str] | None = None,
+        *,
+        slow_s: float = SLOW_S,
+    ) -> None:
+        self._dsn, self._largest, self._slow_s = dsn, largest, slow_s
         self._settings = settings or {}
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._making = asyncio.Lock()
@@ -109,10 +119,19 @@ class Pool:
                     command_timeout=TIMEOUT_S,
                     timeout=TIMEOUT_S,
                     server_settings={"application_name": "edgewise", **self._settings},
-                    init=_watch_queries,
+                    init=self._watch_queries,
                     reset=_as_it_is,
                 )
             return self._pool
+
+    async def _watch_queries(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+        connection.add_query_logger(self._log_slow)
+
+    def _log_slow(self, query: asyncpg.connection.LoggedQuery) -> None:
+        """Say which query took long, without its values: they may be somebody's prompt."""
+        if query.elapsed >= self._slow_s:
+            text = " ".join(query.query.split())[:300]
+            log.warning("query was slow", seconds=round(query.elapsed, 3), query=text)
 
     def _note(self, *, up: bool, why: str = "") -> None:
         if up and not self._up:
@@ -129,29 +148,17 @@ async def _as_it_is(_: asyncpg.Connection[asyncpg.Record]) -> None:
     """
 
 
-async def _watch_queries(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    connection.add_query_logger(log_slow)
-
-
-def log_slow(query: asyncpg.connection.LoggedQuery) -> None:
-    """Say which query took long, without its values: they may be somebody's prompt."""
-    if query.elapsed >= SLOW_S:
-        log.warning(
-            "query was slow", seconds=round(query.elapsed, 3), query=" ".join(query.query.split())[:300]
-        )
-
-
 class ReadPool(Pool):
     """Connections of readers: few, and the session refuses writes whatever the role may do."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, slow_s: float = SLOW_S) -> None:
         settings = {
             "application_name": "edgewise-api",
             "default_transaction_read_only": "on",
             "statement_timeout": str(int(TIMEOUT_S * 1000)),
             "timezone": "UTC",
         }
-        super().__init__(dsn, _READERS, settings)
+        super().__init__(dsn, _READERS, settings, slow_s=slow_s)
 
     async def rows(self, sql: str, *args: object) -> list[asyncpg.Record]:
         """All rows of a query with parameters `$1`… StoreUnavailable too while nobody has migrated."""
