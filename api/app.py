@@ -32,6 +32,7 @@ from api.routes import (
     money,
     probes,
     records,
+    shadow,
     stream,
     trades,
 )
@@ -59,6 +60,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
     *analytics.ENDPOINTS,
     *records.ENDPOINTS,
     *backtests.ENDPOINTS,
+    *shadow.ENDPOINTS,
 )
 _OPEN_PATHS: Final = frozenset({"/api/health", "/healthz", "/readyz", *page.PATHS})  # without a token
 _LONGEST_BODY: Final = 1024  # nobody has a reason to send one

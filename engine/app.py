@@ -165,7 +165,8 @@ async def serve(settings: Settings, clock: Clock) -> None:
             parts.market.tap = paper.on_market
             keepers["paper"] = paper
         sources = Sources(settings.market, around.news, parts.market.pipeline.refer, clock)
-        reported = Reported(settings, clock, bus, feed, venue, parts, journal.batches)
+        desk = paper.parts if paper else None
+        reported = Reported(settings, clock, bus, feed, venue, parts, journal.batches, desk)
         if settings.engine.tracing.otlp_endpoint:
             await _trace(settings, clock, parts, stack)
         await Engine(reported, journal, bus, sources, keepers, alerts).run()

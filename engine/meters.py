@@ -16,6 +16,7 @@ from engine.core.times import NS_PER_S
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.venue import OkxVenue
 from engine.journal.postgres_batches import Batches
+from engine.manager.traders import Trader
 from engine.metrics import Labelled, Metrics
 from engine.order_meters import OrderMeters
 from engine.parts import Parts
@@ -35,6 +36,7 @@ class Reported:
     venue: OkxVenue
     parts: Parts
     batches: Batches
+    paper: Parts | None = None  # of the shadow and canary traders
 
 
 class Meters:
@@ -42,7 +44,7 @@ class Meters:
 
     def __init__(self, of: Reported, metrics: Metrics) -> None:
         self._feed, self._venue, self._parts, self._metrics = of.feed, of.venue, of.parts, metrics
-        self._cache, self._batches = of.cache, of.batches
+        self._cache, self._batches, self._paper = of.cache, of.batches, of.paper
         self._orders = OrderMeters(metrics)
         self._seen: dict[tuple[int, tuple[str, ...]], int] = {}
         of.parts.executor.on_closed.append(self._on_cycle)
@@ -55,8 +57,9 @@ class Meters:
         self._update_account()
         self._update_deciding()
         self._update_orders()
-        for view in self._parts.accounts.views():
-            self._update_trader(view)
+        for parts in filter(None, (self._parts, self._paper)):
+            for view in parts.accounts.views():
+                self._update_trader(view, parts.manager.traders)
         self._update_process()
 
     def _update_market(self) -> None:
@@ -93,6 +96,8 @@ class Meters:
         ):
             for reason, count in refusals.items():
                 self._raise(metrics.refusals, (gate, reason or "none"), count)
+        for (trader, outcome), count in (self._paper.manager.actions if self._paper else {}).items():
+            self._raise(metrics.actions, (trader, outcome), count)
 
     def _update_orders(self) -> None:
         metrics, exchange = self._metrics, self._parts.exchange
@@ -107,13 +112,13 @@ class Meters:
         if check := exchange.auditor.newest:
             metrics.imbalance(check.account_id).set(float(check.difference))
 
-    def _update_trader(self, view: AccountView) -> None:
+    def _update_trader(self, view: AccountView, traders: Mapping[str, Trader]) -> None:
         """Without a price of all that it holds, a trader's figures keep their last value."""
         metrics, name = self._metrics, view.trader_id
         if view.equity is None:
             return
         metrics.equity(name).set(float(view.equity))
-        if trader := self._parts.manager.traders.get(name):
+        if trader := traders.get(name):
             metrics.drawdown(name).set(float(trader.breaker.drawdown(view.equity)))
         for side in PositionSide:
             held = sum(each.notional or ZERO for each in view.positions if each.side is side)

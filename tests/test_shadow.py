@@ -90,7 +90,9 @@ class World:
     async def decide(self, number: int, *actions: Action) -> None:
         """As the live manager does: the cycle is journalled before its decision is carried out."""
         woken = sample_wakeup(TRADER, [BTC])
-        await self.journal.record_wakeup(msgspec.structs.replace(woken, cycle_id=f"{TRADER}-{number}"))
+        await self.journal.record_wakeup(
+            msgspec.structs.replace(woken, cycle_id=f"{TRADER}-{number}", ts=CLOCK.now_ns())
+        )
         await self.desk.decide(
             Decision(
                 cycle_id=f"{TRADER}-{number}",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import bus, config, data, db, journal, memory, operate, prompt, risk
+from engine.cli import bus, config, data, db, journal, memory, operate, prompt, risk, shadow
 from engine.cli.backtest import backtest
 from engine.cli.compare import compare
 from engine.cli.demo import demo
@@ -45,6 +45,7 @@ app.add_typer(bus.app, name="bus")
 app.add_typer(memory.app, name="memory")
 app.add_typer(prompt.app, name="prompt")
 app.add_typer(risk.app, name="risk")
+app.add_typer(shadow.app, name="shadow")
 app.add_typer(operate.app, name="trader")
 app.command()(operate.halt)
 app.command()(operate.resume)

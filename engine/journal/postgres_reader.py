@@ -15,6 +15,7 @@ from engine.core.times import NS_PER_MIN, timeframe_ns
 from engine.journal import postgres_reader_sql as sql
 from engine.journal.postgres_reader_market import MarketReader
 from engine.journal.postgres_rows import typed
+from engine.journal.postgres_twins import TwinReader
 from engine.journal.views import (
     CallRow,
     CheckRow,
@@ -55,7 +56,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     trader: str = ""
 
 
-class JournalReader(MarketReader):
+class JournalReader(MarketReader, TwinReader):
     """Everything the API asks of Postgres; open it with `async with`.
 
     Each method raises StoreUnavailable when the server does not answer within three seconds.

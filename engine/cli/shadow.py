@@ -1,0 +1,118 @@
+"""`edgewise shadow`: what shadow and canary traders came to, beside the live ones."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from engine.cli.db import dsn_of
+from engine.cli.startup import fail_clearly, wide_console
+
+if TYPE_CHECKING:
+    from engine.journal.twins import Half, Twins
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def shadow() -> None:
+    """Shadow and canary traders beside the live ones."""
+
+
+@app.command()
+def report(
+    trader: Annotated[str, typer.Option(help="Only this one, by its live id.")] = "",
+    against: Annotated[str, typer.Option(help="Beside this live trader, not its own twin.")] = "",
+    last: Annotated[str, typer.Option(help="How far back from the newest moment, such as 12h or 7d.")] = "7d",
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: as /api/shadow.")] = False,
+    etc: Annotated[Path, typer.Option(help="Folder of the configuration.")] = Path("etc"),
+) -> None:
+    """Compare every trader on paper with its live twin: decisions, trades, money, slippage, wakeups.
+
+    A canary's twin is its own live part. A shadow has nothing live: compare it with the trader that it may
+    replace (--against ID).
+    """
+    import msgspec
+
+    from engine.core.times import parse_duration_s
+
+    try:
+        seconds = parse_duration_s(last)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--last") from error
+    with fail_clearly():
+        found = asyncio.run(_read(etc, trader, against, seconds))
+    if as_json:
+        print(msgspec.json.encode({"shadows": found}).decode())
+    else:
+        _print(found)
+
+
+async def _read(etc: Path, trader: str, against: str, seconds: float) -> list[Twins]:
+    from engine.core.times import NS_PER_S
+    from engine.journal.postgres_reader import JournalReader
+
+    async with JournalReader(dsn_of(etc)) as reader:
+        until = await reader.newest_ns() + 1
+        return await reader.twins(until - int(seconds * NS_PER_S), until, trader, against)
+
+
+_COLUMNS: Final = (
+    *("wakeups", "share %", "orders", "trades", "wins", "PnL", "return %", "fees", "funding"),
+    *("fall %", "Sharpe", "slippage bp"),
+)
+
+
+def _print(found: list[Twins]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
+
+    from engine.core.times import iso
+
+    console = wide_console()
+    if not found:
+        console.print("no trader is on paper: give one a `rollout` in manager.yaml")
+        return
+    span = f"{iso(found[0].ts_from)[:16]} to {iso(found[0].ts_to)[:16]}"
+    table = Table(
+        Column("trader", no_wrap=True),
+        *(Column(name, justify="right", no_wrap=True) for name in _COLUMNS),
+        title=f"on paper and live, {span}",
+        box=SIMPLE_HEAD,
+    )
+    for pair in found:
+        table.add_row(*_row(pair.paper))
+        table.add_row(*_row(pair.live), end_section=True)
+    console.print(table)
+    for pair in found:
+        told = pair.decisions
+        console.print(
+            f"{pair.paper.trader_id} and {pair.live.trader_id}: {told.agreeing} decisions agree,"
+            f" {told.differing} differ, {told.only_paper} on paper only, {told.only_live} live only"
+        )
+        for reason, count in told.reasons.items():
+            console.print(f"  {count} times {reason}")
+
+
+def _row(half: Half) -> tuple[str, ...]:
+    def shown(value: float | None, form: str = ",.2f") -> str:
+        return "" if value is None else format(value, form)
+
+    return (
+        half.trader_id,
+        str(half.wakeups),
+        shown(half.wakeups_pct, ".1f"),
+        str(half.filled_orders),
+        str(half.trades),
+        str(half.wins),
+        shown(half.pnl, "+,.2f"),
+        shown(half.return_pct, "+.2f"),
+        shown(half.fees),
+        shown(half.funding),
+        shown(half.max_drawdown_pct),
+        shown(half.sharpe),
+        shown(half.slippage_bps, "+.2f"),
+    )
