@@ -13,8 +13,8 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
+from engine.core.cash import Transfer
 from engine.core.decisions import Decision, Wakeup
-from engine.core.ledger import Transfer
 from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.core.signals import MarketSnapshot, Signal
 

@@ -22,9 +22,9 @@ from engine.bus import DECISIONS, SNAPSHOTS
 from engine.config.scheduler import RolloutConfig
 from engine.config.settings import Settings
 from engine.core.books import RESERVE
+from engine.core.cash import CashFlow, FlowKind
 from engine.core.decisions import AccountView, Decision
 from engine.core.errors import BusUnavailable, CodecError, ConfigError
-from engine.core.ledger import CashFlow, FlowKind
 from engine.core.market import (
     BookTop,
     FundingRate,

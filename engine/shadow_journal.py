@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import msgspec
 import structlog
 
+from engine.core.cash import CashFlow, FundingPayment
 from engine.core.decisions import AccountView, Verdict
-from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
+from engine.core.ledger import ClosedTrade
 from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.core.paper import PAPER, live_cycle
 from engine.journal.memory import MemoryJournal

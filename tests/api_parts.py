@@ -15,9 +15,9 @@ from api.app import make_app
 from api.cache import LiveCache
 from engine.clock import Clock, SimClock, SystemClock
 from engine.config.engine import ApiConfig, EngineConfig
+from engine.core.cash import CashFlow, FlowKind
 from engine.core.decisions import ModelCall
 from engine.core.instruments import Instrument
-from engine.core.ledger import CashFlow, FlowKind
 from engine.core.market import Candle
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN
 from engine.journal.ports import (

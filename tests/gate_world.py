@@ -8,9 +8,9 @@ from decimal import Decimal
 from engine.clock import SimClock
 from engine.config.manager import CapitalConfig, ManagerConfig, RiskConfig, StrategyConfig, TraderConfig
 from engine.core.books import Books
+from engine.core.cash import CashFlow, FlowKind
 from engine.core.decisions import Action, Decision, Verdict
 from engine.core.instruments import Instrument
-from engine.core.ledger import CashFlow, FlowKind
 from engine.core.orders import ZERO, Fill, Order, OrderIntent, OrderState, StopMove
 from engine.core.signals import MarketSnapshot
 from engine.manager.accounts import TraderAccounts

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from engine.core.cash import FundingPayment
 from engine.core.decisions import (
     AccountView,
     Act,
@@ -23,7 +24,7 @@ from engine.core.decisions import (
     WakeReason,
     Wakeup,
 )
-from engine.core.ledger import ClosedTrade, FundingPayment, VirtualAccount
+from engine.core.ledger import ClosedTrade, VirtualAccount
 from engine.core.market import Side
 from engine.core.orders import (
     Fill,

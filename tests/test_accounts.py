@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.books import Books
-from engine.core.ledger import CashFlow, FlowKind
+from engine.core.cash import CashFlow, FlowKind
 from engine.core.market import Side
 from engine.core.orders import Fill, OrderIntent, OrderType, PositionSide, Purpose
 from engine.manager.accounts import TraderAccounts

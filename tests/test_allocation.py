@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engine.bus import TRANSFERS
 from engine.clock import SystemClock
 from engine.config.manager import AllocationConfig
-from engine.core.ledger import CashFlow, FlowKind, Transfer
+from engine.core.cash import CashFlow, FlowKind, Transfer
 from engine.manager.allocation import Rule, Standing, moves, smoothed, targets
 from engine.memory_bus import MemoryBus
 from tests.exchange_world import Simulator, life, until

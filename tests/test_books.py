@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.books import RESERVE, Books, VenueHolding
+from engine.core.cash import CashFlow, FlowKind, VenueFunding
 from engine.core.errors import InvariantBroken
-from engine.core.ledger import CashFlow, FlowKind, VenueFunding, VirtualAccount
+from engine.core.ledger import VirtualAccount
 from engine.core.market import Side
 from engine.core.orders import UNATTRIBUTED, Fill, PositionSide, Purpose
 from engine.core.shares import divide_fill, share_contracts

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from engine.clock import SystemClock
+from engine.core.cash import CashFlow, FlowKind
 from engine.core.instruments import Instrument
-from engine.core.ledger import CashFlow, FlowKind
 from engine.core.market import Candle
 from engine.core.orders import UNATTRIBUTED, OrderState, Purpose
 from engine.core.times import NS_PER_DAY

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from engine.clock import SystemClock
+from engine.core.cash import CashFlow, FlowKind
 from engine.core.errors import ConfigError, InvariantBroken, StoreUnavailable
-from engine.core.ledger import CashFlow, FlowKind
 from engine.core.times import NS_PER_DAY
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import Migration, migrate

@@ -38,9 +38,9 @@ from engine.config.market_sources import NewsSource
 from engine.config.scheduler import RhythmConfig, RolloutConfig
 from engine.config.values import Duration
 from engine.core.books import Books
+from engine.core.cash import CashFlow, FlowKind, Transfer
 from engine.core.decisions import Act, Action, CycleStatus, Decision, Wakeup
 from engine.core.instruments import Instrument
-from engine.core.ledger import CashFlow, FlowKind, Transfer
 from engine.core.market import Side
 from engine.core.orders import (
     UNATTRIBUTED,

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.cash import VenueFunding
 from engine.core.errors import CodecError
-from engine.core.ledger import VenueFunding
 from engine.core.market import (
     BookTop,
     Candle,

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from engine.cli.main import app
 from engine.clock import SystemClock
+from engine.core.cash import CashFlow, FlowKind, FundingPayment
 from engine.core.errors import InvariantBroken
-from engine.core.ledger import CashFlow, FlowKind, FundingPayment
 from engine.core.market import Side
 from engine.core.orders import Fill, OrderIntent, OrderType, PositionSide, Purpose
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN

@@ -13,15 +13,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from engine.core.ledger import (
-    CashFlow,
-    ClosedTrade,
-    FundingPayment,
-    Held,
-    VenueFunding,
-    VirtualAccount,
-    split,
-)
+from engine.core.cash import CashFlow, FundingPayment, VenueFunding
+from engine.core.ledger import ClosedTrade, Held, VirtualAccount, split
 from engine.core.orders import UNATTRIBUTED, ZERO, Fill, OrderIntent, PositionSide
 from engine.core.shares import divide_fill, share_contracts
 

@@ -8,8 +8,8 @@ import msgspec
 import structlog
 
 from engine.core.books import RESERVE
+from engine.core.cash import CashFlow, FlowKind, Transfer
 from engine.core.errors import VenueMisconfigured
-from engine.core.ledger import CashFlow, FlowKind, Transfer
 from engine.core.market import Side
 from engine.core.orders import (
     UNATTRIBUTED,

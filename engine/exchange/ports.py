@@ -13,9 +13,9 @@ from typing import Protocol
 
 import msgspec
 
+from engine.core.cash import VenueFunding, VenueTransfer
 from engine.core.errors import VenueError
 from engine.core.instruments import FeeTier, Instrument
-from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.market import Candle, MarketEvent
 from engine.core.orders import ExecutionReport, Order, PositionSide
 

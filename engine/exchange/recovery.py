@@ -7,7 +7,8 @@ from typing import Final
 import structlog
 
 from engine.core.books import RESERVE
-from engine.core.ledger import CashFlow, ClosedTrade, FlowKind
+from engine.core.cash import CashFlow, FlowKind
+from engine.core.ledger import ClosedTrade
 from engine.core.orders import Order
 from engine.core.times import NS_PER_MIN
 from engine.exchange.attribution import fill_id_of

@@ -11,8 +11,8 @@ from typing import Final
 import structlog
 
 from engine.bus import INTENTS, STOP_MOVES, TRANSFERS, Message
+from engine.core.cash import Transfer
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
-from engine.core.ledger import Transfer
 from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, Purpose, StopMove
 from engine.core.times import NS_PER_HOUR, NS_PER_S
 from engine.exchange.audit import Auditor

@@ -9,9 +9,10 @@ from itertools import dropwhile, islice
 
 import msgspec
 
+from engine.core.cash import CashFlow, FundingPayment
 from engine.core.decisions import AccountView, CycleRecord, ModelCall, Verdict, Wakeup
 from engine.core.instruments import Instrument
-from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
+from engine.core.ledger import ClosedTrade
 from engine.core.market import Candle
 from engine.core.memory import CoreBlock, CoreLabel, Episode, MemoryQuery
 from engine.core.orders import Fill, Order, OrderIntent, Purpose, StopMove

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from engine.core.cash import CashFlow, FundingPayment
 from engine.core.decisions import AccountView
-from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment
+from engine.core.ledger import ClosedTrade
 from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.journal.ports import MAX_NS, TOLERANCE_USD, Bookings
 from engine.journal.postgres_doubt import Doubts

@@ -8,8 +8,9 @@ from typing import Any, Final, TypeVar
 import asyncpg
 import msgspec
 
+from engine.core.cash import CashFlow, FlowKind, FundingPayment
 from engine.core.decisions import WakeReason
-from engine.core.ledger import CashFlow, ClosedTrade, FlowKind, FundingPayment
+from engine.core.ledger import ClosedTrade
 from engine.core.market import Side
 from engine.core.orders import (
     Fill,

@@ -11,8 +11,9 @@ from typing import Final
 
 import msgspec
 
+from engine.core.cash import CashFlow, FundingPayment
 from engine.core.errors import InvariantBroken
-from engine.core.ledger import CashFlow, ClosedTrade, FundingPayment, VirtualAccount, split
+from engine.core.ledger import ClosedTrade, VirtualAccount, split
 from engine.core.orders import ZERO, Fill, OrderIntent, PositionSide, Purpose
 from engine.core.times import NS_PER_HOUR
 from engine.journal.moments import Moments, rounded, share

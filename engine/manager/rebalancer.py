@@ -9,8 +9,8 @@ import msgspec
 import structlog
 
 from engine.bus import TRANSFERS
+from engine.core.cash import Transfer
 from engine.core.decisions import AccountView
-from engine.core.ledger import Transfer
 from engine.core.orders import ZERO
 from engine.core.times import NS_PER_S
 from engine.journal.ports import KeepState

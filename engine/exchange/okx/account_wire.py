@@ -12,9 +12,9 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from engine.core.cash import VenueFunding, VenueTransfer
 from engine.core.errors import CodecError
 from engine.core.instruments import FeeTier
-from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import ZERO, PositionSide
 from engine.exchange.okx.numbers import decimal, ms_to_ns, or_zero, required
 from engine.exchange.ports import VenueBalance, VenuePosition

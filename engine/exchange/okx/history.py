@@ -11,8 +11,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from engine.core.cash import VenueFunding, VenueTransfer
 from engine.core.errors import Rejected
-from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import Order
 from engine.core.times import NS_PER_DAY, NS_PER_MIN, NS_PER_MS, NS_PER_S
 from engine.exchange.okx import account_wire, orders_wire

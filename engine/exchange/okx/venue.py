@@ -11,9 +11,9 @@ import structlog
 
 from engine.clock import Clock
 from engine.config.exchange import OkxConfig
+from engine.core.cash import VenueFunding, VenueTransfer
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable, VenueError
 from engine.core.instruments import FeeTier, Instrument
-from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import ZERO, ExecutionReport, Order, OrderState, Purpose
 from engine.exchange.okx import account_check, account_wire, orders_wire, reference_wire
 from engine.exchange.okx.dead_man import DeadMansSwitch

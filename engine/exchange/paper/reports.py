@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.core.ledger import VenueFunding, VenueTransfer
+from engine.core.cash import VenueFunding, VenueTransfer
 from engine.core.orders import (
     ZERO,
     ExecutionReport,

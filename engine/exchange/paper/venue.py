@@ -13,9 +13,9 @@ from decimal import Decimal
 from typing import Final, TypeVar
 
 from engine.clock import Clock
+from engine.core.cash import VenueFunding, VenueTransfer
 from engine.core.errors import Rejected, TriggerPassed, VenueError
 from engine.core.instruments import FeeTier, Instrument
-from engine.core.ledger import VenueFunding, VenueTransfer
 from engine.core.orders import ExecutionReport, Order, OrderIntent, OrderType, Purpose, stop_client_id
 from engine.exchange.matching.algos import TRIGGER_PASSED
 from engine.exchange.matching.core import MatchingCore
