@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import socket
 from collections.abc import Callable, Sequence
 from time import process_time_ns
@@ -11,6 +10,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+from engine.garbage import settle
 
 Decoders = Sequence[Callable[[bytes], object]]
 Note = Callable[[bytes], object]
@@ -40,7 +41,7 @@ def by_recv(url: str, decoders: Decoders) -> float:
             waiting = connection.recv(_READ)
         assert waiting[1] < _TWO_BYTES  # the answer to the subscription
         waiting = waiting[2 + waiting[1] :] or connection.recv(_READ)
-        gc.collect()
+        settle()
         began = process_time_ns()
         _walk(connection, waiting, decoders)
         return (process_time_ns() - began) / _NS_PER_US
@@ -91,7 +92,7 @@ async def by_picows(url: str, decoders: Decoders, note: Note | None = None) -> f
     """picows, msgspec in its callback. Microseconds of this process; `note` is shown each frame."""
     reader: Any
     transport, reader = await ws_connect(lambda: _Reader(decoders, note), url)
-    gc.collect()
+    settle()
     transport.send(WSMsgType.TEXT, _ASKED)
     await reader.done.wait()
     transport.disconnect()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import heapq
 from collections.abc import Callable
 from decimal import Decimal
@@ -20,6 +19,7 @@ from engine.exchange.matching.book import Book
 from engine.exchange.matching.core import MatchingCore
 from engine.exchange.matching.records import FillMade
 from engine.exchange.matching.types import AccountSpec, OrderRequest, OrdType
+from engine.garbage import settle
 from engine.manager.scheduler import Scheduler
 
 _CYCLE_S: Final = 500
@@ -87,7 +87,7 @@ async def _lateness(traders: int, rounds: int) -> Row:
 
 async def _handed_out(traders: int, poll: Callable[[int], list[int]]) -> list[int]:
     """Real nanoseconds after its time at which each trader was handed out; a timer polls."""
-    gc.collect()
+    settle()
     late, fired, began = list[int](), list[int](), monotonic_ns()
     while len(fired) < traders:
         numbers = poll(_START + monotonic_ns() - began)
@@ -149,7 +149,7 @@ def matching(run: Run) -> list[Row]:
     bids, asks = _levels()
     size, steps = Decimal(25), list[int]()
     bare_steps, bare = list[int](), Book()
-    gc.collect()
+    settle()
     orders = run.of(_ORDERS, 100)
     for number in range(orders):
         ts = _START + number * NS_PER_MS

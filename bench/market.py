@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from time import perf_counter_ns
 from typing import Final
@@ -17,6 +16,7 @@ from engine.core.signals import Signal
 from engine.core.times import timeframe_ns
 from engine.exchange.okx import market_wire
 from engine.exchange.okx.frames import push_channel
+from engine.garbage import settle
 from engine.market.pipeline import ClosedCandle, MarketPipeline
 
 _SYMBOLS: Final = tuple(f"COIN{number}-USDT-SWAP" for number in range(20))
@@ -58,10 +58,10 @@ def pipeline(run: Run) -> list[Row]:
     for _ in range(rounds):
         made = warm.made()
         signals: list[Signal] = []
-        gc.collect()
+        settle()
         ours += _timed_frames(tape, lambda event: signals.extend(made.update(event)))  # noqa: B023 - at once
         same("signals and closed candles", (signals, made.take_closed()), wanted)
-        gc.collect()
+        settle()
         alone += _timed_frames(tape, _nothing)
     signals_made, closed_made = len(wanted[0]), len(wanted[1])
     run.notes.append(

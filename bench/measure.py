@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from statistics import median
@@ -10,6 +9,8 @@ from time import process_time_ns
 from typing import Final, Protocol
 
 import msgspec
+
+from engine.garbage import settle
 
 _NS_PER_US: Final = 1000.0
 ROUNDS: Final = 5
@@ -108,9 +109,9 @@ def same(what: str, found: object, wanted: object) -> None:
 def timed(work: Callable[[], object]) -> float:
     """Microseconds of this process in one call that waits for nothing; what others do does not count.
 
-    The collector of garbage stays on, as in the engine.
+    The collector of garbage stays on, and as the engine sets it.
     """
-    gc.collect()
+    settle()
     began = process_time_ns()
     work()
     return (process_time_ns() - began) / _NS_PER_US

@@ -7,7 +7,6 @@ that arrives to the last one that is handled.
 from __future__ import annotations
 
 import asyncio
-import gc
 import subprocess
 import sys
 from collections import deque
@@ -31,6 +30,7 @@ from engine.core.signals import Signal
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.links import Network
 from engine.exchange.okx.socket import Connect, Socket
+from engine.garbage import settle
 
 _MINUTES: Final = 60
 _PACED_MINUTES: Final = 12
@@ -151,7 +151,7 @@ async def _ours(
 
 
 async def _drain(feed: OkxMarketFeed, count: int, handle: Handler) -> float:
-    gc.collect()
+    settle()
     began = 0
     async for event in feed.events():
         if isinstance(event, FeedStatus):

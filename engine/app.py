@@ -16,6 +16,7 @@ import msgspec
 import stamina.instrumentation
 import structlog
 
+from engine import garbage
 from engine.alerts import Alerts
 from engine.assembly import InstrumentBook, restrict
 from engine.bus_admin import watch_bus
@@ -262,6 +263,7 @@ class Engine:
 
     async def run(self) -> None:
         """Recover, then run until cancelled or until a part fails."""
+        garbage.settle()
         config = self._settings.engine.metrics
         async with (
             serve_metrics(config.port, self.metrics.registry, host=config.host, health=self.health),

@@ -62,6 +62,11 @@ class Side(StrEnum):
     BELOW = "below"
 
 
+_INSIDE: Final = Side.INSIDE
+_ABOVE: Final = Side.ABOVE
+_BELOW: Final = Side.BELOW
+
+
 class Detector(Protocol):
     """Gives the edges of one rule for one symbol."""
 
@@ -83,20 +88,21 @@ class _Motion:
         self._moves = 0
         self._variance = 0.0
 
-    def add(self, value: float) -> float | None:
-        """Deviation of the moves before this one; then take in this one."""
-        variance, moves = self._variance, self._moves
-        deviation = sqrt(variance) if moves >= self._READY and variance > 0.0 else None
-        if self._last is not None:
-            move = value - self._last
-            moves += 1
-            self._variance = variance + (move * move - variance) * (
-                _MEMORY if moves > _SPAN / 2 else 1.0 / moves
-            )
-            if moves <= _SPAN:
-                self._moves = moves
+    def add(self, value: float) -> None:
+        """Take in one more value."""
+        last = self._last
         self._last = value
-        return deviation
+        if last is None:
+            return
+        move = value - last
+        if self._moves < _SPAN:
+            self._moves += 1
+        weight = _MEMORY if self._moves > _SPAN / 2 else 1.0 / self._moves
+        self._variance += (move * move - self._variance) * weight
+
+    def deviation(self) -> float | None:
+        """Of the moves so far."""
+        return sqrt(self._variance) if self._moves >= self._READY and self._variance > 0.0 else None
 
 
 class BandDetector:
@@ -125,22 +131,22 @@ class BandDetector:
         value = reading.value
         if value is None or isnan(value) or (band := self._fixed or _channel(reading)) is None:
             return _NONE
-        deviation = self._motion.add(value)
-        side = self._side
+        side, motion = self._side, self._motion
         upper, upper_release, lower, lower_release = band
-        if side == Side.INSIDE:
-            if lower < value < upper:
-                return _NONE
-        elif side == Side.ABOVE:
-            if value > upper_release:
-                return _NONE
-        elif side == Side.BELOW:
-            if value < lower_release:
-                return _NONE
+        crossings: Sequence[Crossing] = _NONE
+        if side == _INSIDE:
+            if not lower < value < upper:
+                crossings = self._change(reading, value, band, motion.deviation())
+        elif side == _ABOVE:
+            if value <= upper_release:
+                crossings = self._change(reading, value, band, motion.deviation())
+        elif side == _BELOW:
+            if value >= lower_release:
+                crossings = self._change(reading, value, band, motion.deviation())
         else:
             self._side = Side.ABOVE if value >= upper else Side.BELOW if value <= lower else Side.INSIDE
-            return _NONE
-        return self._change(reading, value, band, deviation)
+        motion.add(value)
+        return crossings
 
     def _change(
         self,
@@ -192,7 +198,8 @@ class CrossDetector:
         value, mark = reading.value, reading.upper
         if value is None or mark is None or isnan(difference := value - mark):
             return _NONE
-        deviation = self._motion.add(difference)
+        deviation = self._motion.deviation()
+        self._motion.add(difference)
         band = self.rule.dead_band
         if self.rule.dead_band_bps:
             if reading.price is None:

@@ -77,8 +77,8 @@ class Basis:
 class Change:
     """Change over a window, in percent, of a price or an open interest."""
 
-    __slots__ = ("_bucket", "_count", "_newest", "_ring", "_width", "name", "ts")
-    STATE: ClassVar[tuple[str, ...]] = ("_bucket", "_count", "_newest", "_ring", "ts")
+    __slots__ = ("_bucket", "_count", "_ring", "_width", "name", "newest", "ts")
+    STATE: ClassVar[tuple[str, ...]] = ("_bucket", "_count", "_ring", "newest", "ts")
 
     def __init__(self, name: str, window_s: int) -> None:
         self.name = name
@@ -87,7 +87,7 @@ class Change:
         self._ring = [0.0] * (_BUCKETS + 1)  # the last value of each bucket, by bucket number
         self._bucket: int | None = None
         self._count = 0  # buckets known, the newest included
-        self._newest = 0.0
+        self.newest = 0.0
 
     def add(self, ts: int, value: float) -> None:
         """The newest value; one that is older than the newest bucket is left out."""
@@ -97,7 +97,7 @@ class Change:
         if last is None or bucket - last > _BUCKETS:
             self._count = 1 if last is None else _BUCKETS + 1
             if last is not None:  # nothing happened for a whole window: it was at the last value
-                ring[:] = [self._newest] * (_BUCKETS + 1)
+                ring[:] = [self.newest] * (_BUCKETS + 1)
             self._bucket = bucket
         elif bucket > last:
             if bucket > last + 1:
@@ -107,7 +107,7 @@ class Change:
         elif bucket < last:
             return
         ring[bucket % (_BUCKETS + 1)] = value
-        self._newest = value
+        self.newest = value
         self.ts = ts
 
     def _carry(self, begin: int, end: int) -> None:
@@ -116,8 +116,8 @@ class Change:
         size = len(ring)
         first, count = begin % size, end - begin
         tail = min(count, size - first)
-        ring[first : first + tail] = [self._newest] * tail
-        ring[: count - tail] = [self._newest] * (count - tail)
+        ring[first : first + tail] = [self.newest] * tail
+        ring[: count - tail] = [self.newest] * (count - tail)
 
     def past(self, now: int) -> float | None:
         """The value a window before `now`, None when that was not seen."""
@@ -125,19 +125,14 @@ class Change:
             return None
         wanted = now // self._width - _BUCKETS
         if wanted >= self._bucket:
-            return self._newest
+            return self.newest
         if wanted <= self._bucket - self._count:
             return None
         return self._ring[wanted % (_BUCKETS + 1)]
 
     def value(self, now: int) -> float | None:
         past = self.past(now)
-        return (self._newest / past - 1.0) * 100.0 if past else None
-
-    def ratio(self, now: int) -> float | None:
-        """Newest over past."""
-        past = self.past(now)
-        return self._newest / past if past else None
+        return (self.newest / past - 1.0) * 100.0 if past else None
 
 
 class ChangeZ:
@@ -146,8 +141,8 @@ class ChangeZ:
     The deviation is taken around 0, one sample a window: the mean of the first 60, exponential from there.
     """
 
-    __slots__ = ("_change", "_samples", "_variance", "_window", "_window_at", "name")
-    STATE: ClassVar[tuple[str, ...]] = ("_change", "_samples", "_variance", "_window_at")
+    __slots__ = ("_change", "_deviation", "_samples", "_variance", "_window", "_window_at", "name")
+    STATE: ClassVar[tuple[str, ...]] = ("_change", "_deviation", "_samples", "_variance", "_window_at")
 
     def __init__(self, name: str, window_s: int) -> None:
         self.name = name
@@ -156,6 +151,7 @@ class ChangeZ:
         self._window_at: int | None = None
         self._samples = 0
         self._variance = 0.0
+        self._deviation: float | None = None  # its root, once there are samples enough
 
     @property
     def ts(self) -> int:
@@ -172,18 +168,21 @@ class ChangeZ:
         self._change.add(ts, value)
 
     def value(self, now: int) -> float | None:
-        ratio = self._change.ratio(now)
-        if ratio is None or self._samples < _Z_READY or self._variance <= 0:
+        if self._deviation is None:
             return None
-        return log(ratio) / sqrt(self._variance)
+        past = self._change.past(now)
+        return log(self._change.newest / past) / self._deviation if past else None
 
     def _sample(self, end: int) -> None:
         """Take in the change of the window that ended at `end`."""
-        ratio = self._change.ratio(end)
-        if ratio is None:
+        past = self._change.past(end)
+        if not past:
             return
+        ratio = self._change.newest / past
         self._samples = min(self._samples + 1, _Z_WINDOWS)
         self._variance += (log(ratio) ** 2 - self._variance) / self._samples
+        known = self._samples >= _Z_READY and self._variance > 0
+        self._deviation = sqrt(self._variance) if known else None
 
 
 class TradeFlow:

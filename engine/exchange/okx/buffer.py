@@ -36,8 +36,10 @@ class EventBuffer:
     def extend(self, events: Sequence[MarketEvent]) -> None:
         """Add events in order; never waits."""
         held = self._events
-        for _ in range(min(len(events), len(held) + len(events) - self._limit)):
-            self._make_room()
+        excess = len(held) + len(events) - self._limit
+        if excess > 0:
+            for _ in range(min(len(events), excess)):
+                self._make_room()
         held.extend(events)
         if self._waiting is not None:
             self._waiting.set()

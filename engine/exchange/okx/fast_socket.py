@@ -110,7 +110,10 @@ class _Listener(WSListener):
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
         if kind == _TEXT and frame.fin and not self._parts:
-            self._keep(transport, frame.get_payload_as_bytes())
+            frames = self._frames
+            frames.append(frame.get_payload_as_bytes())
+            if len(frames) == 1 or len(frames) == FRAMES_WAITING:
+                self._kept(transport)
         elif kind in _DATA:
             self._join(transport, frame)
         elif kind == WSMsgType.CLOSE:
@@ -138,16 +141,15 @@ class _Listener(WSListener):
             transport.send_close(WSCloseCode.MESSAGE_TOO_BIG)
             transport.disconnect()
         elif frame.fin:
-            whole = b"".join(self._parts)
+            self._frames.append(b"".join(self._parts))
             self._parts.clear()
-            self._keep(transport, whole)
+            self._kept(transport)
 
-    def _keep(self, transport: WSTransport, message: bytes) -> None:
-        frames = self._frames
-        frames.append(message)
-        if self._waiting is not None and len(frames) == 1:
+    def _kept(self, transport: WSTransport) -> None:
+        """The first frame wakes the reader; one too many stops the venue."""
+        if self._waiting is not None:
             self._waiting.set()
-        if len(frames) >= FRAMES_WAITING and not self._paused:
+        if len(self._frames) >= FRAMES_WAITING and not self._paused:
             self._paused = True
             transport.underlying_transport.pause_reading()
 
