@@ -63,7 +63,12 @@ TABLE: dict[str, tuple[Decimal, Decimal, set[str], list[Point]]] = {
             *points("journal.record_position"),
         ],
     ),
-    "part": (D("1.5"), D(2), set(), list(points("venue.amend_protection"))),
+    "part": (
+        D("1.5"),
+        D(2),
+        {*map(str, points("venue.amend_protection")), "before venue.submit"},
+        list(points("venue.amend_protection", "venue.submit")),
+    ),
     "stop": (
         D(0),
         D(2),

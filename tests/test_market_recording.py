@@ -171,12 +171,16 @@ def test_picture_is_drawn_or_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--replay", "none.csv", "--symbol", "BTC"], "cannot be read"),
-        (["--replay", "none.csv"], "does not name its market"),
-        (["--replay", "none.csv", "--symbol", "BTC", "--trader", "nobody"], "cannot be read"),
+        (["--replay", "none.csv", "--symbol", "BTC"], "no such file"),
+        (["--replay", "table.csv.gz", "--symbol", "BTC"], "cannot be read"),
+        (["--replay", "table.csv.gz"], "does not name its market"),
     ],
 )
-def test_mistake_of_the_caller_is_told(arguments: list[str], says: str) -> None:
+def test_mistake_of_the_caller_is_told(
+    arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "table.csv.gz").write_bytes(b"not packed")
+    monkeypatch.chdir(tmp_path)
     answer = run(*arguments)
     assert answer.exit_code == 2
     assert says in answer.output
