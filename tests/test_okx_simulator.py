@@ -422,6 +422,45 @@ async def test_S15_other_position_mode_and_wrong_keys_are_refused() -> None:
             await venue.close()
 
 
+@pytest.mark.parametrize(("keys", "other"), [("demo", "live"), ("live", "demo")])
+async def test_S16_keys_of_the_other_environment_are_refused_by_name(keys: str, other: str) -> None:
+    async with simulator(environment=keys) as url:
+        for environment in (keys, other):
+            venue = OkxVenue(config(url, environment=environment), CLOCK)
+            try:
+                if environment == keys:
+                    await venue.check_account()
+                else:
+                    with pytest.raises(VenueMisconfigured, match="set `environment` to demo or live"):
+                        await venue.check_account()
+            finally:
+                await venue.close()
+
+
+async def test_seconds_flow_as_candles_and_equal_the_history() -> None:
+    """market/candles does not know them, so the feed asks market/history-candles alone."""
+    clock = ScaledClock(20.0, CLOCK.now_ns(), CLOCK.now_ns())
+    async with simulator(clock, market="generated") as url:
+        feed = OkxMarketFeed(config(url), [BTC], ["1s"], clock)
+        told: list[Candle] = []
+
+        async def read() -> None:
+            async for event in feed.events():
+                if isinstance(event, Candle) and event.closed:
+                    told.append(event)
+
+        async with running(feed.run()), running(read()):
+            await until(lambda: len(told) > 60, deadline_s=20)
+            kept = {each.ts_open: each for each in await feed.candles(BTC, "1s", 500)}
+    assert {b.ts_open - a.ts_open for a, b in pairwise(told)} == {NS_PER_S}
+    known = [each for each in told if each.ts_open in kept]
+    assert len(known) > 60
+    for each in known:
+        stored = kept[each.ts_open]
+        bar = (each.open, each.high, each.low, each.close, each.volume)
+        assert bar == (stored.open, stored.high, stored.low, stored.close, stored.volume)
+
+
 async def test_generated_market_flows_and_warms_up() -> None:
     async with simulator(market="generated", symbols=(BTC, "ETH-USDT-SWAP")) as url:
         feed = OkxMarketFeed(config(url), [BTC, "ETH-USDT-SWAP"], ["1m", "1h"], CLOCK)

@@ -49,6 +49,9 @@ def simulator(
         Path | None,
         typer.Option(help="PEM of certificate and key: speak TLS, for those who insist.", exists=True),
     ] = None,
+    environment: Annotated[
+        str, typer.Option(help="demo or live: keys are of it, requests for the other get 50101.")
+    ] = "",
     latency_ms: Annotated[
         int, typer.Option(help="How long orders travel to the book, ms of engine time.", min=0, max=60_000)
     ] = 0,
@@ -94,6 +97,7 @@ def simulator(
                 position_mode=position_mode,
                 rate_limits=not no_rate_limit,
                 latency_ms=latency_ms,
+                environment=environment,
                 vip=vip,
             ),
             clock,

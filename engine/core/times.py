@@ -15,6 +15,7 @@ NS_PER_DAY: Final = 24 * NS_PER_HOUR
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TIMEFRAME_NS: Final = {
+    "1s": NS_PER_S,
     "1m": NS_PER_MIN,
     "3m": 3 * NS_PER_MIN,
     "5m": 5 * NS_PER_MIN,

@@ -34,6 +34,7 @@ _WATCH_S: Final = 1.0
 _REMEMBERED_TRADES: Final = 256
 _PAGE: Final = 300
 _REMEMBERED_DELAYS: Final = 4096  # until somebody takes them; the oldest go
+_ONLY_HISTORY: Final = frozenset({"1s"})  # bars that market/candles does not know
 _RECENT_BARS: Final = 1400  # market/candles keeps 1,440; beyond it the history endpoint
 
 
@@ -118,7 +119,8 @@ class OkxMarketFeed:
         """The newest `limit` closed candles, oldest first. Raises Unavailable, Rejected, KeyError."""
         bar, found, after, asked = market_wire.BARS[timeframe], dict[int, Candle](), "", 0
         while len(found) < limit:
-            endpoint = "market/candles" if asked < _RECENT_BARS else "market/history-candles"
+            recent = asked < _RECENT_BARS and timeframe not in _ONLY_HISTORY
+            endpoint = "market/candles" if recent else "market/history-candles"
             query = {"instId": symbol, "bar": bar, "limit": str(min(_PAGE, limit - len(found) + 1))}
             if after:
                 query["after"] = after

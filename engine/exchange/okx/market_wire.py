@@ -53,6 +53,7 @@ Events = list[MarketEvent]
 Read = Callable[[bytes, int], Events]  # a data frame and when it was received; raises CodecError
 # Bars of 6 hours and more open at 00:00 UTC+8 unless the name ends in utc.
 BARS: Final[dict[str, str]] = {
+    "1s": "1s",
     "1m": "1m",
     "3m": "3m",
     "5m": "5m",

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from datetime import datetime
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -17,6 +18,12 @@ from engine.exchange.matching.types import VenueRefusal
 WINDOW_S: Final = 30.0
 
 
+class Environment(StrEnum):
+    ANY = ""
+    DEMO = "demo"
+    LIVE = "live"
+
+
 class Credentials(msgspec.Struct, frozen=True):
     key: str
     secret: str
@@ -25,11 +32,21 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Gatekeeper:
-    """Knows the accounts' keys. `window_ns` is the venue's 30 s in engine time."""
+    """Knows the accounts' keys. `window_ns` is the venue's 30 s in engine time.
 
-    def __init__(self, credentials: tuple[Credentials, ...], window_ns: int) -> None:
+    `environment`: the keys are of demo trading or of live trading, and a request says which it means by the
+    header x-simulated-trading (REST; sockets have hosts of their own for that).
+    """
+
+    def __init__(
+        self,
+        credentials: tuple[Credentials, ...],
+        window_ns: int,
+        environment: Environment = Environment.ANY,
+    ) -> None:
         self._known = {each.key: each for each in credentials}
         self._window_ns = window_ns
+        self._environment = environment
 
     def check_request(self, headers: Mapping[str, str], prehash: str, now_ns: int) -> str:
         """The key of a signed REST request. `prehash` is method, path with query, and body.
@@ -50,6 +67,9 @@ class Gatekeeper:
         known = self._known.get(key)
         if known is None:
             raise VenueRefusal("50119", "API key doesn't exist")
+        asked = Environment.DEMO if headers.get("x-simulated-trading") == "1" else Environment.LIVE
+        if self._environment not in {Environment.ANY, asked}:
+            raise VenueRefusal("50101", "APIKey does not match current environment.")
         self._check_time(_iso_ns(timestamp), now_ns, "50102", "Timestamp request expired")
         if not hmac.compare_digest(known.passphrase, passphrase):
             raise VenueRefusal("50105", 'Request header "OK-ACCESS-PASSPHRASE" incorrect.')

@@ -14,7 +14,7 @@ from engine.core.times import NS_PER_MS
 from engine.exchange.matching.options import Latency, MatchingOptions
 from engine.exchange.matching.types import AccountSpec
 from engine.exchange.ports import PositionMode
-from engine.exchange.simulator.auth import WINDOW_S, Credentials, Gatekeeper
+from engine.exchange.simulator.auth import WINDOW_S, Credentials, Environment, Gatekeeper
 from engine.exchange.simulator.faults import Faults
 from engine.exchange.simulator.generator import GeneratedMarket
 from engine.exchange.simulator.joint import JointMarket
@@ -50,6 +50,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     position_mode: str = "long_short"
     rate_limits: bool = True
     vip: bool = False  # accounts may follow books-l2-tbt, books50-l2-tbt and fills
+    environment: str = ""  # that the keys belong to, demo or live; "" takes requests of both
     latency_ms: int = 0  # of engine time, that an order, a change or a cancellation travels to the book
 
 
@@ -57,6 +58,8 @@ def build(plan: Plan, clock: Clock) -> Venue:
     """The venue, with its former state if `folder` has one. Raises ConfigError."""
     if plan.position_mode not in set(PositionMode):
         raise ConfigError(f"--position-mode {plan.position_mode!r}: expected long_short or net")
+    if plan.environment not in set(Environment):
+        raise ConfigError(f"--environment {plan.environment!r}: expected demo or live")
     mode = PositionMode(plan.position_mode)
     credentials, specs = zip(*(_account(text, mode) for text in plan.accounts), strict=True)
     now = clock.now_ns()
@@ -67,7 +70,7 @@ def build(plan: Plan, clock: Clock) -> Venue:
     return Venue(
         world=world,
         clock=clock,
-        gatekeeper=Gatekeeper(credentials, clock.engine_ns(WINDOW_S)),
+        gatekeeper=Gatekeeper(credentials, clock.engine_ns(WINDOW_S), Environment(plan.environment)),
         faults=Faults(),
         limiter=Limiter(on=plan.rate_limits),
         hub=Hub(world),

@@ -103,23 +103,9 @@ class BarStore:
     def on_quote(self, quote: Quote) -> list[Bar]:
         """Take a print; the minutes that ended with it."""
         ended = self.roll(quote.symbol, quote.ts)
-        if not quote.size:
-            return ended
-        forming, price = self._forming.get(quote.symbol), quote.price
-        if forming is None:
+        if quote.size:
             self._closed.setdefault(quote.symbol, deque())
-            minute = quote.ts - quote.ts % NS_PER_MIN
-            forming = Bar(minute, price, price, price, price, Decimal(0))
-        elif not forming.volume:  # opened by time alone: the first print opens it anew
-            forming = Bar(forming.ts_open, price, price, price, price, Decimal(0))
-        self._forming[quote.symbol] = Bar(
-            forming.ts_open,
-            forming.open,
-            max(forming.high, price),
-            min(forming.low, price),
-            price,
-            forming.volume + quote.size,
-        )
+            self._forming[quote.symbol] = with_print(self._forming.get(quote.symbol), quote, NS_PER_MIN)
         return ended
 
     def pass_over(self, symbol: str, bars: Iterable[Bar]) -> None:
@@ -135,9 +121,7 @@ class BarStore:
         while forming is not None and forming.ts_open + NS_PER_MIN <= ts_ns:
             ended.append(forming)
             self._close(symbol, forming)
-            last = forming.close
-            forming = Bar(forming.ts_open + NS_PER_MIN, last, last, last, last, Decimal(0))
-            self._forming[symbol] = forming
+            forming = self._forming[symbol] = flat_after(forming, NS_PER_MIN)
         return ended
 
     def bars(self, symbol: str, period: Period) -> list[tuple[Bar, bool]]:
@@ -229,6 +213,23 @@ class BarStore:
         self._closed = {symbol: deque(bars) for symbol, bars in dumped.closed.items()}
         self._forming, self._firsts = dict(dumped.forming), dict(dumped.firsts)
         self._hours = {symbol: deque(hours, maxlen=_HOURS_KEPT) for symbol, hours in dumped.hours.items()}
+
+
+def with_print(forming: Bar | None, quote: Quote, length_ns: int) -> Bar:
+    """The forming bar after a print; None: the first of its market."""
+    price = quote.price
+    if forming is None:
+        forming = Bar(quote.ts - quote.ts % length_ns, price, price, price, price, Decimal(0))
+    elif not forming.volume:  # opened by time alone: the first print opens it anew
+        forming = Bar(forming.ts_open, price, price, price, price, Decimal(0))
+    high, low = max(forming.high, price), min(forming.low, price)
+    return Bar(forming.ts_open, forming.open, high, low, price, forming.volume + quote.size)
+
+
+def flat_after(bar: Bar, length_ns: int) -> Bar:
+    """The next bar, without a print yet: it stays at the price before it."""
+    last = bar.close
+    return Bar(bar.ts_open + length_ns, last, last, last, last, Decimal(0))
 
 
 def _merge(ts_open: int, bars: list[Bar]) -> Bar:

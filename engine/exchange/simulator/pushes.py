@@ -11,8 +11,9 @@ from engine.exchange.simulator import wire_market as wire
 from engine.exchange.simulator import wire_orders
 from engine.exchange.simulator.books import BookFeed
 from engine.exchange.simulator.past import Bar
+from engine.exchange.simulator.seconds import SECOND
 from engine.exchange.simulator.source import Print, Quote
-from engine.exchange.simulator.subscriptions import BOOKS, CANDLES, Arg, Subscriber, frame, swap_of
+from engine.exchange.simulator.subscriptions import BOOKS, CANDLES, SECONDS, Arg, Subscriber, frame, swap_of
 from engine.exchange.simulator.tape import fold
 from engine.exchange.simulator.text import Row, ms
 from engine.exchange.simulator.world import FUNDING_NS, World
@@ -49,6 +50,7 @@ class MarketPushes:
         self.books: dict[str, BookFeed] = {}
         world.on_quote = self._on_quote
         world.on_bar = self._on_bar
+        world.on_second = self._on_second
 
     def book(self, quote: Quote) -> BookFeed:
         """The chain of a market; it begins at the time, so that it is higher after a restart."""
@@ -69,6 +71,12 @@ class MarketPushes:
             bar = self._world.bars.just_closed(symbol, minute, CANDLES[channel])
             if bar is not None:
                 self._push(arg, [_candle(channel, bar, listed, closed=True)])
+
+    def _on_second(self, symbol: str, second: Bar) -> None:
+        arg = {"channel": SECONDS, "instId": symbol}
+        if any(f"{SECONDS}:{symbol}" in socket.subscriptions for socket in self._sockets):
+            listed = self._world.core.instrument(symbol)
+            self._push(arg, [_candle(SECONDS, second, listed, closed=True)])
 
     def flush(self, now_s: float, now_ns: int) -> None:
         """Send what is due."""
@@ -122,13 +130,14 @@ class MarketPushes:
         return wire.trade(symbol, made) | {"count": str(count), "seqId": number}
 
     def _row(self, channel: str, quote: Quote, now_ns: int) -> Any:
-        if channel in CANDLES:
+        if channel in CANDLES or channel == SECONDS:
             return self._forming(quote.symbol, channel)
         return _ROWS[channel](self, quote, now_ns)
 
     def _forming(self, symbol: str, channel: str) -> list[str]:
-        period = CANDLES[channel]
-        bar = self._world.bars.newest(symbol, period)
+        period = SECOND if channel == SECONDS else CANDLES[channel]
+        world = self._world
+        bar = world.seconds.newest(symbol) if period is SECOND else world.bars.newest(symbol, period)
         quote, listed = self._world.quotes[symbol], self._world.core.instrument(symbol)
         flat = Bar(period.start(quote.ts), quote.price, quote.price, quote.price, quote.price, quote.size)
         return _candle(channel, bar or flat, listed, closed=False)
@@ -226,7 +235,7 @@ def _candle(channel: str, bar: Bar, listed: Instrument, *, closed: bool) -> list
     return wire.price_candle(bar, closed=closed)
 
 
-_OTHERS: Final = frozenset(["trades", "trades-all", *BOOKS, *CANDLES])
+_OTHERS: Final = frozenset(["trades", "trades-all", *BOOKS, SECONDS, *CANDLES])
 _ROWS: Final[dict[str, Callable[[MarketPushes, Quote, int], Row]]] = {
     "tickers": MarketPushes._ticker,
     "mark-price": lambda _, quote, now_ns: wire.mark_price(quote, now_ns),

@@ -100,8 +100,13 @@ def candles(venue: Venue, query: Query) -> Rows:
 
 
 def history_candles(venue: Venue, query: Query) -> Rows:
-    """As candles, without the forming bar."""
-    return [row for row in candles(venue, query) if row[-1] == "1"]
+    """As candles, without the forming bar; and bars of one second, which only this endpoint has."""
+    if query.get("bar") != "1s":
+        return [row for row in candles(venue, query) if row[-1] == "1"]
+    symbol = needed(query, "instId")
+    listed = venue.world.core.instrument(symbol)
+    seconds = [(bar, True) for bar in venue.world.seconds.closed(symbol)]
+    return [wire.candle(bar, listed, closed=True) for bar, _ in _page(seconds, query, most=300)]
 
 
 def price_candles(venue: Venue, query: Query) -> Rows:
@@ -121,7 +126,10 @@ def _bars(venue: Venue, symbol: str, query: Query, most: int) -> list[tuple[Bar,
     name = query.get("bar") or "1m"
     if name not in PERIODS:
         raise VenueRefusal("51000", "Parameter bar error")
-    bars = venue.world.bars.bars(symbol, PERIODS[name])
+    return _page(venue.world.bars.bars(symbol, PERIODS[name]), query, most)
+
+
+def _page(bars: list[tuple[Bar, bool]], query: Query, most: int) -> list[tuple[Bar, bool]]:
     after, before = whole(query, "after"), whole(query, "before")
     if after is not None:
         bars = [each for each in bars if each[0].ts_open < after * NS_PER_MS]

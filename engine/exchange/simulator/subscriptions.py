@@ -13,6 +13,7 @@ ENCODER: Final = msgspec.json.Encoder()
 CANDLES: Final = {  # of trades, of the mark and of the index
     f"{of}candle{name}": period for of in ("", "mark-price-", "index-") for name, period in PERIODS.items()
 }
+SECONDS: Final = "candle1s"  # of trades only
 BOOKS: Final = ("books", "books-l2-tbt", "books50-l2-tbt")  # one chain, however they are called
 PRIVATE: Final = frozenset(
     [
@@ -25,11 +26,12 @@ OF_SYMBOL: Final = frozenset(
         *("tickers", "trades", "trades-all", *BOOKS, "books5", "bbo-tbt", "mark-price", "index-tickers"),
         *("funding-rate", "open-interest", "price-limit"),
         *CANDLES,
+        SECONDS,
     ]
 )
 OF_VIP: Final = frozenset(["books-l2-tbt", "books50-l2-tbt", "fills"])  # for others refused with 64003
 COUNTED: Final = frozenset(["orders", "account", "positions", "balance_and_position"])
-_ON_BUSINESS: Final = frozenset(["trades-all", "orders-algo", "algo-advance", *CANDLES])
+_ON_BUSINESS: Final = frozenset(["trades-all", "orders-algo", "algo-advance", SECONDS, *CANDLES])
 CHANNELS: Final = {
     "public": (OF_SYMBOL - _ON_BUSINESS)
     | {"instruments", "status", "liquidation-orders", "adl-warning", "estimated-price", "opt-summary"},

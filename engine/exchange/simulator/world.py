@@ -24,6 +24,7 @@ from engine.exchange.simulator.candles import BarStore, Dump
 from engine.exchange.simulator.manual import ManualMarket, Nudge
 from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.requests import REQUESTS, Outcome, perform
+from engine.exchange.simulator.seconds import SecondBars
 from engine.exchange.simulator.source import MarketSource, Quote, on_grid
 from engine.exchange.simulator.store import Store
 from engine.exchange.simulator.tape import Tape
@@ -60,7 +61,10 @@ class _Saved(msgspec.Struct):
 
 
 class World:
-    """The venue's whole state. Synchronous; `on_quote` hears every quote, `on_bar` every ended minute."""
+    """The venue's whole state. Synchronous; `on_quote` hears every quote, `on_bar` every ended minute.
+
+    `on_second` hears every ended second.
+    """
 
     def __init__(
         self,
@@ -74,12 +78,14 @@ class World:
         self._options = options or MatchingOptions()
         self.core = MatchingCore(self._options)
         self.bars = BarStore(source.older)
+        self.seconds = SecondBars()
         self.tape = Tape()
         self.quotes: dict[str, Quote] = {}
         self.funding: dict[str, list[FundingCharge]] = {}
         self.next_funding = (now_ns // FUNDING_NS + 1) * FUNDING_NS
         self.on_quote: Callable[[Quote], None] = lambda _: None
         self.on_bar: Callable[[str, Bar], None] = lambda _symbol, _bar: None
+        self.on_second: Callable[[str, Bar], None] = lambda _symbol, _bar: None
         self._ts = 0
         self._store = store
         state, inputs = store.load() if store else (None, [])
@@ -92,7 +98,7 @@ class World:
         for spec in accounts:
             self.core.open_account(spec)
         for line in inputs:
-            self._apply(msgspec.msgpack.decode(line, type=Input))
+            self._replay(line)
         self.save()
 
     # -- inputs
@@ -150,6 +156,14 @@ class World:
             return Outcome(self._advance(entry.ts))
         return perform(self.core, entry.account, body, entry.ts)
 
+    def _replay(self, line: bytes) -> None:
+        try:
+            self._apply(msgspec.msgpack.decode(line, type=Input))
+        except (msgspec.DecodeError, KeyError) as error:
+            raise ConfigError(
+                f"--state holds a request of another version ({error}); start afresh in an empty folder"
+            ) from error
+
     def _write(self, entry: Input, *, flush: bool) -> None:
         if self._store is not None:
             self._store.append(msgspec.msgpack.encode(entry), flush=flush)
@@ -191,7 +205,7 @@ class World:
                 events += self._charge_funding()
             events += self._take(quote)
         for symbol in self.quotes:
-            self._tell_bars(symbol, self.bars.roll(symbol, ts))
+            self._tell_bars(symbol, self.bars.roll(symbol, ts), self.seconds.roll(symbol, ts))
         while ts >= self.next_funding:
             events += self._charge_funding()
         return events + self.core.advance(ts)
@@ -205,13 +219,15 @@ class World:
         if quote.size:
             events += core.on_trade(symbol, quote.price, quote.size, quote.side, quote.ts)
         self.quotes[symbol] = quote
-        ended = self.bars.on_quote(quote)
+        minutes, seconds = self.bars.on_quote(quote), self.seconds.on_quote(quote)
         self.on_quote(quote)
-        self._tell_bars(symbol, ended)
+        self._tell_bars(symbol, minutes, seconds)
         return events
 
-    def _tell_bars(self, symbol: str, ended: list[Bar]) -> None:
-        for bar in ended:
+    def _tell_bars(self, symbol: str, minutes: list[Bar], seconds: list[Bar]) -> None:
+        for bar in seconds:
+            self.on_second(symbol, bar)
+        for bar in minutes:
             self.on_bar(symbol, bar)
 
     def _charge_funding(self) -> list[Event]:
