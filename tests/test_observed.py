@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import aiohttp
+import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from ruamel.yaml import YAML
 
 from tests.collector import Collector, collecting
 from tests.demo_process import DEADLINE_S, Demo, demo, engine_of
@@ -114,6 +117,27 @@ async def test_every_metric_of_the_engine_moves(observed: Observed) -> None:
     kinds = {labels["kind"] for labels, _ in samples["edgewise_wakeup_triggers_total"]}
     assert {"start"} < kinds <= {"start", "long_timer", "short_timer", "signal"}
     assert {labels["topic"] for labels, _ in samples["edgewise_stream_lag_messages"]} >= {"signals", "orders"}
+
+
+@pytest.mark.timeout(150)
+async def test_dashboards_and_alerts_ask_for_labels_that_there_are(observed: Observed) -> None:
+    deploy = Path(__file__).parent.parent / "deploy"
+    rules = YAML(typ="safe").load((deploy / "prometheus" / "rules.yml").read_text())
+    asked = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
+    for path in (deploy / "grafana" / "dashboards").glob("*.json"):
+        for panel in msgspec.json.decode(path.read_bytes())["panels"]:
+            asked += [target["expr"] for target in panel["targets"]]
+    samples = dict(await observed.engine_metrics()) | dict(await observed.metrics(observed.api))
+    checked = 0
+    for expression in asked:
+        names = re.findall(r"\bedgewise_\w+", expression)
+        if all(name in samples for name in names):  # the others wait for what did not happen here
+            known = {label for name in names for labels, _ in samples[name] for label in labels}
+            grouped = ",".join(re.findall(r"by \(([^)]*)\)", expression)).replace(" ", "").split(",")
+            used = {*filter(None, grouped), *re.findall(r"(\w+)=~?\"", expression)}
+            assert used <= known | {"job", "instance"}, expression
+            checked += 1
+    assert checked > len(asked) / 2
 
 
 async def test_every_metric_of_the_api_moves(observed: Observed) -> None:
