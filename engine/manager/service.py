@@ -14,30 +14,29 @@ import structlog
 from engine.bus import (
     COMMANDS,
     DECISIONS,
-    INTENTS,
     ORDERS,
     SIGNALS,
     SNAPSHOTS,
-    STOP_MOVES,
     WAKEUPS,
     Command,
     Message,
     OrderUpdate,
 )
-from engine.core.decisions import AccountView, CycleRecord, CycleStatus, Decision, Verdict, WakeKind, Wakeup
-from engine.core.errors import CodecError
-from engine.core.orders import OrderIntent, Purpose, StopMove
+from engine.core.decisions import AccountView, Decision, Verdict, WakeKind, Wakeup
+from engine.core.orders import Purpose
 from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.core.times import NS_PER_MIN, NS_PER_S
 from engine.journal.ports import KeepState
 from engine.manager.context import ManagerContext
+from engine.manager.outbox import Outbox
 from engine.manager.rebalancer import Rebalancer
+from engine.manager.restart import take_up
 from engine.manager.rollout import ON_PAPER, live_part, on_paper, paper_part
 from engine.manager.room import AccountCaps
 from engine.manager.scheduler import Due
 from engine.manager.supervision import Supervision
 from engine.manager.traders import Trader
-from engine.manager.translate import ENTRY_LIVES_S, Translator
+from engine.manager.translate import Translator
 from engine.manager.upkeep import overdue, trailed
 from engine.retry import patiently
 
@@ -65,6 +64,7 @@ class ManagerService:
             context.clock,
         )
         self.supervision = Supervision(context, traders, self._close_all)
+        self._outbox = Outbox(context, traders)
         self._rebalancer = Rebalancer(context, traders)
         self._schedule_changed = asyncio.Event()
         # A schedule is stored after the wakeups that it says were taken, and never an older one last.
@@ -79,55 +79,8 @@ class ManagerService:
 
     async def start(self) -> None:
         """Take up what the former life left: schedules, and cycles that nobody will close any more."""
-        context = self._context
-        states = await patiently(lambda: context.journal.load_states(KeepState.SCHEDULER))
-        for trader_id in context.scheduler.traders:
-            if trader_id in states:
-                try:
-                    context.scheduler.restore(trader_id, states[trader_id])
-                except CodecError as error:
-                    log.warning("schedule of a former version dropped", trader=trader_id, error=str(error))
-        await self._restore_traders()
+        await take_up(self._context, self.traders)
         await self._rebalancer.start()
-        for cycle_id in await patiently(context.journal.open_cycles):
-            await self._abandon(cycle_id)
-        for trader_id in context.scheduler.traders:
-            # Answered and journalled; whether the answer was published before the end, nobody knows.
-            if (thinking := context.scheduler.rhythm(trader_id).thinking) is not None:
-                context.scheduler.look_again(thinking.cycle_id, trader_id, context.clock.now_ns())
-
-    async def _restore_traders(self) -> None:
-        """Cooldowns and counts as they were, and entries that the venue may still fill."""
-        journal, account_id = self._context.journal, self._context.books.account_id
-        for trader_id, state in (await patiently(lambda: journal.load_states(KeepState.TRADER))).items():
-            if trader_id in self.traders:
-                try:
-                    self.traders[trader_id].restore(state)
-                except CodecError as error:
-                    log.warning("state of a former version dropped", trader=trader_id, error=str(error))
-        since = self._context.clock.now_ns() - self._context.clock.engine_ns(ENTRY_LIVES_S)
-        intents = list(await patiently(lambda: journal.pending_intents(account_id, since)))
-        intents += [order.intent for order in await patiently(lambda: journal.open_orders(account_id))]
-        for intent in intents:
-            if intent.trader_id in self.traders:
-                self.traders[intent.trader_id].take_up(intent)
-
-    async def _abandon(self, cycle_id: str) -> None:
-        """Close a cycle that was being thought about when the engine ended; its trader is free again."""
-        trader_id, now = cycle_id.rpartition("-")[0], self._context.clock.now_ns()
-        decision = Decision(
-            cycle_id=cycle_id,
-            trader_id=trader_id,
-            decider="",
-            actions=(),
-            prices={},
-            ts_decided=now,
-            refusal="engine_ended",
-        )
-        record = CycleRecord(decision=decision, status=CycleStatus.ABANDONED)
-        await patiently(lambda: self._context.journal.record_cycle(record))
-        self._context.scheduler.look_again(cycle_id, trader_id, now)
-        log.info("cycle abandoned", cycle=cycle_id)
 
     async def run(self) -> None:
         """Everything that goes on beside each other; ends only with an error."""
@@ -229,11 +182,12 @@ class ManagerService:
         """Store the schedules that changed, so that a restart goes on exactly."""
         for trader_id in self._context.scheduler.take_changed():
             self._schedule_changed.set()
-            await self._keep(KeepState.SCHEDULER, trader_id, self._context.scheduler.state(trader_id))
+            await self._keep_schedule_of(trader_id)
 
-    async def _keep(self, kind: KeepState, trader_id: str, state: bytes) -> None:
-        now = self._context.clock.now_ns()
-        await patiently(lambda: self._context.journal.save_state(kind, trader_id, state, now))
+    async def _keep_schedule_of(self, trader_id: str) -> None:
+        journal, now = self._context.journal, self._context.clock.now_ns()
+        state = self._context.scheduler.state(trader_id)
+        await patiently(lambda: journal.save_state(KeepState.SCHEDULER, trader_id, state, now))
 
     # -- decisions in, intents out
 
@@ -269,44 +223,14 @@ class ManagerService:
         async with asyncio.TaskGroup() as writes:
             for name, write in (
                 ("verdicts", patiently(lambda: context.journal.record_verdicts(verdicts))),
-                ("intents", self._journal_intents(intents)),
+                ("intents", self._outbox.journal(intents)),
                 ("schedule", self._store_schedule()),
             ):
                 writes.create_task(write, name=f"{name} of {decision.cycle_id}")
         for told in self.on_gated:
             told(decision, verdicts, now)
-        await self._publish_intents(intents)
-        await self._send_moves(moves)
-
-    async def _send(self, intents: list[OrderIntent]) -> None:
-        """Journal first, then publish; an intent that is published again is the same order."""
-        await self._journal_intents(intents)
-        await self._publish_intents(intents)
-
-    async def _journal_intents(self, intents: list[OrderIntent]) -> None:
-        if intents:
-            await patiently(lambda: self._context.journal.record_intents(intents))
-
-    async def _publish_intents(self, intents: list[OrderIntent]) -> None:
-        for intent in intents:
-            self.traders[intent.trader_id].take_up(intent)
-        for intent in intents:
-            await self._publish(intent)
-        for trader_id in dict.fromkeys(intent.trader_id for intent in intents):
-            await self._keep(KeepState.TRADER, trader_id, self.traders[trader_id].state())
-
-    async def _send_moves(self, moves: list[StopMove]) -> None:
-        """As intents: a move that is journalled is in force at the next start, published or not."""
-        if not moves:
-            return
-        await patiently(lambda: self._context.journal.record_stop_moves(moves))
-        for move in moves:
-            await patiently(
-                lambda move=move: self._context.bus.publish(STOP_MOVES, move, trace_id=move.cycle_id)  # type: ignore[misc]
-            )
-
-    async def _publish(self, intent: OrderIntent) -> None:
-        await patiently(lambda: self._context.bus.publish(INTENTS, intent, trace_id=intent.cycle_id))
+        await self._outbox.publish(intents)
+        await self._outbox.send_moves(moves)
 
     # -- what became of them
 
@@ -316,8 +240,8 @@ class ManagerService:
         if trader is not None:
             before = trader.state()
             trader.on_order(update.order)
-            if (state := trader.state()) != before:
-                await self._keep(KeepState.TRADER, trader.trader_id, state)
+            if trader.state() != before:
+                await self._outbox.keep(trader)
         await self.supervision.on_order(update.order)
         if update.order.intent.purpose is Purpose.LIQUIDATION:
             for name in update.traders:
@@ -349,7 +273,7 @@ class ManagerService:
             self._translator.stop_move(f"trail:{held.entry_client_order_id}:{stop}", name, held, stop)
             for held, stop in moved
         ]
-        await self._send_moves(moves)
+        await self._outbox.send_moves(moves)
         exits = [
             self._translator.exit_intent(
                 f"time:{held.entry_client_order_id}:{now // NS_PER_MIN}", name, held, held.contracts
@@ -357,7 +281,7 @@ class ManagerService:
             for held in overdue(view, trader.limits, now)
             if held.symbol not in trader.closing
         ]
-        await self._send(exits)
+        await self._outbox.send(exits)
 
     async def _look_for_unseen(self) -> None:
         """Ask the journal for entries of which no end was told: the exchange drops updates when it must."""
@@ -380,7 +304,7 @@ class ManagerService:
     async def _close_all(self, trader: Trader, name: str) -> int:
         """Send exits for all that a trader holds. `name` makes their ids: called again, they are the same."""
         positions = self._context.accounts.view(trader.trader_id).positions
-        await self._send(
+        await self._outbox.send(
             [
                 self._translator.exit_intent(
                     f"{name}:{trader.trader_id}:{view.symbol}:{view.side}",

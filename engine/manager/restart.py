@@ -1,0 +1,74 @@
+"""What a former life of the manager left: schedules, trader states, cycles that nobody will close."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import structlog
+
+from engine.core.decisions import CycleRecord, CycleStatus, Decision
+from engine.core.errors import CodecError
+from engine.journal.ports import KeepState
+from engine.manager.context import ManagerContext
+from engine.manager.traders import Trader
+from engine.manager.translate import ENTRY_LIVES_S
+from engine.retry import patiently
+
+log = structlog.get_logger()
+
+
+async def take_up(context: ManagerContext, traders: Mapping[str, Trader]) -> None:
+    """Continue where the former life ended, from the journal alone."""
+    await _restore_schedules(context)
+    await _restore_traders(context, traders)
+    for cycle_id in await patiently(context.journal.open_cycles):
+        await _abandon(context, cycle_id)
+    for trader_id in context.scheduler.traders:
+        # Answered and journalled; whether the answer was published before the end, nobody knows.
+        if (thinking := context.scheduler.rhythm(trader_id).thinking) is not None:
+            context.scheduler.look_again(thinking.cycle_id, trader_id, context.clock.now_ns())
+
+
+async def _restore_schedules(context: ManagerContext) -> None:
+    states = await patiently(lambda: context.journal.load_states(KeepState.SCHEDULER))
+    for trader_id in context.scheduler.traders:
+        if trader_id in states:
+            try:
+                context.scheduler.restore(trader_id, states[trader_id])
+            except CodecError as error:
+                log.warning("schedule of a former version dropped", trader=trader_id, error=str(error))
+
+
+async def _restore_traders(context: ManagerContext, traders: Mapping[str, Trader]) -> None:
+    """Cooldowns and counts as they were, and entries that the venue may still fill."""
+    journal, account_id = context.journal, context.books.account_id
+    for trader_id, state in (await patiently(lambda: journal.load_states(KeepState.TRADER))).items():
+        if trader_id in traders:
+            try:
+                traders[trader_id].restore(state)
+            except CodecError as error:
+                log.warning("state of a former version dropped", trader=trader_id, error=str(error))
+    since = context.clock.now_ns() - context.clock.engine_ns(ENTRY_LIVES_S)
+    intents = list(await patiently(lambda: journal.pending_intents(account_id, since)))
+    intents += [order.intent for order in await patiently(lambda: journal.open_orders(account_id))]
+    for intent in intents:
+        if intent.trader_id in traders:
+            traders[intent.trader_id].take_up(intent)
+
+
+async def _abandon(context: ManagerContext, cycle_id: str) -> None:
+    """Close a cycle that was being thought about when the engine ended; its trader is free again."""
+    trader_id, now = cycle_id.rpartition("-")[0], context.clock.now_ns()
+    decision = Decision(
+        cycle_id=cycle_id,
+        trader_id=trader_id,
+        decider="",
+        actions=(),
+        prices={},
+        ts_decided=now,
+        refusal="engine_ended",
+    )
+    record = CycleRecord(decision=decision, status=CycleStatus.ABANDONED)
+    await patiently(lambda: context.journal.record_cycle(record))
+    context.scheduler.look_again(cycle_id, trader_id, now)
+    log.info("cycle abandoned", cycle=cycle_id)
