@@ -69,6 +69,7 @@ async def test_a_browser_shows_traders_trades_and_the_chain_of_a_decision(
             "markets": symbol,
             f"market/{symbol}": "Signals",
             "decisions": trader,
+            "shadow": "None: manager.yaml",
             "backtests": "Backtests",
         }.items():
             await page.call("Page.navigate", url=f"{_origin(client)}/#/{view}")

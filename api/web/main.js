@@ -3,10 +3,10 @@ import { get, listen, stream } from "./data.js";
 import { h, price } from "./dom.js";
 import { cycle } from "./cycle.js";
 import { overview } from "./overview.js";
-import { backtests, decisions, market, markets } from "./pages.js";
+import { backtests, decisions, market, markets, shadow } from "./pages.js";
 import { trader } from "./trader.js";
 
-const VIEWS = { "": overview, trader, cycle, markets, market, decisions, backtests };
+const VIEWS = { "": overview, trader, cycle, markets, market, decisions, shadow, backtests };
 const EVERY_MS = 15_000, SOON_MS = 1_500;
 
 const place = document.getElementById("view");

@@ -89,3 +89,26 @@ export async function backtests(show) {
   }
   return { refresh, end: () => {} };
 }
+
+/** Paper traders beside the live ones, over the last week. */
+export async function shadow(show) {
+  const body = h("div");
+  show(h("div", {}, h("h1", {}, "Shadow and canary traders"),
+    h("p", { class: "faint" }, "What would have been on paper, beside what was live, over the last seven days."), body));
+  async function refresh() {
+    const { shadows } = await get("shadow");
+    body.replaceChildren(...shadows.map(({ paper, live, decisions: said }) => h("section", {},
+      h("h2", {}, link("trader", live.trader_id), ` and ${paper.trader_id}`),
+      table([
+        ["account", ([name]) => name, "text"], ["profit", ([, it]) => change(it.pnl)], ["return", ([, it]) => change(it.return_pct, 2, " %")],
+        ["trades", ([, it]) => it.trades], ["won", ([, it]) => it.wins], ["fees", ([, it]) => number(it.fees)],
+        ["funding", ([, it]) => number(it.funding)], ["deepest fall", ([, it]) => `${number(it.max_drawdown_pct)} %`],
+        ["Sharpe", ([, it]) => number(it.sharpe)], ["slippage", ([, it]) => it.slippage_bps === null ? null : `${number(it.slippage_bps)} bps`],
+        ["wakeups", ([, it]) => it.wakeups],
+      ], [["paper", paper], ["live", live]], ""),
+      h("p", {}, `Decisions: ${said.agreeing} agree, ${said.differing} differ, ${said.only_paper} only on paper, ${said.only_live} only live.`),
+      ...Object.entries(said.reasons).map(([reason, count]) => h("p", { class: "faint" }, `${count} × ${reason}`)))));
+    if (!shadows.length) body.replaceChildren(h("p", { class: "faint" }, "None: manager.yaml gives no trader a rollout."));
+  }
+  return { refresh, end: () => {} };
+}
