@@ -15,17 +15,15 @@ from typing import Final
 import msgspec
 
 from engine.config.market import MarketConfig
-from engine.config.market_rules import BreakoutRule, CrossRule
 from engine.core.market import Candle, MarketEvent, Trade
-from engine.core.signals import MarketSnapshot, Signal, signal_id
+from engine.core.signals import MarketSnapshot, Signal
 from engine.core.times import NS_PER_S
 from engine.market.candles import Gap
-from engine.market.detectors import Crossing, Reading
+from engine.market.evaluation import Evaluation
 from engine.market.frames import Frame
-from engine.market.scorer import Evidence, Scorer, agreement
 from engine.market.snapshot import snapshot
 from engine.market.state import freeze, thaw
-from engine.market.watch import Binding, Watch, trends, ts_close
+from engine.market.watch import Watch, ts_close
 
 _NONE: Final[tuple[Signal, ...]] = ()
 _MAX_CLOSED: Final = 50_000
@@ -52,7 +50,7 @@ class MarketPipeline:
 
     def __init__(self, config: MarketConfig, contract_values: Mapping[str, float] | None = None) -> None:
         self._config = config
-        self._scorer = Scorer(config.scorer)
+        self._evaluation = Evaluation(config.scorer)
         self._max_age_ns = int(config.max_age * NS_PER_S)
         self._contract_values = dict(contract_values or {})
         self._watches = {symbol: self._blank(symbol) for symbol in config.symbols}
@@ -85,7 +83,7 @@ class MarketPipeline:
                 signals += self._series(watch, watch.base, candle)
         moved = watch.moved_by[kind]
         if moved:
-            signals += self._evaluate_live(watch, moved, event.ts_event)
+            signals += self._evaluation.live(watch, moved, event.ts_event)
         return signals or _NONE
 
     def refer(self, symbol: str, price: float, ts_ns: int) -> None:
@@ -119,7 +117,7 @@ class MarketPipeline:
         for candle in frame.series.rebuild(candles):
             signals += self._close(watch, frame, candle, mode)
         if not first and frame.ts_close is not None:
-            signals += self._evaluate(watch, frame, frame.ts_close)
+            signals += self._evaluation.closed(watch, frame, frame.ts_close)
         return signals or _NONE
 
     def backfill(self, symbol: str, timeframe: str, candles: Sequence[Candle]) -> Sequence[Signal]:
@@ -258,11 +256,12 @@ class MarketPipeline:
         frame.absorb(candle)
         self._closed.append(ClosedCandle(candle, frame.features))
         ts = ts_close(candle)
+        watch.seen(ts, candle.ts_recv)
         watch.seen_price(ts, candle.close, candle.ts_recv)
         signals: list[Signal] = []
         if mode is not _Mode.PASS:
-            signals += self._evaluate(watch, frame, ts)
-            signals += self._evaluate_live(watch, watch.moved_by[Candle], ts)
+            signals += self._evaluation.closed(watch, frame, ts)
+            signals += self._evaluation.live(watch, watch.moved_by[Candle], ts)
         if mode is _Mode.SILENT:
             signals.clear()
         if frame is watch.base:
@@ -271,72 +270,6 @@ class MarketPipeline:
                     made = self._series(watch, watch.frames[aggregator.timeframe], longer)
                     signals += () if mode is _Mode.SILENT else made
         return signals
-
-    def _evaluate(self, watch: Watch, frame: Frame, ts: int) -> Sequence[Signal]:
-        """Ask the detectors of a timeframe about its newest closed candle."""
-        signals: list[Signal] = []
-        features, previous = frame.features, frame.previous
-        for binding in watch.frame_bindings[frame.timeframe]:
-            rule = binding.rule
-            upper = lower = release = None
-            if isinstance(rule, CrossRule):
-                upper = features[rule.against] if isinstance(rule.against, str) else rule.against
-            elif isinstance(rule, BreakoutRule):
-                upper, lower = previous.get(rule.upper), previous.get(rule.lower)
-                release = previous.get(rule.release)
-            reading = Reading(features[rule.feature], ts, upper, lower, release, features["close"])
-            for crossing in binding.detector.update(reading):
-                signals.append(self._signal(watch, binding, crossing))
-        return signals
-
-    def _evaluate_live(self, watch: Watch, bindings: Sequence[Binding], ts: int) -> Sequence[Signal]:
-        """Ask the detectors of the live features that an event may have moved."""
-        signals: list[Signal] = []
-        for binding in bindings:
-            feature, rule = binding.feature, binding.rule
-            if feature is None:
-                continue
-            upper: float | None = None
-            if isinstance(rule, CrossRule):
-                against = rule.against
-                upper = self._live_value(watch, against, ts) if isinstance(against, str) else against
-            for crossing in binding.detector.update(Reading(feature.value(ts), ts, upper, price=watch.last)):
-                signals.append(self._signal(watch, binding, crossing))
-        return signals
-
-    def _live_value(self, watch: Watch, name: str, ts: int) -> float | None:
-        return next(feature.value(ts) for feature in watch.live if feature.name == name)
-
-    def _signal(self, watch: Watch, binding: Binding, crossing: Crossing) -> Signal:
-        rule = binding.rule
-        frames = watch.frames.values()
-        frame = watch.frames[rule.timeframe] if rule.timeframe else watch.base
-        direction = crossing.direction if rule.directional else 0
-        evidence = Evidence(
-            edge=crossing.edge,
-            age_s=(watch.newest - crossing.ts) / NS_PER_S,
-            distance=crossing.distance,
-            earlier=binding.recurrence.count(crossing.ts),
-            volume_ratio=frame.volume_ratio,
-            agreement=agreement(direction, trends(frames, without=rule.timeframe)),
-        )
-        binding.recurrence.add(crossing.ts)
-        return Signal(
-            signal_id=signal_id(watch.symbol, rule.name, crossing.edge, crossing.ts),
-            symbol=watch.symbol,
-            detector=rule.name,
-            feature=rule.feature,
-            timeframe=rule.timeframe,
-            edge=crossing.edge,
-            value=crossing.value,
-            threshold=crossing.threshold,
-            release=crossing.release,
-            score=self._scorer.score(evidence),
-            price=watch.last,
-            ts_event=crossing.ts,
-            ts_recv=watch.newest,
-            recovers=not isinstance(rule, CrossRule),
-        )
 
 
 def _opened(candle: Candle) -> int:

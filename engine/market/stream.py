@@ -91,33 +91,19 @@ class Change:
 
     def add(self, ts: int, value: float) -> None:
         """The newest value; one that is older than the newest bucket is left out."""
-        bucket = ts // self._width
-        last = self._bucket
-        ring = self._ring
-        if last is None or bucket - last > _BUCKETS:
-            self._count = 1 if last is None else _BUCKETS + 1
-            if last is not None:  # nothing happened for a whole window: it was at the last value
-                ring[:] = [self.newest] * (_BUCKETS + 1)
+        bucket, last = ts // self._width, self._bucket
+        if bucket != last:
+            if last is None:
+                self._count = 1
+            elif bucket < last:
+                return
+            else:  # nothing happened in the buckets between: they hold the value before
+                if bucket > last + 1:
+                    _fill(self._ring, last + 1, bucket, self.newest)
+                self._count = min(_BUCKETS + 1, self._count + bucket - last)
             self._bucket = bucket
-        elif bucket > last:
-            if bucket > last + 1:
-                self._carry(last + 1, bucket)
-            self._count = min(_BUCKETS + 1, self._count + bucket - last)
-            self._bucket = bucket
-        elif bucket < last:
-            return
-        ring[bucket % (_BUCKETS + 1)] = value
-        self.newest = value
-        self.ts = ts
-
-    def _carry(self, begin: int, end: int) -> None:
-        """Nothing happened in these buckets (fewer than the ring has): they hold the value before."""
-        ring = self._ring
-        size = len(ring)
-        first, count = begin % size, end - begin
-        tail = min(count, size - first)
-        ring[first : first + tail] = [self.newest] * tail
-        ring[: count - tail] = [self.newest] * (count - tail)
+        self._ring[bucket % (_BUCKETS + 1)] = value
+        self.newest, self.ts = value, ts
 
     def past(self, now: int) -> float | None:
         """The value a window before `now`, None when that was not seen."""
@@ -205,8 +191,8 @@ class TradeFlow:
         if bucket <= self._bucket - _BUCKETS:
             return
         if bucket > self._bucket:
-            for passed in range(max(self._bucket + 1, bucket - _BUCKETS + 1), bucket + 1):
-                self._bought[passed % _BUCKETS] = self._sold[passed % _BUCKETS] = 0.0
+            for ring in (self._bought, self._sold):
+                _fill(ring, self._bucket + 1, bucket + 1, 0.0)
             self._bucket = bucket
         side = self._bought if bought else self._sold
         side[bucket % _BUCKETS] += contracts
@@ -221,6 +207,18 @@ class TradeFlow:
             bought, sold = sum(self._bought[b] for b in live), sum(self._sold[b] for b in live)
         total = bought + sold
         return (bought - sold) / total if total > 0 else None
+
+
+def _fill(ring: list[float], begin: int, end: int, value: float) -> None:
+    """Set the buckets from `begin` to before `end`; more of them than the ring has are all of it."""
+    size, count = len(ring), end - begin
+    if count >= size:
+        ring[:] = [value] * size
+        return
+    first = begin % size
+    tail = min(count, size - first)
+    ring[first : first + tail] = [value] * tail
+    ring[: count - tail] = [value] * (count - tail)
 
 
 def spread_bps(bid: float | None, ask: float | None) -> float | None:

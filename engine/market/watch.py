@@ -169,7 +169,6 @@ class Watch:
 
     def seen_price(self, ts: int, price: float, ts_recv: int) -> None:
         """A price of the venue's time `ts`; one that is older than the newest is left out."""
-        self.seen(ts, ts_recv)
         if ts < self.ts_last:
             return
         self.last, self.ts_last, self.ts_price = price, ts, ts_recv or ts
