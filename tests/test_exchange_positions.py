@@ -337,6 +337,34 @@ async def test_S7_a_position_that_vanished_without_a_trace_is_closed_by_an_infer
     assert kept[0] == kept[1]
 
 
+@pytest.mark.parametrize(("moved", "explained"), [("0.99", True), ("1.09", False)])
+async def test_S7_several_positions_that_vanished_are_closed_where_their_cash_explains_them(
+    sim: Simulator, database: str, moved: str, *, explained: bool
+) -> None:
+    """Both closed by hand, which nothing tells. Far from every price that is known here, nobody guesses."""
+    async with life(sim, database, wrap=Forgetful) as now:
+        await entered(now)
+        eth = {"symbol": ETH, "stop_loss": D(3_000), "take_profit": D(5_000)}
+        await entered(now, "two", "b", "30", **eth)
+        await look_until_balanced(now)
+        await sim.price(str(100_000 * D(moved)))
+        await sim.price(str(4_000 * D(moved)), ETH)
+        await by_hand(sim, Side.SELL, "2")
+        await by_hand(sim, Side.SELL, "30", symbol=ETH)
+        async with asyncio.timeout(10):
+            while not (await alarms(database)):
+                await now.service.auditor.look()
+                await asyncio.sleep(0.05)
+        if explained:
+            assert (now.held(), now.held("b", ETH)) == (D(0), D(0))
+            assert set(await alarms(database)) == {"closed_externally"}
+            await now.balanced()
+        else:
+            assert (now.held(), now.held("b", ETH)) == (D(2), D(30))
+            assert await alarms(database) == ["imbalance"]
+            assert now.service.refusal(ETH) == "books_do_not_balance"
+
+
 async def test_S9_a_position_that_crossed_zero_unseen_is_closed_then_opened(
     net_sim: Simulator, database: str
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import msgspec
 import structlog
 
@@ -10,7 +12,7 @@ from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
 from engine.core.orders import UNATTRIBUTED, ZERO, OrderState
 from engine.exchange.account_records import AccountRecords
 from engine.exchange.context import ExchangeContext
-from engine.exchange.inference import explaining_fill
+from engine.exchange.inference import Unexplained, explaining_fills
 from engine.exchange.orders import OrderDesk
 from engine.exchange.ports import VenueBalance, VenuePosition
 from engine.exchange.recovery import Recovery
@@ -25,7 +27,7 @@ class Auditor:
     """Fetches the venue's account, compares, journals; entries stop while the books do not balance.
 
     What differs is first looked for in the venue's executions and bills. A position that these never
-    explain is booked as the one fill that explains it (`infer`), or stops entries in its symbol until a
+    explain is booked as the fill that explains it (`infer`), or stops entries in its symbol until a
     person acts.
     """
 
@@ -173,21 +175,29 @@ class Auditor:
         await patiently(lambda: self._context.journal.record_risk_event(event))
 
     async def _explain(self, comparison: Comparison) -> bool:
-        """Book the fill that explains the difference; False when none does for certain."""
-        if not comparison.positions:
-            return False
-        context, (difference, *_) = self._context, comparison.positions
+        """Book the fills that explain the difference; False when none do for certain."""
+        context = self._context
+        marks = self._marks()
+        found = [
+            Unexplained(
+                each,
+                context.contracts.contract_value(each.symbol),
+                context.books.average_price(each.symbol, each.position_side),
+                marks.get(each.symbol),
+            )
+            for each in comparison.positions
+        ]
         newest = await patiently(lambda: context.journal.newest_fill_ns(context.books.account_id))
-        report = explaining_fill(
-            comparison,
-            context.contracts.contract_value(difference.symbol),
-            context.books.average_price(difference.symbol, difference.position_side),
-            newest,
-            context.clock.now_ns(),
-        )
-        if report is None:
-            return False
-        log.error("fill inferred", difference=str(difference), fill=report.venue_order_id)
-        await self._desk.report(report)
+        reports = explaining_fills(found, comparison.cash_difference, newest, context.clock.now_ns())
+        for report in reports:
+            log.error("fill inferred", difference=str(comparison), fill=report.venue_order_id)
+            await self._desk.report(report)
         await self._desk.drained()
-        return True
+        return bool(reports)
+
+    def _marks(self) -> dict[str, Decimal]:
+        """Newest marks of what is held: of the market, and as the venue values what is left there."""
+        views = [self._context.accounts.view(each.trader_id) for each in self._context.books.traders()]
+        marks = {held.symbol: held.mark_price for view in views for held in view.positions}
+        marks |= {left.symbol: left.mark_price for left in self.positions or ()}
+        return {symbol: mark for symbol, mark in marks.items() if mark}

@@ -35,7 +35,7 @@ class FeeWatch:
             return
         self._known = True
         if tier != self.tier:
-            log.info("fee tier read", level=tier.level, taker=str(tier.taker), maker=str(tier.maker))
+            log.info("fee tier read", tier=tier.level, taker=str(tier.taker), maker=str(tier.maker))
         self.tier = tier
 
     async def run(self) -> None:
