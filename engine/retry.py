@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final, TypeVar
 
 import stamina
@@ -20,8 +19,10 @@ async def patiently(action: Callable[[], Awaitable[T]]) -> T:
 
     Only for idempotent actions: one that failed may have been done. Never for requests to a venue.
     """
-    with suppress(StoreUnavailable, BusUnavailable):
+    try:
         return await action()  # nearly always; the machinery of retries costs more than most actions
+    except (StoreUnavailable, BusUnavailable):
+        pass
     async for attempt in stamina.retry_context(
         on=(StoreUnavailable, BusUnavailable),
         attempts=None,

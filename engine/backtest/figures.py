@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Final
@@ -75,10 +74,10 @@ def report(outcome: Outcome) -> Report:
         end=iso(outcome.end_ns),
         moments=outcome.moments,
         signals=len(journal.signals),
-        cycles=len(journal.cycles),
+        cycles=journal.closed,
         orders=len(journal.orders),
         fills=len(journal.fills),
-        refusals=dict(sorted(Counter(v.reason for v in journal.verdicts if not v.approved).items())),
+        refusals=dict(sorted(journal.refusals.items())),
         traders=tuple(_figures(outcome, view) for view in outcome.views),
         balanced=outcome.balanced,
         digest=journal.digest(),

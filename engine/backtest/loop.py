@@ -71,5 +71,7 @@ class _IdleSelector(selectors.DefaultSelector):
             return
         if sleeper is not None and (timer is None or sleeper <= timer):
             clock.wake_next()
+            while (other := clock.next_ns()) is not None and other < clock.now_ns():  # after a leap
+                clock.wake_next()
         else:
             clock.set(timer)

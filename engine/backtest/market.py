@@ -19,7 +19,7 @@ from engine.core.market import (
     Ticker,
     Trade,
 )
-from engine.core.times import NS_PER_MIN
+from engine.core.times import NS_PER_MIN, timeframe_ns
 from engine.exchange.matching.records import Event
 from engine.exchange.simulator.candles import PERIODS
 from engine.exchange.simulator.joint import JointMarket
@@ -60,7 +60,9 @@ class ReplayedMarket:
         self.moments = 0
         self.closes: dict[str, list[tuple[int, float]]] = {}  # some of them, evenly over the run
         self._close_every_ns = (self.end_ns - self.start_ns) // _CLOSES
+        self._recordings = recordings
         self._period_ns = max(each.period_ns for each in recordings)
+        self._symbols = [each.listing.instrument.symbol for each in recordings]
         self.take: Callable[[Candle], bool] | None = None
         self.ended = asyncio.Event()
 
@@ -80,44 +82,48 @@ class ReplayedMarket:
     def _step(self, ts: int) -> None:
         self.on_events(self.world.step(ts))
 
+    @property
+    def candles_alone(self) -> bool:
+        """All is played by candles of the only timeframe that is asked for."""
+        lengths = {timeframe_ns(timeframe) for timeframe in self._timeframes}
+        lengths |= {recording.period_ns for recording in self._recordings}
+        return len(lengths) == 1 and all(source.candle() is not None for source in self._sources)
+
     def leap(self, until_ns: int | None) -> bool:
         """Pass over the candles that end by `until_ns` and bring nobody to act; True when there was one.
 
         In them no price reaches what waits at the venue, no funding is charged, and but for the last one
         no detector has an edge. The market then stands at the open of the candle after them.
         """
-        if self.take is None or not all(source.within_candle for source in self._sources):
+        now, period = self._clock.now_ns(), self._period_ns
+        end = now - (now - self.start_ns) % period + period
+        charged = self.world.next_funding - 1
+        latest = charged if until_ns is None else min(until_ns, charged)
+        if end > latest or self.take is None or not all(source.within_candle for source in self._sources):
             return False
-        calm: dict[str, tuple[Decimal, Decimal]] = {}
-        passed, edge = False, False
-        while not edge and (candles := self._whole_candles(until_ns)):
-            calm = calm or self._calm()
-            if not all(_within(bar, calm.get(symbol)) for symbol, bar in candles.items()):
-                break
-            passed = True
-            self._clock.set(next(iter(candles.values())).ts_open + self._period_ns)
-            for source in self._sources:
+        calm, edge = self._calm(), False
+        while not edge and end <= latest and (bars := self._whole_candles(end - period, calm)):
+            self._clock.set(end)
+            for source, symbol, bar in zip(self._sources, self._symbols, bars, strict=True):
                 self.moments += source.pass_over()
-            for symbol, bar in candles.items():
-                self.world.bars.pass_over(symbol, minutes_of(bar, self._period_ns))
+                self.world.bars.pass_over(symbol, minutes_of(bar, period))
                 self._picture(symbol, bar)
                 edge = self.take(self._candle(symbol, self._timeframes[0], bar)) or edge
-        if passed:
-            self._step(self._clock.now_ns())
-        return passed
+            end += period
+        if self._clock.now_ns() == now:
+            return False
+        self._step(self._clock.now_ns())
+        return True
 
-    def _whole_candles(self, until_ns: int | None) -> dict[str, Bar]:
-        """By symbol the candles that are being played, if they end together and in time; else none."""
-        candles: dict[str, Bar] = {}
-        for source in self._sources:
+    def _whole_candles(self, ts_open: int, calm: dict[str, tuple[Decimal, Decimal]]) -> list[Bar]:
+        """The candles of all markets that opened then, if none of them leaves its calm; else nothing."""
+        bars: list[Bar] = []
+        for source, symbol in zip(self._sources, self._symbols, strict=True):
             bar = source.candle()
-            if bar is None:
-                return {}
-            candles[source.listings[0].instrument.symbol] = bar
-        opened = {bar.ts_open for bar in candles.values()}
-        end = max(opened) + self._period_ns
-        late = end >= self.world.next_funding or (until_ns is not None and end > until_ns)
-        return {} if late or len(opened) > 1 or len(self._timeframes) > 1 else candles
+            if bar is None or bar.ts_open != ts_open or not _within(bar, calm.get(symbol)):
+                return []
+            bars.append(bar)
+        return bars
 
     def _calm(self) -> dict[str, tuple[Decimal, Decimal]]:
         """Prices that nobody at the venue waits for, by symbol."""

@@ -59,7 +59,7 @@ class OrderDesk:
         self._enabled = context.trading_enabled
         self._reports: asyncio.Queue[ExecutionReport] = asyncio.Queue(_REPORTS_LIMIT)
         self.updates = OrderUpdates(context.bus)
-        self._done: deque[str] = deque(maxlen=_RECENT_DONE)
+        self._done: dict[str, None] = {}  # the newest that have ended, oldest first
         self.open: dict[str, Order] = {}
         self._arriving: dict[str, OrderIntent] = {}  # being journalled: a second close must see the first
         self.fills = 0  # booked in this life
@@ -308,7 +308,9 @@ class OrderDesk:
     def _remember(self, order: Order) -> None:
         if order.state.done:
             self.open.pop(order.client_order_id, None)
-            self._done.append(order.client_order_id)
+            self._done[order.client_order_id] = None
+            if len(self._done) > _RECENT_DONE:
+                del self._done[next(iter(self._done))]
         else:
             self.open[order.client_order_id] = order
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import dropwhile, islice
+from typing import Final
 
 import msgspec
 
@@ -33,20 +35,25 @@ from engine.journal.ports import (
 )
 from engine.journal.snapshots import BalanceSnapshot
 
+_CYCLES_KEPT: Final = 2_000
+
 
 class MemoryJournal:
     """Keeps what recovery and reports read back; the rest only enters the digest.
 
-    Grows with the run it records: a backtest is bounded by its input.
+    Grows with the run it records: a backtest is bounded by its input. Of the cycles, with what woke them and
+    what the gate said, the newest 2,000 are kept: nobody looks back further.
     """
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._ids: set[tuple[str, ...]] = set()
+        self._candles: dict[tuple[str, str], int] = {}  # symbol, timeframe → open of the newest
         self._states: dict[tuple[KeepState, str], bytes] = {}
         self._wakeups: dict[str, Wakeup] = {}  # cycle id → wakeup, oldest first
         self._woken: dict[str, list[str]] = {}  # trader id → cycle ids, oldest first
-        self.cycles: dict[str, CycleRecord] = {}  # cycle id → its answer
+        self.cycles: dict[str, CycleRecord] = {}  # cycle id → its answer, oldest first
+        self.closed = 0  # cycles, the forgotten ones too
         self._calls: dict[tuple[str, str], ModelCall] = {}  # digest, asked alias or "" → newest answer
         self._episodes = Episodes()
         self._blocks: dict[tuple[str, CoreLabel], CoreBlock] = {}
@@ -61,7 +68,7 @@ class MemoryJournal:
         self.checks: list[AccountCheck] = []
         self.risk_events: list[RiskEvent] = []
         self.stop_moves: list[StopMove] = []
-        self.verdicts: list[Verdict] = []
+        self.refusals: Counter[str] = Counter()  # of the gate, by reason
         self.signals: list[Signal] = []
 
     def digest(self) -> str:
@@ -86,9 +93,14 @@ class MemoryJournal:
             self._note("instrument", instrument, ts)
 
     async def record_candles(self, candles: Sequence[Candle]) -> None:
+        new: list[Candle] = []
         for candle in candles:
-            if candle.closed and self._once("candle", candle.symbol, candle.timeframe, str(candle.ts_open)):
-                self._note("candle", candle)
+            series = (candle.symbol, candle.timeframe)
+            if candle.closed and candle.ts_open > self._candles.get(series, -1):
+                self._candles[series] = candle.ts_open
+                new.append(candle)
+        if new:
+            self._note("candles", new)
 
     async def record_signals(self, signals: Sequence[Signal]) -> None:
         for signal in signals:
@@ -122,6 +134,11 @@ class MemoryJournal:
         if cycle_id not in self._wakeups or cycle_id in self.cycles:
             return False
         self.cycles[cycle_id] = record
+        self.closed += 1
+        if len(self.cycles) > _CYCLES_KEPT:
+            oldest = next(iter(self.cycles))
+            del self.cycles[oldest], self._wakeups[oldest]
+            self._verdicts.pop(oldest, None)
         for call in record.calls:
             if not call.failure:
                 self._calls[call.digest, call.asked] = self._calls[call.digest, ""] = call
@@ -131,7 +148,7 @@ class MemoryJournal:
     async def record_verdicts(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
             if self._once("verdict", verdict.cycle_id, verdict.trader_id, verdict.symbol, verdict.act):
-                self.verdicts.append(verdict)
+                self.refusals.update(() if verdict.approved else (verdict.reason,))
                 self._verdicts.setdefault(verdict.cycle_id, []).append(verdict)
                 self._note("verdict", verdict)
 

@@ -237,11 +237,8 @@ class ManagerService:
     async def _on_order(self, message: Message[OrderUpdate]) -> None:
         update = message.body
         trader = self.traders.get(update.order.intent.trader_id)
-        if trader is not None:
-            before = trader.state()
-            trader.on_order(update.order)
-            if trader.state() != before:
-                await self._outbox.keep(trader)
+        if trader is not None and trader.on_order(update.order):
+            await self._outbox.keep(trader)
         await self.supervision.on_order(update.order)
         if update.order.intent.purpose is Purpose.LIQUIDATION:
             for name in update.traders:

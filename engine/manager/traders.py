@@ -16,6 +16,8 @@ from engine.core.times import NS_PER_HOUR, NS_PER_S
 from engine.manager.breaker import Breaker, TradingState
 
 _TOLD_NS: Final = 60 * NS_PER_S
+_KNOWN: Final = 64  # several times the actions of a decision: the newest one may be delivered again
+_ENTRIES: Final = 1000
 
 
 class TraderState(msgspec.Struct, frozen=True):
@@ -40,8 +42,8 @@ class Trader:
         self.under_way: dict[str, OrderIntent] = {}  # entries, by client order id, until they are done
         self._exits: dict[str, str] = {}  # symbols, by client order id
         self.cooldown_until: dict[str, int] = {}
-        self._entries: deque[int] = deque(maxlen=1000)
-        self._known: deque[str] = deque(maxlen=1000)
+        self._entries: deque[int] = deque(maxlen=_ENTRIES)
+        self._known: deque[str] = deque(maxlen=_KNOWN)
 
     @property
     def trader_id(self) -> str:
@@ -70,6 +72,8 @@ class Trader:
         if intent.purpose is Purpose.ENTRY:
             self.take_up(intent)
             self._entries.append(intent.ts_created)
+            while self._entries[0] <= intent.ts_created - NS_PER_HOUR:
+                self._entries.popleft()
 
     def take_up(self, intent: OrderIntent) -> None:
         """Count an order of a former life, or a new one, until it is done."""
@@ -78,18 +82,21 @@ class Trader:
         elif intent.purpose is Purpose.EXIT:
             self._exits[intent.client_order_id] = intent.symbol
 
-    def on_order(self, order: Order) -> None:
-        """The venue has finished an order, or changed it."""
+    def on_order(self, order: Order) -> bool:
+        """The venue has finished an order, or changed it; whether `state` is another now."""
         intent = order.intent
         if not order.state.done:
-            return
+            return False
         self.under_way.pop(order.client_order_id, None)
         self._exits.pop(order.client_order_id, None)
         if intent.purpose.reduces and order.filled:
             stopped = intent.purpose in {Purpose.STOP, Purpose.LIQUIDATION}
             pause_s = self.limits.cooldown_after_stop if stopped else self.limits.cooldown_after_close
             until = order.ts_updated + int(pause_s * NS_PER_S)
-            self.cooldown_until[intent.symbol] = max(self.cooldown_until.get(intent.symbol, 0), until)
+            if until > self.cooldown_until.get(intent.symbol, 0):
+                self.cooldown_until[intent.symbol] = until
+                return True
+        return False
 
     def entries_since(self, now_ns: int) -> int:
         """Entries approved within the hour before `now_ns`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
+from itertools import islice, takewhile
 
 from engine.core.instruments import Instrument
 from engine.core.market import Side
@@ -76,8 +77,10 @@ class Queries:
         ended = self._state.account(account).done_orders.values()
         return tuple(sorted(ended, key=lambda order: int(order.order_id), reverse=True))
 
-    def fills(self, account: str) -> tuple[VenueFill, ...]:
-        return self._newest(self._state.account(account).fills)
+    def fills(self, account: str, since_ns: int = 0) -> tuple[VenueFill, ...]:
+        """Those from `since_ns` on."""
+        newest = reversed(self._state.account(account).fills)
+        return self._bounded(takewhile(lambda fill: fill.ts >= since_ns, newest))
 
     def algo(self, account: str, *, algo_id: str = "", client_id: str = "") -> VenueAlgo:
         """Any state; of a reused client id the newest. Raises VenueRefusal 51603."""
@@ -101,13 +104,15 @@ class Queries:
         return tuple(margin.position_of(self._step(), owner, holding) for holding in shown)
 
     def position_history(self, account: str) -> tuple[ClosedPosition, ...]:
-        return self._newest(self._state.account(account).closed)
+        return self._bounded(reversed(self._state.account(account).closed))
 
     def balance(self, account: str) -> Balance:
         return margin.balance_of(self._step(), self._state.account(account))
 
-    def bills(self, account: str) -> tuple[Bill, ...]:
-        return self._newest(self._state.account(account).bills)
+    def bills(self, account: str, since_ns: int = 0) -> tuple[Bill, ...]:
+        """Those from `since_ns` on."""
+        newest = reversed(self._state.account(account).bills)
+        return self._bounded(takewhile(lambda bill: bill.ts >= since_ns, newest))
 
     def max_size(self, account: str, symbol: str, price: Decimal | None = None) -> tuple[Decimal, Decimal]:
         """Contracts that could be bought and sold now with the margin there is, closing included.
@@ -188,8 +193,8 @@ class Queries:
     def _step(self) -> Step:
         return Step(state=self._state, options=self._options, ts=self._state.now)
 
-    def _newest(self, kept: list[Record]) -> tuple[Record, ...]:
-        return tuple(reversed(kept[-self._options.history_limit :]))
+    def _bounded(self, newest_first: Iterable[Record]) -> tuple[Record, ...]:
+        return tuple(islice(newest_first, self._options.history_limit))
 
 
 def _newest_first(records: Iterable[Record]) -> tuple[Record, ...]:

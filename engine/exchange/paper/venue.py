@@ -172,7 +172,7 @@ class PaperVenue:
         return tuple(self._report(order, None) for order in self._core.pending_orders(self.account_id))
 
     async def executions_since(self, ts_ns: int) -> tuple[ExecutionReport, ...]:
-        fills = [fill for fill in self._core.fills(self.account_id) if fill.ts >= ts_ns]
+        fills = self._core.fills(self.account_id, ts_ns)
         return tuple(
             self._report(self._core.order(self.account_id, order_id=fill.order_id), fill)
             for fill in reversed(fills)
@@ -180,17 +180,15 @@ class PaperVenue:
 
     async def funding_since(self, ts_ns: int) -> tuple[VenueFunding, ...]:
         bills = [
-            bill
-            for bill in self._core.bills(self.account_id)
-            if bill.bill_type is BillType.FUNDING and bill.ts >= ts_ns
+            bill for bill in self._core.bills(self.account_id, ts_ns) if bill.bill_type is BillType.FUNDING
         ]
         return tuple(map(reports.funding, reversed(bills)))
 
     async def transfers_since(self, ts_ns: int) -> tuple[VenueTransfer, ...]:
         bills = [
             bill
-            for bill in self._core.bills(self.account_id)
-            if bill.bill_type is not BillType.FUNDING and not bill.trade_id and bill.ts >= ts_ns
+            for bill in self._core.bills(self.account_id, ts_ns)
+            if bill.bill_type is not BillType.FUNDING and not bill.trade_id
         ]
         return tuple(map(reports.transfer, reversed(bills)))
 

@@ -158,17 +158,17 @@ class BarStore:
         return self._pasts[symbol]
 
     def _close(self, symbol: str, bar: Bar) -> None:
-        """Keep a closed minute; the oldest one beyond the bound goes into the bar of its hour."""
+        """Keep a closed minute; beyond the bound the oldest ones go into the bar of their hour, together."""
         kept = self._closed.setdefault(symbol, deque())
         kept.append(bar)
-        if len(kept) <= _KEPT:
+        if len(kept) < _KEPT + COARSE_NS // NS_PER_MIN:
             return
-        old, hours = kept.popleft(), self._hours.setdefault(symbol, deque(maxlen=_HOURS_KEPT))
-        start = old.ts_open - old.ts_open % COARSE_NS
-        if hours and hours[-1].ts_open == start:
-            hours.append(_merge(start, [hours.pop(), old]))
-        else:
-            hours.append(_merge(start, [old]))
+        hours = self._hours.setdefault(symbol, deque(maxlen=_HOURS_KEPT))
+        start = kept[0].ts_open - kept[0].ts_open % COARSE_NS
+        old = [hours.pop()] if hours and hours[-1].ts_open == start else []
+        while kept[0].ts_open < start + COARSE_NS:
+            old.append(kept.popleft())
+        hours.append(_merge(start, old))
 
     def newest(self, symbol: str, period: Period) -> Bar | None:
         """The forming bar of a period; cheap, for pushes."""
