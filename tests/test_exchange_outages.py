@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from engine.bus import INTENTS, ORDERS, Message, OrderUpdate
 from engine.core.orders import OrderState, Purpose
 from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming
-from tests.exchange_world import CLOCK, Life, Simulator, life, until, until_stops
+from tests.exchange_world import CLOCK, HASTY, Life, Simulator, life, until, until_stops
 from tests.postgres_proxy import proxied
 from tests.valkey_process import Valkey
 
@@ -94,4 +95,17 @@ async def test_B2_without_redis_fills_are_booked_and_the_news_of_them_comes_late
             lambda: {update.order.intent.purpose for update in heard} == {Purpose.ENTRY, Purpose.STOP}, 30.0
         )
         listening.cancel()
+        await now.balanced()
+
+
+async def test_B2_an_intent_whose_message_redis_lost_is_carried_out_once(
+    sim: Simulator, database: str
+) -> None:
+    async with life(sim, database, thresholds=msgspec.structs.replace(HASTY, intents_s=0.05)) as now:
+        await held(now)
+        close = now.exit("lost with its message")
+        await now.journal.record_intents([close])
+        await until(lambda: not now.held())
+        assert (await now.done(close)).state is OrderState.FILLED
+        assert (await sim.orders_received())[close.client_order_id] == 1
         await now.balanced()

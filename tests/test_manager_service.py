@@ -361,6 +361,35 @@ async def test_a_restart_abandons_what_was_being_thought_about() -> None:
         assert newest.status is CycleStatus.ABANDONED
 
 
+async def test_B2_what_redis_lost_is_ended_from_the_journal() -> None:
+    """A wakeup that nobody got closes its cycle; an exit of whose end nobody told closes again."""
+    journal = MemoryJournal()
+    async with world(journal) as now:
+        await until(lambda: len(now.wakeups) == 3)
+        lost = msgspec.structs.replace(now.wakeups[0], cycle_id="a-1", trader_id="a", deadline_ns=1)
+        await journal.record_wakeup(lost)
+        intent = OrderIntent(
+            intent_id="exit",
+            cycle_id="",
+            trader_id="a",
+            account_id="sim",
+            symbol=BTC,
+            side=Side.SELL,
+            position_side=PositionSide.LONG,
+            purpose=Purpose.EXIT,
+            order_type=OrderType.MARKET,
+            contracts=D(2),
+            ts_created=1,
+        )
+        now.service.traders["a"].take_up(intent)
+        await until(lambda: not now.service.traders["a"].closing)
+        while "a-1" in await journal.open_cycles():
+            await asyncio.sleep(0.01)
+        (closed,) = [each for each in await journal.recent_cycles("a", 5) if each.decision.cycle_id == "a-1"]
+        assert (closed.status, closed.decision.refusal) == (CycleStatus.ABANDONED, "answer_lost")
+        assert {each.cycle_id for each in now.wakeups} <= set(await journal.open_cycles())
+
+
 async def test_shadow_decides_and_is_journalled_and_enters_nothing_live() -> None:
     async with world(MemoryJournal(), rollout=RolloutConfig(weight=0)) as now:
         await until(lambda: len(now.wakeups) == 3)

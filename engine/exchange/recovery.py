@@ -21,6 +21,7 @@ from engine.retry import patiently
 log = structlog.get_logger()
 
 _OVERLAP_NS: Final = 5 * NS_PER_MIN  # more than two clocks differ, and than the venue takes to list a fill
+_LOST_S: Final = 60.0  # real time; an outage of Redis begins with what was under way
 
 
 class Recovery:
@@ -168,9 +169,9 @@ class Recovery:
                 log.warning("cash moved at the venue", amount=str(flow.amount), bill=transfer.bill_id)
 
     async def resume_intents(self) -> None:
-        """Orders for intents that were approved but not journalled as orders before the end."""
+        """Orders for approved intents that have none: the engine ended first, or Redis lost the message."""
         context = self._context
-        since = context.clock.now_ns() - _OVERLAP_NS
+        since = context.clock.now_ns() - max(_OVERLAP_NS, context.clock.engine_ns(_LOST_S))
         account_id = context.books.account_id
         for intent in await patiently(lambda: context.journal.pending_intents(account_id, since)):
             await self._desk.accept(intent)

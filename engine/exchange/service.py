@@ -182,6 +182,7 @@ class ExchangeService:
                 ("fees", self.fees.run()),
                 ("leverage", self._repeat_leverage()),
                 ("resting orders", self._cancel_stale()),
+                ("lost intents", self._resume_lost()),
                 ("intents", self._context.bus.consume(INTENTS, "exchange", self._on_intent)),
                 ("transfers", self._context.bus.consume(TRANSFERS, "exchange", self._on_transfer)),
                 ("stop moves", self._context.bus.consume(STOP_MOVES, "exchange", self._on_stop_move)),
@@ -192,6 +193,12 @@ class ExchangeService:
         intent = message.body
         if intent.account_id == self._context.books.account_id:
             await self.desk.accept(intent)
+
+    async def _resume_lost(self) -> None:
+        """What the manager has journalled is carried out, also when its message was lost with Redis."""
+        while True:
+            await self._context.clock.sleep_real(self._rules.thresholds.intents_s)
+            await self.recovery.resume_intents()
 
     async def _on_stop_move(self, message: Message[StopMove]) -> None:
         if message.body.account_id == self._context.books.account_id:

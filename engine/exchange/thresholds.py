@@ -22,3 +22,4 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     single_queries: int = 10  # resting orders that one look asks for one by one
     differing_looks: int = 3  # comparisons of the books in a row before a difference has consequences
     at_start_s: float = 0.2  # between queries while starting: a dead life's request may be under way
+    intents_s: float = 10.0  # how often intents that no message brought are looked for in the journal

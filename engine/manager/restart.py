@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import structlog
 
-from engine.core.decisions import CycleRecord, CycleStatus, Decision
 from engine.core.errors import CodecError
 from engine.journal.ports import KeepState
 from engine.manager.context import ManagerContext
 from engine.manager.traders import Trader
 from engine.manager.translate import ENTRY_LIVES_S
+from engine.manager.untold import abandon
 from engine.retry import patiently
 
 log = structlog.get_logger()
@@ -22,7 +22,7 @@ async def take_up(context: ManagerContext, traders: Mapping[str, Trader]) -> Non
     await _restore_schedules(context)
     await _restore_traders(context, traders)
     for cycle_id in await patiently(context.journal.open_cycles):
-        await _abandon(context, cycle_id)
+        await abandon(context, cycle_id, "engine_ended")
     for trader_id in context.scheduler.traders:
         # Answered and journalled; whether the answer was published before the end, nobody knows.
         if (thinking := context.scheduler.rhythm(trader_id).thinking) is not None:
@@ -54,21 +54,3 @@ async def _restore_traders(context: ManagerContext, traders: Mapping[str, Trader
     for intent in intents:
         if intent.trader_id in traders:
             traders[intent.trader_id].take_up(intent)
-
-
-async def _abandon(context: ManagerContext, cycle_id: str) -> None:
-    """Close a cycle that was being thought about when the engine ended; its trader is free again."""
-    trader_id, now = cycle_id.rpartition("-")[0], context.clock.now_ns()
-    decision = Decision(
-        cycle_id=cycle_id,
-        trader_id=trader_id,
-        decider="",
-        actions=(),
-        prices={},
-        ts_decided=now,
-        refusal="engine_ended",
-    )
-    record = CycleRecord(decision=decision, status=CycleStatus.ABANDONED)
-    await patiently(lambda: context.journal.record_cycle(record))
-    context.scheduler.look_again(cycle_id, trader_id, now)
-    log.info("cycle abandoned", cycle=cycle_id)

@@ -37,6 +37,7 @@ from engine.manager.scheduler import Due
 from engine.manager.supervision import Supervision
 from engine.manager.traders import Trader
 from engine.manager.translate import Translator
+from engine.manager.untold import Untold
 from engine.manager.upkeep import overdue, trailed
 from engine.retry import patiently
 
@@ -66,6 +67,7 @@ class ManagerService:
         self.supervision = Supervision(context, traders, self._close_all)
         self._outbox = Outbox(context, traders)
         self._rebalancer = Rebalancer(context, traders)
+        self._untold = Untold(context, traders)
         self._schedule_changed = asyncio.Event()
         # A schedule is stored after the wakeups that it says were taken, and never an older one last.
         self._scheduling = asyncio.Lock()
@@ -255,7 +257,7 @@ class ManagerService:
             await self.supervision.on_equities(views)
             await self._store_schedule()
             await self._rebalancer.look(views)
-            await self._look_for_unseen()
+            await self._untold.look()
             for view in views:
                 await self._keep_up(view)
 
@@ -279,18 +281,6 @@ class ManagerService:
             if held.symbol not in trader.closing
         ]
         await self._outbox.send(exits)
-
-    async def _look_for_unseen(self) -> None:
-        """Ask the journal for entries of which no end was told: the exchange drops updates when it must."""
-        journal, now = self._context.journal, self._context.clock.now_ns()
-        for trader in self.traders.values():
-            for intent in trader.unseen(now):
-                name = intent.client_order_id
-                order = await patiently(lambda name=name: journal.order(name))  # type: ignore[misc]
-                if order is None:
-                    trader.forget(intent)
-                else:
-                    trader.on_order(order)
 
     # -- operators
 

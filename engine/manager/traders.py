@@ -40,7 +40,7 @@ class Trader:
         self.breaker = breaker
         self._account = account
         self.under_way: dict[str, OrderIntent] = {}  # entries, by client order id, until they are done
-        self._exits: dict[str, str] = {}  # symbols, by client order id
+        self._exits: dict[str, OrderIntent] = {}  # likewise
         self.cooldown_until: dict[str, int] = {}
         self._entries: deque[int] = deque(maxlen=_ENTRIES)
         self._known: deque[str] = deque(maxlen=_KNOWN)
@@ -59,7 +59,7 @@ class Trader:
     @property
     def closing(self) -> frozenset[str]:
         """Symbols with an exit under way."""
-        return frozenset(self._exits.values())
+        return frozenset(intent.symbol for intent in self._exits.values())
 
     @property
     def known_intents(self) -> frozenset[str]:
@@ -80,7 +80,7 @@ class Trader:
         if intent.purpose is Purpose.ENTRY:
             self.under_way[intent.client_order_id] = intent
         elif intent.purpose is Purpose.EXIT:
-            self._exits[intent.client_order_id] = intent.symbol
+            self._exits[intent.client_order_id] = intent
 
     def on_order(self, order: Order) -> bool:
         """The venue has finished an order, or changed it; whether `state` is another now."""
@@ -103,16 +103,18 @@ class Trader:
         return sum(1 for ts in self._entries if ts > now_ns - NS_PER_HOUR)
 
     def unseen(self, now_ns: int) -> tuple[OrderIntent, ...]:
-        """Entries under way that expired a while ago: what became of them was not told."""
+        """Entries that expired a while ago, and exits as old: what became of them was not told."""
+        entries = [intent for intent in self.under_way.values() if intent.ts_expires]
         return tuple(
             intent
-            for intent in self.under_way.values()
-            if intent.ts_expires and now_ns > intent.ts_expires + _TOLD_NS
+            for intent in (*entries, *self._exits.values())
+            if now_ns > (intent.ts_expires or intent.ts_created) + _TOLD_NS
         )
 
     def forget(self, intent: OrderIntent) -> None:
         """The exchange never had it, and it is too late to take it."""
         self.under_way.pop(intent.client_order_id, None)
+        self._exits.pop(intent.client_order_id, None)
 
     def state(self) -> bytes:
         """What a restart must not forget: cooldowns, when entries were made, and which."""
