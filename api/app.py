@@ -24,6 +24,7 @@ from api.limits import SlowClients, rate_limit
 from api.metrics import ApiMetrics, Counted
 from api.routes import (
     accounts,
+    allocation,
     analytics,
     backtests,
     described,
@@ -55,6 +56,7 @@ ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
     *health.ENDPOINTS,
     *market.ENDPOINTS,
     *money.ENDPOINTS,
+    *allocation.ENDPOINTS,
     *accounts.ENDPOINTS,
     *trades.ENDPOINTS,
     *analytics.ENDPOINTS,

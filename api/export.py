@@ -26,20 +26,21 @@ log = structlog.get_logger()
 
 NAMES: Final = (
     *("crypto-prices", "account-totals", "trades", "positions", "analytics", "leaderboard"),
-    *("since-inception-values", "conversations"),
+    *("since-inception-values", "conversations", "manager_state"),
 )
+_ROUTES: Final = {"manager_state": "allocations"}  # of files that are not named for theirs
 _MAKERS: Final = {endpoint.path.removeprefix("/api/"): endpoint for endpoint in ENDPOINTS}
 _STRANGE: Final = re.compile(r"[^A-Za-z0-9._-]")  # not in a file's name
 
 
 async def export(sources: Sources, folder: Path) -> list[str]:
-    """Write the files, each whole or not at all: eight, and `analytics-{modelId}.json` for every trader.
+    """Write the files, each whole or not at all: nine, and `analytics-{modelId}.json` for every trader.
 
     Raises StoreUnavailable before the first file is touched, or OSError.
     """
     files: dict[str, bytes] = {}
     for name in NAMES:
-        endpoint: Any = _MAKERS[name]
+        endpoint: Any = _MAKERS[_ROUTES.get(name, name)]
         files[f"{name}.json"] = encode(await endpoint.make(sources, endpoint.query()))
     for trader in await sources.reader.traders():
         name = _STRANGE.sub("_", trader.trader_id)

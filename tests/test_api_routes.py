@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
@@ -21,11 +22,13 @@ from api.app import make_app
 from api.cache import LiveCache
 from engine.clock import SimClock
 from engine.config.engine import EngineConfig
+from engine.core.cash import Transfer
+from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
 from engine.redis_bus import RedisBus
 from engine.status import STATUS_KEY, BooksStatus, EngineStatus
 from tests.api_parts import NOW, Client, fill_journal, served
-from tests.journal_parts import T0
+from tests.journal_parts import ACCOUNT, T0
 
 T0_MS = T0 // 1_000_000
 STATUS = EngineStatus(
@@ -85,6 +88,24 @@ async def test_money_is_summed_and_compared_with_the_venue(api: Client) -> None:
     costs = await get(api, "/api/costs?days=2")
     assert costs["days"] == 2
     assert costs["total_usd"] == sum(row["cost_usd"] for row in costs["costs"])
+
+
+async def test_S5_183_capital_and_its_moves_are_told(api: Client, database: str) -> None:
+    transfer = Transfer(
+        transfer_id="t", account_id=ACCOUNT, giver="alice", taker="bob", amount=Decimal(500), ts=T0 + 1000
+    )
+    async with PostgresJournal(database, SimClock(NOW)) as journal:
+        for flow in transfer.flows(transfer.amount):
+            await journal.record_cash_flow(flow)
+    told = await get(api, "/api/allocations?limit=2")
+    assert [(row["trader_id"], row["capital"]) for row in told["traders"]] == [("alice", 9_500), ("bob", 500)]
+    assert [(row["trader_id"], row["kind"], row["amount"]) for row in told["moves"]] == [
+        ("bob", "rebalance", 500),
+        ("alice", "rebalance", -500),
+    ]
+    older = await get(api, f"/api/allocations?trader=alice&before={told['nextBefore']}")
+    assert [row["kind"] for row in older["moves"]] == ["capital"]
+    assert [row["equity"] for row in older["traders"]] == [10_050]
 
 
 async def test_wakeups_and_backtests_are_there(api: Client) -> None:

@@ -46,6 +46,9 @@ async def test_S5_184_the_files_hold_what_the_api_answers(
     assert read("account-totals")["accountTotals"]
     assert read("positions")["accountTotals"]
     assert "prices" in read("crypto-prices")
+    shares, moves = read("manager_state")["traders"], read("manager_state")["moves"]
+    assert [(row["trader_id"], row["capital"]) for row in shares] == [("alice", 10_000), ("bob", 0)]
+    assert [(row["kind"], row["amount"]) for row in moves] == [("capital", 10_000)]
 
     (folder / "trades.json").write_text("half")
     assert await run(database, redis_url, "--nof0", str(folder)) == 0

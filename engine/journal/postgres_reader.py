@@ -18,6 +18,7 @@ from engine.journal.postgres_rows import typed
 from engine.journal.postgres_twins import TwinReader
 from engine.journal.views import (
     CallRow,
+    CapitalMove,
     CheckRow,
     Conversation,
     CountedCycle,
@@ -131,6 +132,9 @@ class JournalReader(MarketReader, TwinReader):
 
     async def fills(self, page: Page) -> list[FillRow]:
         return typed(FillRow, await self._page(sql.FILLS, page))
+
+    async def capital_moves(self, page: Page) -> list[CapitalMove]:
+        return typed(CapitalMove, await self._page(sql.CAPITAL_MOVES, page))
 
     async def risk_events(self, page: Page) -> list[RiskEventRow]:
         return typed(RiskEventRow, await self._page(sql.RISK_EVENTS, page))

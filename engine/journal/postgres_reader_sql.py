@@ -126,6 +126,10 @@ contracts, price, contract_value, fee, maker, {_s("ts_event")} as timestamp from
 
 FILLS: Final = Pages(f"select {_FILL}")
 
+CAPITAL_MOVES: Final = Pages(
+    f"select seq, flow_id, trader_id, account_id, kind, amount, {_s('ts')} as timestamp from cash_flows"  # noqa: S608
+)
+
 RISK_EVENTS: Final = Pages(
     f"select seq, event_id, trader_id, symbol, kind, detail, {_s('ts')} as timestamp from risk_events"  # noqa: S608
 )

@@ -250,6 +250,18 @@ class FillRow(msgspec.Struct, frozen=True, kw_only=True):
     timestamp: float
 
 
+class CapitalMove(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that came into a trader's account (negative: left it) and is no profit."""
+
+    seq: int
+    flow_id: str
+    trader_id: str
+    account_id: str
+    kind: str
+    amount: Decimal
+    timestamp: float
+
+
 class RiskEventRow(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     event_id: str
