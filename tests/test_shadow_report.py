@@ -31,7 +31,8 @@ def test_gates_of_a_trader_and_its_paper_account_agree_or_say_why_not() -> None:
             Judged("", "", 3),
             Judged("cooldown", "too_small", 1),
             Judged("", "cooldown", 4),
-            Judged(None, "", 6),
+            Judged(None, "", 5),
+            Judged("nothing_to_close", "", 1),  # it holds something on paper only
             Judged("on_paper", None, 9),  # on paper it was never judged: lost, or the engine ended
         ]
     )

@@ -19,7 +19,7 @@ from engine.core.times import NS_PER_HOUR, NS_PER_MIN
 from engine.journal.ratios import ratios
 
 _NEAR_NS: Final = 15 * NS_PER_MIN  # two traders that want the same within it agree
-_KEPT_OFF: Final = "on_paper"  # reason of entries that the rollout keeps off the market
+_NOT_THERE: Final = (None, "on_paper", "nothing_to_close")  # an account with nothing to judge in an action
 _OPPOSITE: Final = {Act.BUY_TO_ENTER: Act.SELL_TO_ENTER, Act.SELL_TO_ENTER: Act.BUY_TO_ENTER}
 
 
@@ -109,10 +109,10 @@ def same_decisions(rows: Iterable[Judged]) -> Decisions:
     counts: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     for row in rows:
-        if row.live is None or row.live == _KEPT_OFF:
-            counts["only_paper"] += row.count if row.paper is not None else 0
-        elif row.paper is None:
-            counts["only_live"] += row.count
+        live, paper = row.live not in _NOT_THERE, row.paper not in _NOT_THERE
+        if not (live and paper):
+            counts["only_paper"] += row.count * paper
+            counts["only_live"] += row.count * live
         elif bool(row.live) == bool(row.paper):
             counts["agreeing"] += row.count
         else:
