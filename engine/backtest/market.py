@@ -49,14 +49,14 @@ class ReplayedMarket:
     def __init__(self, recordings: Sequence[Recording], timeframes: Sequence[str], clock: SimClock) -> None:
         self.start_ns = max(each.first_ns for each in recordings)
         self.end_ns = max(each.first_ns + each.points[-1].after_ns for each in recordings)
+        self.on_events: Callable[[list[Event]], None] = lambda _: None
         self._sources = [RecordedMarket(each, each.first_ns, strict=True) for each in recordings]
         self.world = World(JointMarket(*self._sources), (), None, self.start_ns)
-        self.world.step(self.start_ns)
+        self._step(self.start_ns)
         self._clock = clock
         self._timeframes = timeframes
         self._queue: asyncio.Queue[MarketEvent] = asyncio.Queue()
         self._funding_told: dict[str, int] = {}
-        self.on_events: Callable[[list[Event]], None] = lambda _: None
         self.moments = 0
         self.closes: dict[str, list[tuple[int, float]]] = {}  # some of them, evenly over the run
         self._close_every_ns = (self.end_ns - self.start_ns) // _CLOSES
@@ -76,11 +76,14 @@ class ReplayedMarket:
             await self._clock.doze_until(due)
             if due == self._next_ns():  # else a leap has gone beyond it
                 self._step(due)
+        await self._clock.sleep_until(self._minute_end_ns)
+        self._step(self._minute_end_ns)
         self.ended.set()
         await asyncio.get_running_loop().create_future()
 
     def _step(self, ts: int) -> None:
         self.on_events(self.world.step(ts))
+        self._minute_end_ns = (ts // NS_PER_MIN + 1) * NS_PER_MIN
 
     @property
     def candles_alone(self) -> bool:
@@ -132,7 +135,9 @@ class ReplayedMarket:
         return {symbol: known for symbol, known in ranges.items() if known is not None}
 
     def _next_ns(self) -> int | None:
-        return min((due for source in self._sources if (due := source.next_ns()) is not None), default=None)
+        """The next moment of a recording, or the end of a minute before it: its candles end by time."""
+        due = min((due for source in self._sources if (due := source.next_ns()) is not None), default=None)
+        return None if due is None else min(due, self._minute_end_ns)
 
     # -- the feed
 
