@@ -10,7 +10,7 @@ from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
 from engine.core.market import Side
 from engine.exchange.matching.core import MatchingCore
-from engine.exchange.matching.options import Fees, Latency, MatchingOptions
+from engine.exchange.matching.options import Fees, Latency, MatchingOptions, Tier
 from engine.exchange.matching.records import (
     AlgoState,
     BillType,
@@ -660,6 +660,39 @@ def test_liquidation_closes_everything_at_the_liquidation_price_and_not_before()
     assert all(int(fill.trade_id) < 0 and fill.exec_type == "" for fill in fills_of(events))
     sources = {order_.cancel_source for order_ in core.order_history(ACCOUNT)}
     assert "3" in sources
+    assert core.balance(ACCOUNT).cash >= 0
+
+
+STEPS = MatchingOptions(
+    tiers=tuple(
+        Tier(max_notional=most, maintenance_rate=D(rate), max_leverage=D(100))
+        for most, rate in ((D(1000), "0.004"), (D(2000), "0.01"), (D(3000), "0.05"), (None, "0.1"))
+    )
+)
+
+
+@pytest.mark.parametrize("td_mode", list(TdMode))
+def test_a_large_position_is_liquidated_tier_by_tier_until_it_carries_its_risk(td_mode: TdMode) -> None:
+    core = venue(STEPS, balance="430", leverage="9")
+    book(core, "99.9", "100", 1, size="10000")
+    core.place(ACCOUNT, order(Side.BUY, "3700", td_mode=td_mode), 1)
+    core.place(ACCOUNT, order(Side.BUY, "0.01", "90", td_mode=td_mode), 2)
+    book(core, "98", "98.1", 3, size="10000")
+    events = core.on_mark(BTC, D(98), 3)
+    assert [event.symbols for event in events if isinstance(event, Liquidated)] == [(BTC,)]
+    (position,) = core.positions(ACCOUNT)
+    assert position.contracts == D("3061.22")  # the most that is no more than 3,000 at 98
+    assert position.margin_ratio is not None
+    assert position.margin_ratio > 1
+    assert not core.pending_orders(ACCOUNT)
+    newest = core.order_history(ACCOUNT)[0]
+    assert (newest.category, newest.size) == ("partial_liquidation", D("638.78"))
+    assert not core.position_history(ACCOUNT)
+    book(core, "80", "80.1", 4, size="10000")
+    core.on_mark(BTC, D(80), 4)  # no tier helps any more
+    assert not core.positions(ACCOUNT)
+    assert core.order_history(ACCOUNT)[0].category == "full_liquidation"
+    assert core.position_history(ACCOUNT)[0].liquidated
     assert core.balance(ACCOUNT).cash >= 0
 
 

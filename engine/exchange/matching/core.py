@@ -15,7 +15,7 @@ import msgspec
 from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
 from engine.core.market import Side
-from engine.exchange.matching import algos, amend, checks, leverage, orders, risk, triggers
+from engine.exchange.matching import algos, amend, checks, leverage, liquidation, orders, risk, triggers
 from engine.exchange.matching.book import Book
 from engine.exchange.matching.options import MatchingOptions
 from engine.exchange.matching.positions import Execution
@@ -105,7 +105,7 @@ class MatchingCore(Queries):
         step = self._begin(ts)
         market.mark = money(price)
         triggers.watch(step, market, TriggerType.MARK, price)
-        risk.liquidate_if_due(step, symbol)
+        liquidation.liquidate_if_due(step, symbol)
         return step.events
 
     def on_index(self, symbol: str, price: Decimal, ts: int) -> list[Event]:
@@ -121,7 +121,7 @@ class MatchingCore(Queries):
         market = self._state.market(symbol)
         step = self._begin(ts)
         risk.charge_funding(step, market, rate)
-        risk.liquidate_if_due(step, symbol)
+        liquidation.liquidate_if_due(step, symbol)
         return step.events
 
     def advance(self, ts: int) -> list[Event]:

@@ -94,7 +94,7 @@ class VenueOrder(msgspec.Struct, frozen=True, kw_only=True):
     amend_result: str = ""
     req_id: str = ""
     source: str = ""  # 6 trigger, 7 take profit or stop loss, 25 trailing
-    category: str = "normal"  # or full_liquidation
+    category: str = "normal"  # or full_liquidation, partial_liquidation
     algo_id: str = ""  # of the algo that sent it
     algo_client_id: str = ""
     attached: tuple[AttachedAlgo, ...] = ()
@@ -285,9 +285,9 @@ class BillBooked(msgspec.Struct, frozen=True, tag="bill"):
 
 
 class Liquidated(msgspec.Struct, frozen=True, tag="liquidated"):
-    """A margin ratio fell to 1: the account's orders are gone and every cross position was closed.
+    """A margin ratio fell to 1: the account's orders are gone, its cross positions were reduced or closed.
 
-    Of an isolated position, it alone was closed, and its orders are gone.
+    Of an isolated position, it alone was, and its orders are gone.
     """
 
     account: str

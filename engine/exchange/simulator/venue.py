@@ -43,7 +43,7 @@ class Hub:
         self.accounts.on_events(events, now_ns)
         changed = [event.order for event in events if isinstance(event, OrderChanged)]
         self.market.tell_liquidations(
-            [order for order in changed if order.state.done and order.category == "full_liquidation"]
+            [order for order in changed if order.state.done and order.category != "normal"]
         )
 
     def flush(self, now_s: float, now_ns: int) -> None:
