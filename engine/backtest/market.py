@@ -52,6 +52,7 @@ class ReplayedMarket:
         self.on_events: Callable[[list[Event]], None] = lambda _: None
         self._sources = [RecordedMarket(each, each.first_ns, strict=True) for each in recordings]
         self.world = World(JointMarket(*self._sources), (), None, self.start_ns)
+        self.world.seconds.wanted = False  # nobody asks for bars so short
         self._step(self.start_ns)
         self._clock = clock
         self._timeframes = timeframes

@@ -15,16 +15,17 @@ _KEPT: Final = 3_600
 
 
 class SecondBars:
-    """Closed bars and the forming one, by symbol."""
+    """Closed bars and the forming one, by symbol; none where they are not `wanted` from the start."""
 
     def __init__(self) -> None:
+        self.wanted = True
         self._closed: dict[str, deque[Bar]] = {}
         self._forming: dict[str, Bar] = {}
 
     def on_quote(self, quote: Quote) -> list[Bar]:
         """Take a print; the seconds that ended with it."""
         ended = self.roll(quote.symbol, quote.ts)
-        if quote.size:
+        if quote.size and self.wanted:
             self._forming[quote.symbol] = with_print(self._forming.get(quote.symbol), quote, NS_PER_S)
         return ended
 
