@@ -13,13 +13,14 @@ import asyncio
 import hashlib
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Final, Protocol
 
 import msgspec
 import structlog
 import zstandard
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from engine.clock import Clock
 from engine.core.errors import StoreUnavailable
@@ -44,6 +45,19 @@ class Answer:
         self.etag = hashlib.blake2b(body, digest_size=12).hexdigest()
 
     @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """What its every sending says."""
+        return CIMultiDictProxy(
+            CIMultiDict(
+                {
+                    "ETag": f'"{self.etag}"',
+                    "Cache-Control": "private, max-age=0",
+                    "Vary": "Accept-Encoding",
+                }
+            )
+        )
+
+    @cached_property
     def zstd(self) -> bytes:
         return zstandard.ZstdCompressor(level=3).compress(self.body)
 
@@ -54,7 +68,7 @@ class Answer:
 
     def encoded(self, accepted: str) -> tuple[bytes, str]:
         """Body and Content-Encoding for an Accept-Encoding header; as it is when that is no gain."""
-        if len(self.body) >= _SMALL:
+        if accepted and len(self.body) >= _SMALL:
             offered = {name.strip() for name, _, q in _weighed(accepted) if q.strip() not in _REFUSED}
             if "zstd" in offered:
                 return self.zstd, "zstd"

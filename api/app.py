@@ -19,7 +19,7 @@ from api import openapi
 from api.answers import Answers
 from api.cache import LiveCache
 from api.endpoint import Endpoint, Sources, mount
-from api.http import bearer, cors, finished, only_reads
+from api.http import allowed, bearer, cors, finished, only_reads
 from api.limits import SlowClients, rate_limit
 from api.metrics import ApiMetrics, Counted
 from api.routes import (
@@ -99,9 +99,11 @@ def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, cloc
             slow.middleware(),
             cors(config.cors_origins),  # outside of the answers: a browser may read errors too
             finished,
-            only_reads(),
-            rate_limit(config.rate_limit_per_s, config.rate_limit_burst, clock),
-            bearer(config.tokens, _OPEN_PATHS),
+            allowed(
+                only_reads,
+                rate_limit(config.rate_limit_per_s, config.rate_limit_burst, clock),
+                bearer(config.tokens, _OPEN_PATHS),
+            ),
         ],
         client_max_size=_LONGEST_BODY,
     )

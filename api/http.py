@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Callable
+from itertools import count, repeat
 from typing import Final, TypeVar
 
 import msgspec
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import CIMultiDict
 
 from api.answers import Answer
 from engine.core.errors import StoreUnavailable
@@ -28,6 +31,10 @@ HEADERS: Final = {
 CORS: Final = web.RequestKey("cors", dict[str, str])  # headers of answers to an allowed origin
 _SENT: Final = "Authorization, If-None-Match, Last-Event-ID"
 _REQUEST_ID_LENGTH: Final = 64
+_READS: Final = ("GET", "HEAD", "OPTIONS")
+_ids: Final = map("{}{:08x}".format, repeat(secrets.token_hex(6)), count())  # of requests that bring none
+
+Check = Callable[[web.Request], web.Response | None]
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -49,20 +56,21 @@ def respond(request: web.Request, answer: Answer, wrong_for_s: float = 0.0) -> w
 
     `wrong_for_s`: how old it is although something newer may have been written (the database is away).
     """
-    headers = {
-        "ETag": f'"{answer.etag}"',
-        "Cache-Control": "private, max-age=0",
-        "Vary": "Accept-Encoding",
-    }
+    headers = CIMultiDict(answer.headers)
     if wrong_for_s:
         headers["X-Stale-Seconds"] = f"{wrong_for_s:.3f}"
         headers["Warning"] = '110 - "Response is Stale"'  # RFC 7234, which clients still know
-    if request.if_none_match and any(m.value in {answer.etag, "*"} for m in request.if_none_match):
+    if "If-None-Match" in request.headers and _has_it(request, answer):
         return web.Response(status=304, headers=headers)
     body, encoding = answer.encoded(request.headers.get("Accept-Encoding", ""))
     if encoding:
         headers["Content-Encoding"] = encoding
-    return web.Response(body=body, content_type="application/json", headers=headers)
+    headers["Content-Type"] = "application/json"
+    return web.Response(body=body, headers=headers)
+
+
+def _has_it(request: web.Request, answer: Answer) -> bool:
+    return any(each.value in {answer.etag, "*"} for each in request.if_none_match or ())
 
 
 def problem(status: int, title: str, detail: str = "") -> web.Response:
@@ -89,8 +97,8 @@ def bad_query(detail: str) -> web.HTTPBadRequest:
 async def finished(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Request id and security headers on every answer; every error is a problem+json."""
     request_id = request.headers.get("X-Request-ID", "")[:_REQUEST_ID_LENGTH]
-    if not request_id.isascii() or not request_id.replace("-", "").isalnum():
-        request_id = secrets.token_hex(8)
+    if not request_id or not request_id.isascii() or not request_id.replace("-", "").isalnum():
+        request_id = next(_ids)
     response: web.StreamResponse
     try:
         response = await handler(request)
@@ -115,24 +123,31 @@ async def finished(request: web.Request, handler: Handler) -> web.StreamResponse
     return response
 
 
-def only_reads() -> Middleware:
-    """Refuse every method that could change something."""
+def allowed(*checks: Check) -> Middleware:
+    """Let through what no check objects to; the first objection is the answer."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method not in {"GET", "HEAD", "OPTIONS"}:
-            raise web.HTTPMethodNotAllowed(request.method, ["GET", "HEAD", "OPTIONS"])
+        for check in checks:
+            if (objection := check(request)) is not None:
+                return objection
         return await handler(request)
 
     return middleware
 
 
-def bearer(tokens: tuple[str, ...], open_paths: frozenset[str]) -> Middleware:
+def only_reads(request: web.Request) -> web.Response | None:
+    """Refuse every method that could change something."""
+    if request.method not in _READS:
+        raise web.HTTPMethodNotAllowed(request.method, _READS)
+    return None
+
+
+def bearer(tokens: tuple[str, ...], open_paths: frozenset[str]) -> Check:
     """Ask for one of `tokens`, compared in constant time, on every route that is not open (M4)."""
     digests = [hashlib.sha256(token.encode()).digest() for token in tokens]
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    def check(request: web.Request) -> web.Response | None:
         if digests and request.path not in open_paths and request.method != "OPTIONS":
             given = request.headers.get("Authorization", "").removeprefix("Bearer ")
             digest = hashlib.sha256(given.encode()).digest()
@@ -140,9 +155,9 @@ def bearer(tokens: tuple[str, ...], open_paths: frozenset[str]) -> Middleware:
                 response = problem(401, "Unauthorized", "Send Authorization: Bearer with a valid token.")
                 response.headers["WWW-Authenticate"] = "Bearer"
                 return response
-        return await handler(request)
+        return None
 
-    return middleware
+    return check
 
 
 def cors(origins: tuple[str, ...]) -> Middleware:

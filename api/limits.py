@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from api.http import problem
+from api.http import Check, problem
 from engine.clock import Clock
 
 _MOST_CLIENTS: Final = 10_000  # remembered; who was silent longest is forgotten first
@@ -41,15 +42,14 @@ class TokenBuckets:
         return 0.0 if passes else (1.0 - tokens) / self._per_s
 
 
-def rate_limit(per_s: float, burst: int, clock: Clock) -> Middleware:
+def rate_limit(per_s: float, burst: int, clock: Clock) -> Check:
     """429 with Retry-After for a client that asks too often; clients on this machine are not counted.
 
     A client is its address. `per_s` 0: no limit.
     """
     buckets = TokenBuckets(per_s, burst)
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+    def check(request: web.Request) -> web.Response | None:
         client = request.remote or ""
         if per_s and request.path not in _UNLIMITED and not _is_local(client):
             wait_s = buckets.wait_s(client, clock.real_s())
@@ -57,11 +57,12 @@ def rate_limit(per_s: float, burst: int, clock: Clock) -> Middleware:
                 response = problem(429, "Too many requests", f"At most {per_s:g} a second.")
                 response.headers["Retry-After"] = str(int(wait_s) + 1)
                 return response
-        return await handler(request)
+        return None
 
-    return middleware
+    return check
 
 
+@lru_cache(maxsize=1024)
 def _is_local(client: str) -> bool:
     try:
         return ipaddress.ip_address(client).is_loopback
