@@ -82,11 +82,15 @@ def _weighed(accepted: str) -> Iterable[tuple[str, str, str]]:
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What is asked: `key` names it among all, `topics` are the streams whose news make its answer wrong."""
+    """What is asked: `key` names it among all, `topics` are the streams whose news make its answer wrong.
+
+    `is_shared`: whether other processes are likely to be asked the same, so that a copy is worth its way.
+    """
 
     key: str
     ttl_s: float
     topics: frozenset[str] = frozenset()
+    is_shared: bool = True
 
 
 class Copies(Protocol):
@@ -104,7 +108,7 @@ class Copies(Protocol):
 
 class _Kept(msgspec.Struct):
     answer: Answer
-    topics: frozenset[str]
+    question: Question
     generation: int  # of its topics when it was begun
 
 
@@ -166,11 +170,11 @@ class Answers:
             task.exception()  # seen: nobody need be waiting
 
     async def _make(self, question: Question, make: Make, generation: int) -> Answer:
-        answer = await self._shared(question)
+        answer = await self._shared(question) if question.is_shared else None
         if answer is None:
             answer = Answer(await make(), self._clock.now_ns())
             self.outcomes["made"] += 1
-            if len(answer.body) <= _LONGEST_IN_REDIS:
+            if question.is_shared and len(answer.body) <= _LONGEST_IN_REDIS:
                 packed = msgspec.msgpack.encode((answer.made_ns, answer.body))
                 await self._copies.keep_copy(question.key, packed, _REDIS_TTL_S)
         await self._keep(question, answer, generation)
@@ -205,11 +209,11 @@ class Answers:
         return answer, max(0.001, self._age_s(answer))
 
     async def _keep(self, question: Question, answer: Answer, generation: int) -> None:
-        self._kept[question.key] = _Kept(answer, question.topics, generation)
+        self._kept[question.key] = _Kept(answer, question, generation)
         self._kept.move_to_end(question.key)
-        dropped = [self._kept.popitem(last=False)[0] for _ in range(len(self._kept) - _MOST)]
-        if dropped:
-            await self._copies.drop_copies(dropped)
+        dropped = [self._kept.popitem(last=False)[1].question for _ in range(len(self._kept) - _MOST)]
+        if copied := [question.key for question in dropped if question.is_shared]:
+            await self._copies.drop_copies(copied)
 
     def _generation(self, topics: frozenset[str]) -> int:
         return sum(self._written.get(topic, (0, 0))[0] for topic in topics)

@@ -89,7 +89,8 @@ def mount(app: web.Application, endpoint: Endpoint[Any], sources: Sources, answe
             return encode(await endpoint.make(sources, query))
 
         key = endpoint.path + "?" + msgspec.json.encode(query).decode()
-        return Question(key, endpoint.ttl_s, endpoint.topics), make
+        is_newest = "before" not in request.query  # older pages are one reader's
+        return Question(key, endpoint.ttl_s, endpoint.topics, is_newest), make
 
     async def handler(request: web.Request) -> web.Response:
         found = asked.get(request.raw_path)

@@ -12,6 +12,12 @@ import redis.asyncio
 
 from api.app import ENDPOINTS
 from api.routes.market import CandlesQuery, CoverageQuery
+from api.routes.records import (
+    FillRows,
+    OrderRows,
+    RiskEventRows,
+    SignalRows,
+)
 from api.views import seconds
 from engine.config.engine import ApiConfig
 from engine.journal.postgres_reader import JournalReader
@@ -332,6 +338,28 @@ async def test_description_names_every_route_and_its_parameters(api: Client) -> 
     assert [(row["name"], row["in"]) for row in totals] == [("lastHourlyMarker", "query")]
     cycle = described["paths"]["/api/cycles/{id}"]["get"]["parameters"]
     assert [(row["name"], row["in"], row["required"]) for row in cycle] == [("id", "path", True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "answer"),
+    [
+        ("signals", SignalRows),
+        ("orders", OrderRows),
+        ("fills", FillRows),
+        ("risk-events", RiskEventRows),
+    ],
+)
+async def test_pages_that_postgres_writes_are_of_the_described_type(
+    api: Client, name: str, answer: type[msgspec.Struct]
+) -> None:
+    async with api.get(f"/api/{name}") as response:
+        body = await response.read()
+    typed = msgspec.json.decode(body, type=answer)
+    key = answer.__struct_fields__[-1]
+    rows, plain = getattr(typed, key), msgspec.json.decode(body)[key]
+    assert rows
+    for row, found in zip(rows, plain, strict=True):
+        assert list(found) == list(row.__struct_fields__)
 
 
 async def test_an_empty_journal_gives_empty_answers(database_ro: str, redis_api_url: str) -> None:

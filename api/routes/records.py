@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -15,24 +15,13 @@ from engine.journal.views import (
     CycleChain,
     DecisionRow,
     FillRow,
+    JsonRows,
     OrderRow,
     RiskEventRow,
     SignalRow,
     TraderRow,
 )
 from engine.journal.views_market import WakeupRow
-
-
-class _Sequenced(Protocol):
-    @property
-    def seq(self) -> int: ...
-
-
-R = TypeVar("R", bound=_Sequenced)
-
-
-def _next(rows: list[R], limit: int) -> int | None:
-    return rows[-1].seq if len(rows) == limit else None
 
 
 class _Rows(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,36 +76,41 @@ class CycleQuery(msgspec.Struct, frozen=True, kw_only=True):
     cycle_id: Id = msgspec.field(name="id")
 
 
-async def signals(sources: Sources, query: RowsQuery) -> SignalRows:
-    rows = await sources.reader.signals(query.page())
-    return SignalRows(signals=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
+Body = dict[str, object]
+
+
+def _page(name: str, rows: JsonRows, sources: Sources, query: RowsQuery) -> Body:
+    """A page as the endpoint's answer has it: a _Rows whose rows are JSON already."""
+    following = rows.last if rows.count == query.limit else None
+    return {"serverTime": sources.server_time(), "nextBefore": following, name: rows.json}
+
+
+async def signals(sources: Sources, query: RowsQuery) -> Body:
+    return _page("signals", await sources.reader.signals(query.page()), sources, query)
 
 
 async def wakeups(sources: Sources, query: RowsQuery) -> WakeupRows:
     rows = await sources.reader.wakeups(query.page())
-    return WakeupRows(wakeups=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
+    following = rows[-1].seq if len(rows) == query.limit else None
+    return WakeupRows(wakeups=rows, serverTime=sources.server_time(), nextBefore=following)
 
 
 async def decisions(sources: Sources, query: RowsQuery) -> DecisionRows:
     rows = await sources.reader.decisions(query.page())
-    return DecisionRows(decisions=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
+    following = rows[-1].seq if len(rows) == query.limit else None
+    return DecisionRows(decisions=rows, serverTime=sources.server_time(), nextBefore=following)
 
 
-async def orders(sources: Sources, query: RowsQuery) -> OrderRows:
-    rows = await sources.reader.orders(query.page())
-    return OrderRows(orders=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
+async def orders(sources: Sources, query: RowsQuery) -> Body:
+    return _page("orders", await sources.reader.orders(query.page()), sources, query)
 
 
-async def fills(sources: Sources, query: RowsQuery) -> FillRows:
-    rows = await sources.reader.fills(query.page())
-    return FillRows(fills=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit))
+async def fills(sources: Sources, query: RowsQuery) -> Body:
+    return _page("fills", await sources.reader.fills(query.page()), sources, query)
 
 
-async def risk_events(sources: Sources, query: RowsQuery) -> RiskEventRows:
-    rows = await sources.reader.risk_events(query.page())
-    return RiskEventRows(
-        riskEvents=rows, serverTime=sources.server_time(), nextBefore=_next(rows, query.limit)
-    )
+async def risk_events(sources: Sources, query: RowsQuery) -> Body:
+    return _page("riskEvents", await sources.reader.risk_events(query.page()), sources, query)
 
 
 async def traders(sources: Sources, _: NoQuery) -> TraderRows:

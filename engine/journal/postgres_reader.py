@@ -28,11 +28,11 @@ from engine.journal.views import (
     DecisionRow,
     FillRow,
     IntentRow,
+    JsonRows,
     NoteRow,
     OpenPosition,
     OrderRow,
     Performance,
-    RiskEventRow,
     SequencedTrade,
     SignalRow,
     TradeRow,
@@ -40,7 +40,6 @@ from engine.journal.views import (
     TradeTotals,
     VerdictRow,
 )
-from engine.journal.views_market import WakeupRow
 
 NEWEST: Final = (1 << 63) - 1  # a cursor before which everything is
 _MOST_POINTS: Final = 5_000  # of a performance series, all traders together
@@ -63,10 +62,14 @@ class JournalReader(MarketReader, TwinReader):
     Each method raises StoreUnavailable when the server does not answer within three seconds.
     """
 
-    async def _page(self, pages: sql.Pages, page: Page) -> list[asyncpg.Record]:
+    async def _page(self, pages: sql.Pages | sql.JsonPages, page: Page) -> list[asyncpg.Record]:
         if page.trader:
             return await self.rows(pages.of_trader, page.before, page.limit, page.trader)
         return await self.rows(pages.of_all, page.before, page.limit)
+
+    async def _json(self, pages: sql.JsonPages, page: Page) -> JsonRows:
+        row = (await self._page(pages, page))[0]
+        return JsonRows(json=msgspec.Raw(row["rows"].encode()), count=row["count"], last=row["last"] or 0)
 
     async def trader_ids(self) -> list[str]:
         """Ids of the configured traders."""
@@ -117,9 +120,9 @@ class JournalReader(MarketReader, TwinReader):
         """The same of some cycles."""
         return await self.typed(CountedCycle, sql.CYCLES_OF, cycle_ids)
 
-    async def signals(self, page: Page) -> list[SignalRow]:
-        """Signals have no trader: that of the page is not looked at."""
-        return await self.typed(SignalRow, sql.SIGNALS, page.before, page.limit)
+    async def signals(self, page: Page) -> JsonRows:
+        """Each a SignalRow. Signals have no trader: that of the page is not looked at."""
+        return await self._json(sql.SIGNALS, msgspec.structs.replace(page, trader=""))
 
     async def wakeups(self, page: Page) -> list[WakeupRow]:
         return typed(WakeupRow, await self._page(sql.WAKEUPS, page))
@@ -127,17 +130,20 @@ class JournalReader(MarketReader, TwinReader):
     async def decisions(self, page: Page) -> list[DecisionRow]:
         return typed(DecisionRow, await self._page(sql.DECISIONS, page))
 
-    async def orders(self, page: Page) -> list[OrderRow]:
-        return typed(OrderRow, await self._page(sql.ORDERS, page))
+    async def orders(self, page: Page) -> JsonRows:
+        """Each an OrderRow."""
+        return await self._json(sql.ORDERS, page)
 
-    async def fills(self, page: Page) -> list[FillRow]:
-        return typed(FillRow, await self._page(sql.FILLS, page))
+    async def fills(self, page: Page) -> JsonRows:
+        """Each a FillRow."""
+        return await self._json(sql.FILLS, page)
 
     async def capital_moves(self, page: Page) -> list[CapitalMove]:
         return typed(CapitalMove, await self._page(sql.CAPITAL_MOVES, page))
 
-    async def risk_events(self, page: Page) -> list[RiskEventRow]:
-        return typed(RiskEventRow, await self._page(sql.RISK_EVENTS, page))
+    async def risk_events(self, page: Page) -> JsonRows:
+        """Each a RiskEventRow."""
+        return await self._json(sql.RISK_EVENTS, page)
 
     async def newest_checks(self) -> list[CheckRow]:
         """The newest comparison of books and venue of each account."""

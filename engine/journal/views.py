@@ -101,6 +101,14 @@ class CountedCycle(msgspec.Struct, frozen=True, kw_only=True):
     actions: tuple[Action, ...]
 
 
+class JsonRows(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of rows as JSON: an array of `count`, the last of which has the sequence number `last`."""
+
+    json: msgspec.Raw
+    count: int
+    last: int
+
+
 class SignalRow(msgspec.Struct, frozen=True, kw_only=True):
     seq: int
     signal_id: str
