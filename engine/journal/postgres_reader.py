@@ -40,6 +40,7 @@ from engine.journal.views import (
     TradeTotals,
     VerdictRow,
 )
+from engine.journal.views_market import WakeupRow
 
 NEWEST: Final = (1 << 63) - 1  # a cursor before which everything is
 _MOST_POINTS: Final = 5_000  # of a performance series, all traders together
