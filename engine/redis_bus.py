@@ -39,7 +39,8 @@ _FIRST_WAIT_S: Final = 0.05
 _WRITES: Final = frozenset({"set", "hset"})  # of the cache
 _AWAY: Final = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 _FULL: Final = (exceptions.OutOfMemoryError, exceptions.ReadOnlyError)
-_AWAY_CODES: Final = ("OOM", "MISCONF", "LOADING", "READONLY", "NOREPLICAS", "MASTERDOWN")
+_FULL_CODES: Final = ("OOM", "MISCONF", "READONLY", "NOREPLICAS")
+_AWAY_CODES: Final = ("LOADING", "MASTERDOWN")
 
 
 Connect = Callable[[float | None], redis.Redis]  # socket timeout in seconds → client
@@ -90,12 +91,18 @@ class RedisStreams:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (*_AWAY, *_FULL) as error:
+        except _AWAY as error:
             self._link.failed(error)
+            raise BusUnavailable(f"redis: {str(error) or type(error).__name__}") from error
+        except _FULL as error:
+            self._link.refused_write(error)
             raise BusUnavailable(f"redis: {error}") from error
         except exceptions.ResponseError as error:
             if str(error).startswith(("NOGROUP", "UNBLOCKED")):
                 raise GroupMissing(str(error)) from error
+            if str(error).startswith(_FULL_CODES):
+                self._link.refused_write(error)
+                raise BusUnavailable(f"redis: {error}") from error
             if str(error).startswith(_AWAY_CODES):
                 self._link.failed(error)
                 raise BusUnavailable(f"redis: {error}") from error
@@ -106,6 +113,7 @@ class RedisStreams:
         """Append an entry; `max_len` None never drops an unread one."""
         with self.watched("xadd", stream):
             entry_id: Any = await self.client.xadd(stream, {FIELD: payload}, maxlen=max_len)
+        self._link.took_write()
         return text(entry_id)
 
     async def make_group(self, stream: str, group: str) -> None:
@@ -241,8 +249,8 @@ class RedisBus:
 
     @property
     def up(self) -> bool:
-        """Whether the last command reached the server."""
-        return self._link.up
+        """Whether the last command reached the server, and the last write was taken."""
+        return self._link.up and not self._link.full
 
     def stream(self, topic: str) -> str:
         """Key of the topic's stream."""

@@ -34,10 +34,14 @@ class RedisTiming(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Link:
-    """Whether the server is there, for everybody in this process: one log line a change."""
+    """Whether the server is there, and takes writes, for everybody in this process: one log line a change.
+
+    A full server still reads: only a write that was taken shows that there is room again.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.up = True
+        self.full = False
         self.failed_at_s = 0.0
         self._clock = clock
 
@@ -45,13 +49,23 @@ class Link:
         self.failed_at_s = self._clock.real_s()
         if self.up:
             self.up = False
-            log.warning("redis went away", error=str(error))
+            log.warning("redis went away", error=str(error) or type(error).__name__)
 
     def worked(self) -> None:
         if not self.up:
             self.up = True
             away_s = round(self._clock.real_s() - self.failed_at_s, 3)
             log.info("redis came back", since_last_failure_s=away_s)
+
+    def refused_write(self, error: BaseException) -> None:
+        if not self.full:
+            self.full = True
+            log.warning("redis takes no writes", error=str(error))
+
+    def took_write(self) -> None:
+        if self.full:
+            self.full = False
+            log.info("redis takes writes again")
 
 
 @contextmanager
