@@ -127,23 +127,23 @@ def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, cloc
     return Service(app, broadcast, slow, tallies)
 
 
-def run_api(config: EngineConfig) -> None:
-    """Serve until SIGINT or SIGTERM; a database or Redis that is away is waited for, by answering 503.
+def run_api(config: EngineConfig, home: Path) -> None:
+    """Serve until SIGINT or SIGTERM. `home`: where embedded servers would run.
 
-    Raises ConfigError when the address cannot be had.
+    A database or Redis that is away is waited for, by answering 503. Raises ConfigError for a taken port.
     """
     with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-        runner.run(_serve(config))
+        runner.run(_serve(config, home))
 
 
-async def _serve(config: EngineConfig) -> None:
+async def _serve(config: EngineConfig, home: Path) -> None:
     clock = clock_of(config.clock)
     configure(clock, config.log_level, "api")
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    found = await addresses(config, clock, stopped)
+    found = await _addresses(config, home, clock, stopped)
     if found is None:
         return
     async with AsyncExitStack() as stack:
@@ -204,7 +204,9 @@ def clock_of(config: ClockConfig) -> Clock:
     return ScaledClock(config.speed, config.epoch_ns, config.wall_epoch_ns)
 
 
-async def addresses(config: EngineConfig, clock: Clock, stopped: asyncio.Event) -> tuple[str, str] | None:
+async def _addresses(
+    config: EngineConfig, home: Path, clock: Clock, stopped: asyncio.Event
+) -> tuple[str, str] | None:
     """Database and Redis: the API's own, else the engine's, else the embedded ones once they have started.
 
     None when it was stopped while it waited.
@@ -213,7 +215,6 @@ async def addresses(config: EngineConfig, clock: Clock, stopped: asyncio.Event) 
     redis = config.api.redis_url or config.servers.redis_url
     if postgres and redis:
         return postgres, redis
-    home = Path(config.servers.home)
     if known_addresses(home) is None:
         log.info("waiting for the embedded servers to be started", home=str(home))
     while not stopped.is_set():

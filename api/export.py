@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from api.app import ENDPOINTS, addresses, clock_of
+from api.app import ENDPOINTS, clock_of
 from api.cache import LiveCache
 from api.endpoint import Sources
 from api.http import encode
@@ -58,19 +58,18 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
         os.replace(unfinished, folder / name)
 
 
-async def keep_exporting(config: EngineConfig, folder: Path, every_s: float) -> list[str]:
+async def keep_exporting(
+    config: EngineConfig, stores: tuple[str, str], folder: Path, every_s: float
+) -> list[str]:
     """Export once and return the names, or every so many real seconds until cancelled.
 
-    An outage of the database is waited for when it is asked for again and again. Raises StoreUnavailable
-    when it is asked for once.
+    stores: addresses of the database and of Redis. A database that is away is waited for when it is asked
+    again and again. Raises StoreUnavailable when it is asked once.
     """
     clock = clock_of(config.clock)
-    found = await addresses(config, clock, asyncio.Event())
-    if found is None:
-        return []
     async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(JournalReader(found[0]))
-        cache = await stack.enter_async_context(LiveCache(found[1], clock))
+        reader = await stack.enter_async_context(JournalReader(stores[0]))
+        cache = await stack.enter_async_context(LiveCache(stores[1], clock))
         sources = Sources(reader=reader, cache=cache, clock=clock, tallies=Tallies(reader))
         while True:
             try:

@@ -40,7 +40,7 @@ def edgewise(port: int) -> None:
     addresses = external_addresses(os.environ)
     assert addresses is not None
     config = ApiConfig(port=port, postgres_dsn=addresses.postgres_ro_dsn, redis_url=addresses.redis_api_url)
-    run_api(EngineConfig(api=config))
+    run_api(EngineConfig(api=config), Path())
 
 
 def aiohttp(port: int) -> None:

@@ -157,7 +157,8 @@ import os
 from pathlib import Path
 from api.app import run_api
 from engine.config.settings import load_settings
-run_api(load_settings(Path({str(etc)!r}), os.environ).engine)
+settings = load_settings(Path({str(etc)!r}), os.environ)
+run_api(settings.engine, settings.home)
 """
     process = await asyncio.create_subprocess_exec(
         sys.executable,

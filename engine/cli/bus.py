@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from engine.cli.startup import fail_clearly, settings_of, wide_console
+from engine.cli.startup import fail_clearly, own_servers, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.bus import Topic
@@ -142,16 +142,8 @@ def ask(etc: Path, question: Callable[[RedisBus], Awaitable[R]]) -> R:
 
 def _redis_of(settings: Settings) -> tuple[str, str]:
     """Address and environment: as configured, else of a running engine or demo. Raises ConfigError."""
-    from engine.core.errors import ConfigError
-    from engine.embedded import known_addresses
-
-    config, home = settings.engine, settings.home
+    config = settings.engine
     if config.servers.redis_url:
         return config.servers.redis_url, config.env
-    for folder, env in ((home, config.env), (home / "demo" / "servers", "demo")):
-        if addresses := known_addresses(folder):
-            return addresses.redis_url, env
-    raise ConfigError(
-        f"no Redis is configured, and none was started below {home}: set EDGEWISE_REDIS_URL, or start "
-        "`edgewise engine` or `edgewise demo` here"
-    )
+    found, env = own_servers(settings, "EDGEWISE_REDIS_URL")
+    return found.redis_url, env

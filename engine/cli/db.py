@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import fail_clearly, settings_of, wide_console
+from engine.cli.startup import fail_clearly, own_servers, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.journal.backup import Manifest
@@ -115,19 +115,8 @@ def stats(etc: Etc = Path("etc"), as_json: Json = False) -> None:
 
 
 def dsn_of(etc: Path) -> str:
-    """The configured database, or the embedded one of a running engine or demo."""
-    from engine.core.errors import ConfigError
-    from engine.embedded import known_addresses
-
+    """The configured database, or the embedded one of a running engine or demo. Raises ConfigError."""
     settings = settings_of(etc)
-    servers = settings.engine.servers
-    if servers.postgres_dsn:
-        return servers.postgres_dsn
-    home = settings.home
-    for folder in (home, home / "demo" / "servers"):
-        if addresses := known_addresses(folder):
-            return addresses.postgres_dsn
-    raise ConfigError(
-        f"no database is configured, and none was started below {home}: set EDGEWISE_POSTGRES_DSN, or start "
-        "`edgewise engine` or `edgewise demo` here"
-    )
+    if dsn := settings.engine.servers.postgres_dsn:
+        return dsn
+    return own_servers(settings, "EDGEWISE_POSTGRES_DSN")[0].postgres_dsn

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import fail_clearly, settings_of, wide_console
+from engine.cli.startup import fail_clearly, own_servers, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.config.settings import Settings
@@ -81,8 +81,8 @@ def _export_nof0(etc: Path, folder: Path, every: str) -> None:
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     with fail_clearly():
-        _dsn(etc)  # a database that was never started is not waited for
-        names = asyncio.run(keep_exporting(settings_of(etc).engine, folder, every_s))
+        settings = settings_of(etc)
+        names = asyncio.run(keep_exporting(settings.engine, _readable(settings), folder, every_s))
     print("\n".join(names))
 
 
@@ -117,6 +117,18 @@ def verify(
         _show_verdicts(found)
     if any(verdict.problems for verdict in found):
         sys.exit(1)
+
+
+def _readable(settings: Settings) -> tuple[str, str]:
+    """Database and Redis as the API reads them. Raises ConfigError when servers of our own do not run."""
+    config = settings.engine
+    postgres = config.api.postgres_dsn or config.servers.postgres_dsn
+    redis = config.api.redis_url or config.servers.redis_url
+    if postgres and redis:
+        return postgres, redis
+    lacking = "EDGEWISE_REDIS_URL" if postgres else "EDGEWISE_POSTGRES_DSN"
+    own = own_servers(settings, lacking)[0]
+    return postgres or own.postgres_ro_dsn, redis or own.redis_api_url
 
 
 def _dsn(etc: Path) -> str:

@@ -68,7 +68,8 @@ def api(etc: Etc = Path("etc")) -> None:
     from api.app import run_api
 
     with fail_clearly():
-        run_api(settings_of(etc).engine)
+        settings = settings_of(etc)
+        run_api(settings.engine, settings.home)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from engine.config.settings import Settings
+    from engine.embedded import ServerAddresses
 
 _WIDE: Final = 250
 MISCONFIGURED: Final = 2  # exit code: a file, a variable or an account must be changed
@@ -53,6 +54,23 @@ def settings_of(etc: Path) -> Settings:
     from engine.config.settings import load_settings
 
     return load_settings(etc, os.environ)
+
+
+def own_servers(settings: Settings, lacking: str) -> tuple[ServerAddresses, str]:
+    """The embedded servers that run here, the engine's or else a demo's, and the environment they serve.
+
+    Raises ConfigError when none does; `lacking` is what is looked for, and its variable.
+    """
+    from engine.embedded import running_addresses
+
+    home = settings.home
+    for folder, env in ((home, settings.engine.env), (home / "demo" / "servers", "demo")):
+        if (found := running_addresses(folder)) is not None:
+            return found, env
+    raise ConfigError(
+        f"no {lacking} is set, and no server of edgewise runs below {home}: "
+        "set it, or start `edgewise engine` or `edgewise demo` here"
+    )
 
 
 def wide_console() -> Console:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
@@ -90,3 +90,11 @@ def known_addresses(folder: Path) -> ServerAddresses | None:
         return msgspec.json.decode((folder / ADDRESSES_FILE).read_bytes(), type=ServerAddresses)
     except FileNotFoundError:
         return None
+
+
+def running_addresses(folder: Path) -> ServerAddresses | None:
+    """`known_addresses` while the servers run, as far as the bus's socket tells; None otherwise."""
+    found = known_addresses(folder)
+    if found is None or not Path(unquote(urlsplit(found.redis_url).path)).exists():
+        return None
+    return found
