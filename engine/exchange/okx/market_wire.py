@@ -102,19 +102,35 @@ def _ticker_events(push: Push[TickerRow], ts_recv: int) -> Events:
     """A quote of 0 says, like "", that there is none."""
     events: Events = []
     for row in push.data:
-        quotes = (row.bidPx or None, row.askPx or None, row.bidSz or None, row.askSz or None)
-        opened, ts = row.open24h or None, row.ts * NS_PER_MS
-        events.append(Ticker(row.instId, row.last, *quotes, row.volCcy24h, opened, ts, ts_recv))
+        ticker = Ticker(
+            row.instId,
+            row.last,
+            row.bidPx or None,
+            row.askPx or None,
+            row.bidSz or None,
+            row.askSz or None,
+            row.volCcy24h,
+            row.open24h or None,
+            row.ts * NS_PER_MS,
+            ts_recv,
+        )
+        events.append(ticker)
     return events
 
 
 def _mark_events(push: Push[MarkRow], ts_recv: int) -> Events:
-    return [MarkPrice(row.instId, row.markPx, row.ts * NS_PER_MS, ts_recv) for row in push.data]
+    events: Events = []
+    for row in push.data:
+        events.append(MarkPrice(row.instId, row.markPx, row.ts * NS_PER_MS, ts_recv))
+    return events
 
 
 def _index_events(push: Push[IndexRow], ts_recv: int) -> Events:
     """The index BTC-USDT is told as the swap BTC-USDT-SWAP, whose index it is."""
-    return [IndexPrice(f"{row.instId}-SWAP", row.idxPx, row.ts * NS_PER_MS, ts_recv) for row in push.data]
+    events: Events = []
+    for row in push.data:
+        events.append(IndexPrice(f"{row.instId}-SWAP", row.idxPx, row.ts * NS_PER_MS, ts_recv))
+    return events
 
 
 def _funding_events(push: Push[FundingRow], ts_recv: int) -> Events:

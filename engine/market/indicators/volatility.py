@@ -74,13 +74,14 @@ class ZScore:
 class RealisedVolatility:
     """Sample standard deviation of the log returns, as a fraction a year (0.6 is 60 %)."""
 
-    __slots__ = ("_close", "_moments", "_period")
+    __slots__ = ("_close", "_moments", "_period", "_scale")
     STATE: ClassVar[tuple[str, ...]] = ("_close", "_moments")
 
     def __init__(self, period: int) -> None:
         if period < 2:  # noqa: PLR2004 - one return has no deviation
             raise ValueError("realised_vol needs at least 2 returns")
         self._period = period
+        self._scale = 0.0  # from the variance of a window to that of a year's sample; 0: not known yet
         self._close: float | None = None
         self._moments = Moments(period)
 
@@ -91,9 +92,10 @@ class RealisedVolatility:
         moments = None if before is None else self._moments.step(log(candle.close / before), commit)
         if moments is None:
             return (None,)
-        sample = moments[1] * self._period / (self._period - 1)
-        candles_per_year = _DAYS_PER_YEAR * NS_PER_DAY / timeframe_ns(candle.timeframe)
-        return (sqrt(sample * candles_per_year),)
+        if not self._scale:
+            candles_per_year = _DAYS_PER_YEAR * NS_PER_DAY / timeframe_ns(candle.timeframe)
+            self._scale = candles_per_year * self._period / (self._period - 1)
+        return (sqrt(moments[1] * self._scale),)
 
 
 class ReturnZ:
