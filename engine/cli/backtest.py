@@ -104,7 +104,7 @@ def chosen_traders(settings: Settings, only: str, answers: Path | None) -> tuple
     chosen = [known[name] for name in wanted if not known[name].models or file]
     if len(chosen) < len(wanted):
         left_out = ", ".join(name for name in wanted if known[name] not in chosen)
-        print(f"left out, since nobody answers them (--answers FILE): {left_out}", file=sys.stderr)
+        print(f"left out, since no recorded answers are given: {left_out}", file=sys.stderr)
     if not chosen:
         raise ConfigError("no trader is left to run")
     manager = msgspec.structs.replace(settings.manager, traders=tuple(chosen))

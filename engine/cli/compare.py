@@ -24,7 +24,8 @@ def compare(
     funding: Annotated[Path | None, typer.Option(help="Funding rates for the recording.")] = None,
     traders: Annotated[str, typer.Option(help="Only these, by id, with commas.")] = "",
     speed: Annotated[
-        float, typer.Option(help="Engine seconds a real one; 0: a candle a second.", min=0, max=1000)
+        float,
+        typer.Option(help="Engine seconds a real one; 0: a candle a second, prints at 2.", min=0, max=1000),
     ] = 0,
     within: Annotated[str, typer.Option(help="Partners are at most so far apart; empty: two candles.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
@@ -34,7 +35,8 @@ def compare(
 
     The engine runs as in `edgewise demo`: OKX's protocol to a simulator that plays the recording, Postgres,
     Valkey, scaled time. Every execution is shown with its partner, how much later and worse it was live, and
-    why. Exit code 1 when one has no partner or differs by more than the market moved in between. Only for
+    why. Exit code 1 when one has no partner or differs by more than the market moved in between. A real
+    delay counts `speed` times: at a high one a busy machine decides later, on another candle. Only for
     traders that ask no model.
     """
     with fail_clearly():
@@ -68,7 +70,7 @@ def _compared(
     from engine.backtest.run import prepared, real_second, run_backtest
     from engine.clock import SystemClock
     from engine.compare.comparison import compared
-    from engine.compare.live import run_live
+    from engine.compare.live import run_live, usual_speed
     from engine.core.times import NS_PER_S
     from engine.executor.recorded import CycleAnswers, RecordedModel
     from engine.log import configure
@@ -76,7 +78,7 @@ def _compared(
     configure(SystemClock(), "info" if verbose else "error", "compare")
     recordings = files.read()
     fitted = prepared(settings, recordings)
-    speed = speed or real_second(fitted)
+    speed = speed or usual_speed(recordings, real_second(fitted))
     with playing("backtest") as progress:
         outcome = run_backtest(settings, recordings, RecordedModel(CycleAnswers(())), progress)
     with (

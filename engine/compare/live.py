@@ -28,6 +28,7 @@ from engine.exchange.simulator.faults import Faults
 from engine.exchange.simulator.joint import JointMarket
 from engine.exchange.simulator.limits import Limiter
 from engine.exchange.simulator.recorded import Recording
+from engine.exchange.simulator.recorded_candles import CandlePath
 from engine.exchange.simulator.replay import RecordedMarket
 from engine.exchange.simulator.server import Server
 from engine.exchange.simulator.venue import Hub, Venue
@@ -41,6 +42,7 @@ _READY_S: Final = 60.0
 _ENDING_S: Final = 60.0  # of engine time after the last moment, as in a backtest
 _SETTLE_S: Final = 3.0  # of real time, for what is on its way to the journal
 _LOOK_S: Final = 0.1
+_PRINTS_SPEED: Final = 2.0
 
 
 class LiveRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,14 @@ class LiveRun(msgspec.Struct, frozen=True, kw_only=True):
 
     executions: tuple[Execution, ...]
     equities: dict[str, Decimal | None]
+
+
+def usual_speed(recordings: Sequence[Recording], candle_s: float) -> float:
+    """How fast a recording can be played so that real delays do not matter: a candle of `candle_s` a second.
+
+    Between prints every moment counts: the simulator's pushes are a tenth of a real second apart.
+    """
+    return candle_s if all(isinstance(each.points, CandlePath) for each in recordings) else _PRINTS_SPEED
 
 
 async def run_live(
