@@ -42,6 +42,7 @@ from api.routes import (
 )
 from api.stream import Broadcast
 from api.tallies import Tallies
+from api.tracing import traced
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.engine import ClockConfig, EngineConfig
 from engine.core.errors import StoreUnavailable
@@ -49,6 +50,7 @@ from engine.embedded import known_addresses
 from engine.journal.postgres_reader import JournalReader
 from engine.listen import listen
 from engine.log import configure
+from engine.spans import Export
 
 log = structlog.get_logger()
 
@@ -80,8 +82,14 @@ class Service(NamedTuple):
     tallies: Tallies
 
 
-def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, clock: Clock) -> Service:
-    """The application over stores that the caller has opened and will close."""
+def make_app(
+    reader: JournalReader,
+    cache: LiveCache,
+    engine: EngineConfig,
+    clock: Clock,
+    export: Export | None = None,
+) -> Service:
+    """The application over stores that the caller has opened and will close. `export` gets its spans."""
     config, slow = engine.api, SlowClients(clock, engine.api.header_timeout)
     tallies = Tallies(reader)
     answers = Answers(clock, cache, lambda: broadcast.live)
@@ -98,6 +106,7 @@ def make_app(reader: JournalReader, cache: LiveCache, engine: EngineConfig, cloc
             metrics.middleware(),
             slow.middleware(),
             cors(config.cors_origins),  # outside of the answers: a browser may read errors too
+            *([traced(clock, export)] if export is not None else ()),
             finished,
             allowed(
                 only_reads,
@@ -149,7 +158,13 @@ async def _serve(config: EngineConfig, home: Path) -> None:
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(JournalReader(found[0], slow_s=config.slow_log.sql))
         cache = await stack.enter_async_context(LiveCache(found[1], clock, slow_s=config.slow_log.redis))
-        service = make_app(reader, cache, config, clock)
+        export: Export | None = None
+        if config.tracing.otlp_endpoint:
+            from engine.otlp import exporting
+
+            to_collector = exporting(config.tracing, f"{config.name}-api", config.env)
+            export = await stack.enter_async_context(to_collector)
+        service = make_app(reader, cache, config, clock, export)
         runner = web.AppRunner(
             service.app,
             access_log=None,

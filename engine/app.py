@@ -168,21 +168,18 @@ async def serve(settings: Settings, clock: Clock) -> None:
         sources = Sources(settings.market, around.news, parts.market.pipeline.refer, clock)
         desk = paper.parts if paper else None
         reported = Reported(settings, clock, bus, feed, venue, parts, journal.batches, desk)
-        if settings.engine.tracing.otlp_endpoint:
-            await _trace(settings, clock, parts, stack)
+        await _trace(settings, clock, parts, stack)
         await Engine(reported, journal, bus, sources, keepers, alerts).run()
 
 
 async def _trace(settings: Settings, clock: Clock, parts: Parts, stack: AsyncExitStack) -> None:
-    """Export spans of what the parts do, as long as the stack lives. Raises ConfigError."""
-    try:
-        from engine.otlp import exporting
-    except ModuleNotFoundError as error:
-        remedy = "pip install 'edgewise[otel]'"
-        raise ConfigError(f"tracing.otlp_endpoint needs the extra otel: {remedy}") from error
+    """Export what the parts do, where tracing is on, as long as the stack lives. Raises ConfigError."""
     config = settings.engine
-    export = await stack.enter_async_context(exporting(config.tracing, f"{config.name}-engine", config.env))
-    Tracing(clock, export).watch(parts)
+    if config.tracing.otlp_endpoint:
+        from engine.otlp import exporting
+
+        exporter = exporting(config.tracing, f"{config.name}-engine", config.env)
+        Tracing(clock, await stack.enter_async_context(exporter)).watch(parts)
 
 
 class Keeper(Protocol):

@@ -1,4 +1,5 @@
-"""Spans on their way to an OpenTelemetry collector (OTLP over HTTP). The only module with the SDK.
+"""Spans on their way to an OpenTelemetry collector (OTLP over HTTP). The only module with the SDK;
+importing it raises ConfigError without the extra `otel`.
 
 Spans wait in the SDK's bounded queue and leave in batches, from a thread of its own; a queue that is full
 drops the span that comes. A collector that is away costs spans and log lines, nothing else.
@@ -8,29 +9,35 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
-from opentelemetry.trace.status import Status, StatusCode
-
 from engine.config.engine import TracingConfig
-from engine.tracing import Span
+from engine.core.errors import ConfigError
+from engine.spans import Export, Span, SpanKind
+
+try:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import Event, ReadableSpan
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+    from opentelemetry.trace import SpanContext, TraceFlags
+    from opentelemetry.trace import SpanKind as SdkKind
+    from opentelemetry.trace.status import Status, StatusCode
+except ModuleNotFoundError as error:
+    raise ConfigError("tracing.otlp_endpoint needs the extra otel: pip install 'edgewise[otel]'") from error
 
 _EXPORT_S: Final = 3.0  # of one batch, its repetitions included
 _LAST_S: Final = 2.0  # for what still waits at the end
 _SCOPE: Final = InstrumentationScope("edgewise")
+_KINDS: Final = {kind: SdkKind[kind.name] for kind in SpanKind}
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
 
 @asynccontextmanager
-async def exporting(config: TracingConfig, service: str, env: str) -> AsyncIterator[Callable[[Span], None]]:
+async def exporting(config: TracingConfig, service: str, env: str) -> AsyncIterator[Export]:
     """Send the spans given to the yielded function while the context lasts, and then what still waits."""
     exporter = OTLPSpanExporter(
         endpoint=f"{config.otlp_endpoint.rstrip('/')}/v1/traces",
@@ -58,7 +65,7 @@ def _readable(span: Span, resource: Resource) -> ReadableSpan:
         resource=resource,
         attributes=span.attributes,
         events=[Event(mark.name, mark.attributes, mark.ts) for mark in span.marks],
-        kind=SpanKind.CLIENT if span.asks else SpanKind.INTERNAL,
+        kind=_KINDS[span.kind],
         status=Status(StatusCode.ERROR, span.error) if span.error else Status(),
         start_time=span.ts_start,
         end_time=max(span.ts_start, span.ts_end),  # a venue's clock may be ahead of ours

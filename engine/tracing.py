@@ -8,52 +8,25 @@ All times are engine time, as in the journal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
-
-import msgspec
 
 from engine.clock import Clock
 from engine.core.decisions import CycleRecord, Decision, ModelCall, Verdict, WakeReason, Wakeup
 from engine.core.orders import Fill, Order, OrderIntent, OrderState, entry_of
 from engine.core.signals import Signal
 from engine.parts import Parts
+from engine.spans import Export, Mark, Span, SpanKind
 
 _WAKEUP: Final = "wakeup"
 _DECIDE: Final = "decide"
 _GATE: Final = "gate"
 
 
-class Mark(msgspec.Struct, frozen=True):
-    """Something that happened at one moment of a span."""
-
-    name: str
-    ts: int
-    attributes: Mapping[str, str]
-
-
-class Span(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a cycle. `key` is unique in its trace, `parent` another's key, "" for the first step.
-
-    `error` says why the step failed, "" when it did not. `asks` is true for a question to somebody outside.
-    """
-
-    name: str
-    trace: str
-    key: str
-    parent: str
-    ts_start: int
-    ts_end: int
-    attributes: Mapping[str, str | int | float]
-    marks: tuple[Mark, ...] = ()
-    error: str = ""
-    asks: bool = False
-
-
 class Tracing:
     """Makes spans of what the parts tell, each when its step is over, and hands them to `export`."""
 
-    def __init__(self, clock: Clock, export: Callable[[Span], None]) -> None:
+    def __init__(self, clock: Clock, export: Export) -> None:
         self._clock = clock
         self._export = export
 
@@ -222,7 +195,7 @@ def _of_call(decision: Decision, number: int, call: ModelCall) -> Span:
             "edgewise.cost_usd": float(call.cost_usd),
         },
         error=call.failure,
-        asks=True,
+        kind=SpanKind.CLIENT,
     )
 
 

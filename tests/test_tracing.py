@@ -36,7 +36,8 @@ from engine.core.orders import (
 )
 from engine.core.times import NS_PER_S
 from engine.otlp import exporting
-from engine.tracing import Span, Tracing
+from engine.spans import Span, SpanKind
+from engine.tracing import Tracing
 from tests.collector import Collector, collecting
 from tests.executor_parts import BTC, wakeup_of
 
@@ -144,7 +145,7 @@ def test_each_step_of_a_cycle_follows_what_caused_it() -> None:
     assert lines["order stop"] == [*entry, "order stop"]
     assert _line(named[f"fill {BTC}:1:1"], named) == [*entry, "fill"]
     assert _line(named[f"fill {BTC}:1:2"], named) == [*entry, "order stop", "fill"]
-    assert [span.error for span in spans if span.asks] == ["timeout", ""]
+    assert [span.error for span in spans if span.kind is SpanKind.CLIENT] == ["timeout", ""]
     gate = named["gate"]
     assert gate.ts_end - gate.ts_start == NS_PER_S
     assert gate.marks[0].attributes == {"edgewise.verdict": "spread"}

@@ -39,7 +39,7 @@ class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class TracingConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where spans of decision cycles go, by OTLP over HTTP. An empty address: none are made.
+    """Where spans of decision cycles and requests go, by OTLP over HTTP. An empty address: none are made.
 
     What is not here (certificates, resource attributes) is read from the variables OTEL_* by the SDK.
     """
