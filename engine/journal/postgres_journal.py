@@ -116,7 +116,8 @@ class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, M
                 connection = await self._try_lock(account_id)
             except (asyncpg.PostgresError, *AWAY) as error:
                 if not away:
-                    log.warning("account lock waits for the database", account=account_id, error=str(error))
+                    why = str(error) or type(error).__name__
+                    log.warning("account lock waits for the database", account=account_id, error=why)
                     away = True
                 await self._clock.sleep_real(_RETRY_S)
                 continue
