@@ -138,11 +138,19 @@ class PaperDesk:
 async def build_paper(
     settings: Settings, instruments: InstrumentBook, mode: PositionMode, live: Surroundings
 ) -> PaperDesk | None:
-    """The paper account of the traders that are not wholly live; None when all are."""
+    """The paper account of the traders that are not wholly live; None when all are.
+
+    None too when its kept state cannot be used, with an error in the log: entries that belong on paper are
+    then carried out nowhere, and the live account goes on.
+    """
     paper = _on_paper(settings)
     if not paper.manager.traders:
         return None
-    core, venue = await _venue(paper, instruments, mode, live)
+    try:
+        core, venue = await _venue(paper, instruments, mode, live)
+    except ConfigError as error:
+        log.error("paper account not opened", reason=str(error))  # noqa: TRY400 - the text says it all
+        return None
     bus = MemoryBus(live.clock)
     around = Surroundings(
         venue=venue,

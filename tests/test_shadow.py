@@ -29,7 +29,7 @@ from engine.exchange.simulator.universe import listings
 from engine.executor.sample import sample_wakeup
 from engine.jobs import Jobs
 from engine.journal.memory import MemoryJournal
-from engine.journal.ports import Journal
+from engine.journal.ports import Journal, KeepState
 from engine.journal.postgres_journal import PostgresJournal
 from engine.memory_bus import MemoryBus
 from engine.parts import Surroundings
@@ -225,17 +225,26 @@ async def test_paper_stop_fires_and_funding_is_paid_when_the_live_market_says_so
         await until(lambda: now.desk.view(TRADER).position(BTC) is None)
 
 
+async def test_a_paper_state_that_cannot_be_read_does_not_keep_the_live_account_from_trading() -> None:
+    journal = MemoryJournal()
+    await journal.save_state(KeepState.VENUE, f"{settings(0).provider_id}.paper", b"another version", 1)
+    assert await _built(settings(0), journal) is None
+
+
 async def test_without_shadows_there_is_no_paper_account() -> None:
-    found = settings(100)
+    assert await _built(settings(100), MemoryJournal()) is None
+
+
+async def _built(found: Settings, journal: Journal) -> PaperDesk | None:
     unused = PaperVenue(MatchingCore(), AccountSpec(account="live", balance=Decimal(1)), CLOCK)
     async with Jobs() as jobs:
         live = Surroundings(
             venue=unused,
             feed=ScriptedFeed(),
-            journal=MemoryJournal(),
+            journal=journal,
             bus=MemoryBus(CLOCK),
             clock=CLOCK,
             jobs=jobs,
             model=NoModel(),
         )
-        assert await build_paper(found, InstrumentBook(()), PositionMode.LONG_SHORT, live) is None
+        return await build_paper(found, InstrumentBook(()), PositionMode.LONG_SHORT, live)
