@@ -7,9 +7,10 @@ from collections.abc import Coroutine, Sequence
 from decimal import Decimal
 
 import msgspec
+import numpy as np
 import pytest
 
-from bench.cross import cross_settings, made_candles, played, recording, trades_of
+from bench.cross import Candles, cross_settings, made_candles, played, recording, trades_of
 from engine.backtest.loop import SimLoop
 from engine.backtest.run import Outcome
 from engine.clock import SimClock
@@ -72,6 +73,18 @@ def test_trades_are_those_of_a_run_that_plays_every_moment(*, stops: bool) -> No
     assert leaping.balanced
     if stops:
         assert {trade.exit_purpose for trade in closed(leaping)} >= {"stop", "exit"}
+
+
+def test_holes_and_the_end_of_a_recording_are_played() -> None:
+    candles = made_candles(_CANDLES)
+    holes = [*range(700, 707), *range(1_000, 1_090)]
+    rest = Candles._make(np.delete(column, holes) for column in candles)
+    recorded = recording(rest)._replace(funding=())
+    looking = with_strategy(cross_settings(), timeframe="1m", stop_atr=Decimal(2), size_pct=Decimal("0.01"))
+    leaping, walked = played(recorded, looking), played(recorded, walking(looking))
+    assert len(closed(leaping)) > 10
+    assert closed(leaping) == closed(walked)
+    assert leaping.views[0].equity == walked.views[0].equity
 
 
 def test_the_same_candles_give_the_same_journal() -> None:

@@ -25,7 +25,8 @@ from engine.config.scheduler import RolloutConfig
 from engine.config.settings import Settings
 from engine.core.decisions import AccountView
 from engine.core.errors import ConfigError
-from engine.core.times import NS_PER_MIN, NS_PER_S, timeframe_ns
+from engine.core.times import NS_PER_HOUR, NS_PER_MIN, NS_PER_S, timeframe_ns
+from engine.exchange.matching.records import BalanceChanged, Event
 from engine.exchange.matching.types import AccountSpec, TriggerType
 from engine.exchange.paper.venue import PaperVenue
 from engine.exchange.ports import PositionMode
@@ -106,7 +107,6 @@ async def _run(
         position_mode=PositionMode(okx.position_mode),
     )
     venue = PaperVenue(market.world.core, account, clock, TriggerType(okx.trigger_price))
-    market.on_events = venue.tell
     journal = MemoryJournal()
     async with Jobs() as jobs:
         around = Surroundings(
@@ -119,6 +119,14 @@ async def _run(
             model=PacedModel(model, clock),
         )
         parts = await build_parts(settings, InstrumentBook(listed), account.position_mode, around)
+
+        def on_events(events: list[Event]) -> None:
+            venue.tell(events)
+            if any(isinstance(event, BalanceChanged) and event.reason == "funding_fee" for event in events):
+                since = clock.now_ns() - NS_PER_HOUR  # booked at once, before the position may be closed
+                jobs.start("funding", lambda: parts.exchange.recovery.book_funding(since))
+
+        market.on_events = on_events
         await _play(parts, market, clock, settings, progress)
         return Outcome(
             journal=journal,

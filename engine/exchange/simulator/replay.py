@@ -90,11 +90,20 @@ class RecordedMarket:
             state.index += 1
 
     def candle(self) -> Bar | None:
-        """The candle that the next moment belongs to, whole; None where more than its corners is played."""
+        """The candle that the next moment belongs to, whole.
+
+        None where more than its corners is played, and for one without another right after it: there the
+        market stays where its last moments left it.
+        """
         path, state = self._recording.points, self._state
-        if not isinstance(path, CandlePath) or not path.corners or self._loop or self._ended:
+        if not isinstance(path, CandlePath) or not path.corners or self._loop:
             return None
-        bar = path.bars[state.index // path.moments]
+        number = state.index // path.moments
+        if number + 1 >= len(path.bars):
+            return None
+        bar = path.bars[number]
+        if path.bars[number + 1].ts_open != bar.ts_open + self._recording.period_ns:
+            return None
         return Bar(state.start_ns + bar.ts_open, bar.open, bar.high, bar.low, bar.close, bar.volume)
 
     @property
