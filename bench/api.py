@@ -2,7 +2,7 @@
 
 Three servers, one busy at a time, share one processor; the load and Postgres have the other. Every endpoint
 is asked as fast as it answers: its answer comes from the cache, which makes it anew when its time is over.
-Then pages that nobody has asked for before, each a query.
+Then pages that nobody has asked for before, each a query; and last, what an engine feels of all that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import msgspec
 from api.app import ENDPOINTS
 from bench.history import SYMBOLS, Size, fill
 from bench.load import Job, Seen
-from bench.measure import Kind, Row, Run, Title, Unequal, of_loads, same
+from bench.measure import Kind, Row, Run, Title, Unequal, of_items, of_loads, same
 from bench.peers import missing
 from bench.serving import BODIES
 from engine.clock import SystemClock
@@ -39,7 +39,11 @@ _SECONDS: Final = 0.8
 _ROUNDS: Final = 2
 _CACHED, _QUERIES = 2.0, 1.6  # times FastAPI and uvicorn
 _TAIL: Final = 2.5  # p99 over p50
+_FRAMES_A_SECOND: Final = 2000
+_PACED_MINUTES: Final = 12
+_UNFELT: Final = 0.8  # p99 of an engine beside an idle API over that beside a busy one
 _PATIENCE_S: Final = 60.0
+_COUNTED_S: Final = 300.0  # the first answer of statistics counts the whole journal
 _FILLED: Final[dict[str, str]] = {
     "/api/analytics/{modelId}": "/api/analytics/trader-001",
     "/api/cycles/{id}": "/api/cycles/cycle-1",
@@ -59,7 +63,7 @@ class Server(NamedTuple):
 
     def get(self, path: str) -> bytes:
         """One answer. Raises OSError for a status that is not 200."""
-        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=_PATIENCE_S) as answer:
+        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=_COUNTED_S) as answer:
             body: bytes = answer.read()
             return body
 
@@ -104,7 +108,36 @@ class _Bench:
             ]
             for peer in peers[1:]:
                 rows += [await self._queried(load, ours, peer, path) for path in _QUERIED]
-            return rows
+            return rows if missing("picows") else [*rows, await self._felt(load)]
+
+    async def _felt(self, load: _Load) -> Row:
+        """What an engine beside it feels of an API that is asked as fast as it answers."""
+        idle, busy = list[int](), list[int]()
+        async with self._server("bench.serving", "edgewise", cpu=_LOAD_CPU) as api:
+            pages = _pages(api, _QUERIED[0])
+            for _ in range(self._run.of(_ROUNDS, 1)):
+                idle += await self._lateness()
+                engine = asyncio.create_task(self._lateness(), name="engine")
+                while not engine.done():
+                    await load.of(api, pages, self._seconds)
+                busy += await engine
+        title = Title(
+            "Engine beside the API, on the other processor",
+            f"lateness of signals at {_FRAMES_A_SECOND:,} frames/s, the API hammered",
+            "the same, the API idle",
+            "every frame once",
+            aim=_UNFELT,
+            aim_at_p99=True,
+        )
+        return of_items(title, busy, idle)
+
+    async def _lateness(self) -> list[int]:
+        minutes = self._run.of(_PACED_MINUTES, 2)
+        command = ("-m", "bench.lateness", str(minutes), str(_FRAMES_A_SECOND), str(_SERVER_CPU))
+        process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=subprocess.PIPE)
+        async with asyncio.timeout(_PATIENCE_S):
+            said, _ = await process.communicate()
+        return msgspec.json.decode(said, type=list[int])
 
     def _keep(self, ours: Server, paths: Sequence[str]) -> None:
         """Every answer, made for the first time, as a file; how long that took is noted."""
@@ -165,10 +198,10 @@ class _Bench:
         return _SECONDS if not self._run.quick else 0.05
 
     @asynccontextmanager
-    async def _server(self, module: str, *kind: str) -> AsyncIterator[Server]:
+    async def _server(self, module: str, *kind: str, cpu: int = _SERVER_CPU) -> AsyncIterator[Server]:
         """A server on a free port, once it answers."""
         port = _free_port()
-        command = (sys.executable, "-m", module, *kind, str(port), str(_SERVER_CPU))
+        command = (sys.executable, "-m", module, *kind, str(port), str(cpu))
         process = await asyncio.create_subprocess_exec(
             *command, env=self._environment, stdout=subprocess.DEVNULL
         )

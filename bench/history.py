@@ -16,7 +16,7 @@ import msgspec
 from engine.core.decisions import AccountView, PositionView
 from engine.core.orders import PositionSide
 from engine.core.times import NS_PER_DAY, NS_PER_MIN
-from engine.journal.postgres_migrate import migrate
+from engine.journal.postgres_migrate import PARTITIONED, migrate
 
 ACCOUNT: Final = "venue"
 SYMBOLS: Final = 20
@@ -88,7 +88,8 @@ _ROWS: Final[tuple[tuple[str, int, str], ...]] = (
         prompt_digest, decisions, prices, tokens_in, tokens_out, cost_usd, latency_ms,
         ts_created, ts_started, ts_decided)
         select 'cycle-' || n, {_TRADER}, 'short', case when n % 20 = 0 then 'refused' else 'decided' end, '',
-        '[{{"kind": "signal"}}]', 'deepseek', 'deepseek-chat', 'default@1', md5(n::text),
+        '[{{"kind": "long_timer", "ts": 1790000000000000000}}]', 'deepseek', 'deepseek-chat', 'default@1',
+        md5(n::text),
         jsonb_build_array(jsonb_build_object('symbol', {_COIN}, 'act', 'hold', 'confidence', '0.6')),
         jsonb_build_object({_COIN}, 64000.1), 3000, 200, 0.0021, 900, {_AT}, {_AT}, {_AT} + 900000000
         {_SERIES}""",
@@ -189,7 +190,7 @@ async def fill(dsn: str, size: Size, now_ns: int) -> None:
 async def _fill(connection: asyncpg.Connection[asyncpg.Record], size: Size, now_ns: int) -> None:
     start = now_ns - _DAYS * NS_PER_DAY
     candles = now_ns // NS_PER_MIN * NS_PER_MIN - size.of(10_000_000) // SYMBOLS * NS_PER_MIN
-    for table in ("klines", "trader_performance", "account_checks", "balance_snapshots"):
+    for table in PARTITIONED:
         first = candles if table == "klines" else start
         await connection.execute("select ensure_partitions($1, $2, $3)", table, first, _MONTHS)
     await connection.execute("set synchronous_commit = off")

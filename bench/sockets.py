@@ -85,14 +85,8 @@ async def _sockets(run: Run) -> list[Row]:
 
 async def _lateness(run: Run, warm: Warm) -> Row:
     """From the venue's sending to the end of the pipeline's work on the frame."""
-    frames = tape(run.of(_PACED_MINUTES, 2))
-    pipeline, taken, late, bare_late = warm.made(), deque[int](), list[int](), list[int]()
-
-    def handle(event: MarketEvent) -> None:
-        pipeline.update(event)
-        late.append(monotonic_ns() - taken.popleft())
-
-    await _ours(frames, handle, _RATE, taken.append)
+    frames, bare_late = tape(run.of(_PACED_MINUTES, 2)), list[int]()
+    late = await _late(frames, warm, _RATE)
     decoders = [bare_decoder(frame.channel) for frame in frames]
     await _bare(decoders, _RATE, lambda frame: bare_late.append(monotonic_ns() - sent_ns(frame)))
     same("frames that were timed", (len(late), len(bare_late)), (len(frames), len(frames)))
@@ -104,6 +98,23 @@ async def _lateness(run: Run, warm: Warm) -> Row:
         p99_below_us=_LATEST_US,
     )
     return of_items(title, late, bare_late)
+
+
+async def late_signals(minutes: int, rate: int) -> list[int]:
+    """Nanoseconds from the sending of each frame, `rate` a second, to the end of the work on it."""
+    frames = tape(minutes)
+    return await _late(frames, _signals_of(frames)[0], rate)
+
+
+async def _late(frames: Sequence[Frame], warm: Warm, rate: int) -> list[int]:
+    pipeline, taken, late = warm.made(), deque[int](), list[int]()
+
+    def handle(event: MarketEvent) -> None:
+        pipeline.update(event)
+        late.append(monotonic_ns() - taken.popleft())
+
+    await _ours(frames, handle, rate, taken.append)
+    return late
 
 
 class _Stamps:
