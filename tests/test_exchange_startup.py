@@ -6,12 +6,17 @@ import asyncio
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import pytest
 
+from engine.core.errors import Rejected
+from engine.core.instruments import USUAL_FEES, FeeTier
 from engine.core.market import Side
 from engine.core.orders import OrderState, OrderType, PositionSide, Purpose, stop_client_id
 from engine.core.times import NS_PER_DAY
+from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.thresholds import Thresholds
+from engine.journal.ports import KeepState
 from tests.exchange_world import (
     BTC,
     CLOCK,
@@ -21,6 +26,7 @@ from tests.exchange_world import (
     Life,
     Mute,
     Simulator,
+    Wrapped,
     aclosing_venue,
     alarms,
     by_hand,
@@ -298,3 +304,31 @@ def test_hasty_thresholds_are_the_defaults_but_faster() -> None:
     usual = Thresholds()
     assert (usual.in_flight_s, usual.queries, usual.differing_looks, usual.quiet_s) == (5.0, 5, 3, 5.0)
     assert (HASTY.queries, HASTY.differing_looks, HASTY.single_queries) == (5, 3, 10)
+
+
+class Secretive(Wrapped):
+    """A venue that does not say what it charges, until it does."""
+
+    told: FeeTier | None = None
+
+    async def fees(self) -> FeeTier:
+        if self.told is None:
+            raise Rejected("no", "51000")
+        return self.told
+
+
+async def test_an_account_that_hides_its_fees_trades_by_the_usual_ones(sim: Simulator, database: str) -> None:
+    venues: list[Secretive] = []
+
+    def wrap(venue: OkxVenue) -> Secretive:
+        venues.append(Secretive(venue))
+        return venues[0]
+
+    async with life(sim, database, wrap=wrap) as now:
+        assert now.service.taker_fee == USUAL_FEES.taker
+        assert now.service.refusal(BTC) == ""
+        venues[0].told = FeeTier("VIP1", D("0.00015"), D("0.0004"))
+        await now.service.fees.read()
+        assert now.service.taker_fee == D("0.0004")
+        kept = (await now.journal.load_states(KeepState.FEES))["sim"]
+        assert msgspec.msgpack.decode(kept, type=FeeTier) == venues[0].told

@@ -16,10 +16,10 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.clock import SimClock, SystemClock
+from engine.clock import SystemClock
 from engine.config.values import Duration
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable, VenueMisconfigured
-from engine.core.instruments import USUAL_FEES, FeeTier
+from engine.core.instruments import FeeTier
 from engine.core.market import Side
 from engine.core.orders import (
     ExecutionReport,
@@ -33,7 +33,6 @@ from engine.core.orders import (
     entry_of,
     stop_client_id,
 )
-from engine.exchange.fees import FeeWatch
 from engine.exchange.okx.account_check import problems_of
 from engine.exchange.okx.account_wire import AccountSettings
 from engine.exchange.okx.venue import OkxVenue
@@ -571,18 +570,6 @@ async def test_fee_tier_is_that_of_the_dearest_group_positive_where_it_is_charge
     server.answers["GET account/trade-fee"] = ok({"level": "Lv1", "feeGroup": groups})
     async with account(server) as venue:
         assert await venue.fees() == FeeTier("Lv1", D("0.0002"), D("0.0007"))
-
-
-async def test_account_that_hides_its_fees_trades_by_the_usual_ones(server: ScriptedVenue) -> None:
-    clock = SimClock(0)
-    server.answers["GET account/trade-fee"] = {"code": "51000", "msg": "no", "data": []}
-    async with account(server) as venue:
-        watch = FeeWatch(venue, clock)
-        await watch.read()
-        assert watch.tier == USUAL_FEES
-        server.answers["GET account/trade-fee"] = ok({"level": "VIP1", "maker": "0", "taker": "-0.0004"})
-        await watch.read()
-        assert watch.tier == FeeTier("VIP1", D(0), D("0.0004"))
 
 
 async def test_missing_key_is_named_without_asking_anybody(server: ScriptedVenue) -> None:

@@ -13,8 +13,11 @@ from typer.testing import CliRunner
 
 from engine.cli.main import app
 from engine.clock import SystemClock
+from engine.config.settings import load_settings
+from engine.core.instruments import FeeTier
 from engine.exchange.simulator.universe import LISTINGS
 from engine.executor.sample import sample_wakeup
+from engine.journal.ports import KeepState
 from engine.journal.postgres_journal import PostgresJournal
 from engine.manager.risk import REASONS
 
@@ -67,11 +70,15 @@ async def test_steps_are_those_that_the_engine_has_read_at_the_venue(
     )
     async with PostgresJournal(database, clock) as journal:
         await journal.record_instruments([listed], clock.now_ns())
+        fees = msgspec.msgpack.encode(FeeTier("Lv9", Decimal("0.001"), Decimal("0.002")))
+        await journal.save_state(KeepState.FEES, load_settings(Path(ETC), {}).provider_id, fees, 1)
         assert await journal.instruments() == (msgspec.structs.replace(listed, inst_id_code=None),)
     monkeypatch.setenv("EDGEWISE_POSTGRES_DSN", database)
     plan = {"symbol": "BTC", "stop_loss": PRICE * 0.99, "take_profit": PRICE * 1.03}
     code, each = await asyncio.to_thread(explained, **plan)
     assert (code, each["intent"]["contracts"]) == (0, "0.35"), each  # type: ignore[index]
+    edge = next(check for check in each["checks"] if check["name"] == "edge_below_fees")  # type: ignore[attr-defined]
+    assert "fees of 0.4" in edge["detail"]
 
 
 def test_without_a_database_the_simulators_steps_are_used_and_it_is_said(
@@ -82,7 +89,7 @@ def test_without_a_database_the_simulators_steps_are_used_and_it_is_said(
     command = ["risk", "explain", "--trader", "model-demo", "--dir", ETC, "--decision", wire]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0
-    assert "steps and limits are the simulator's" in result.stderr
+    assert "steps, limits and fees are the simulator's" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from engine.cli.startup import fail_clearly, settings_of, wide_console
 if TYPE_CHECKING:
     from engine.config.settings import Settings
     from engine.core.decisions import Decision, Wakeup
-    from engine.core.instruments import Instrument
-    from engine.manager.explain import Explained
+    from engine.manager.explain import Explained, Terms
 
 app = typer.Typer(help="Ask the risk gate, without sending anything.", no_args_is_help=True)
 Folder = Annotated[Path, typer.Option("--dir", help="Folder of the configuration.")]
@@ -39,7 +38,7 @@ def explain(
 ) -> None:
     """Show every check of the gate with its numbers, and the order that a decision would become.
 
-    Steps and limits of the swaps are those that the engine has read at the venue. Without a cycle the account
+    Steps, limits and fees are those that the engine has read at the venue. Without a cycle the account
     and the market are made up. Only this trader's own exposure is counted, and
     breakers are taken as closed. Exit code 0 when all is allowed, 1 when something is refused.
     """
@@ -70,27 +69,34 @@ def _explain(
         decision = _read(settings, name, text, wakeup)
     if decision is None:
         raise ConfigError("give a decision, or a cycle whose decision is meant")
-    instruments = asyncio.run(_listed(folder))
+    terms = asyncio.run(_terms(folder, settings.provider_id))
     clock = SimClock(max(wakeup.ts, decision.ts_decided))
-    return explain(decision, wakeup, trader, settings.manager.manager, instruments, clock)
+    return explain(decision, wakeup, trader, settings.manager.manager, terms, clock)
 
 
-async def _listed(folder: Path) -> dict[str, Instrument]:
-    """The swaps as the venue listed them last; where nobody has kept that, as the simulator lists them."""
+async def _terms(folder: Path, account_id: str) -> Terms:
+    """Swaps and fees as the venue told them last; where nobody has kept that, the simulator's."""
+    import msgspec
+
     from engine.clock import SystemClock
     from engine.core.errors import ConfigError, StoreUnavailable
+    from engine.core.instruments import USUAL_FEES, FeeTier
     from engine.exchange.simulator.universe import LISTINGS
+    from engine.journal.ports import KeepState
     from engine.journal.postgres_journal import PostgresJournal
+    from engine.manager.explain import Terms
 
     try:
         async with PostgresJournal(dsn_of(folder), SystemClock()) as journal:
+            fees = (await journal.load_states(KeepState.FEES)).get(account_id)
+            tier = msgspec.msgpack.decode(fees, type=FeeTier) if fees else USUAL_FEES
             if listed := await journal.instruments():
-                return {each.symbol: each for each in listed}
+                return Terms({each.symbol: each for each in listed}, tier.taker)
         why = "no engine has listed the venue's yet"
     except (ConfigError, StoreUnavailable) as error:
         why = f"the journal cannot be read: {error}"
-    print(f"steps and limits are the simulator's, {why}", file=sys.stderr)
-    return {symbol: listing.instrument for symbol, listing in LISTINGS.items()}
+    print(f"steps, limits and fees are the simulator's, {why}", file=sys.stderr)
+    return Terms({symbol: listing.instrument for symbol, listing in LISTINGS.items()})
 
 
 async def _kept(folder: Path, cycle_id: str) -> tuple[Wakeup, Decision]:

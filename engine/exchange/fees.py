@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 import structlog
 
-from engine.clock import Clock
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
 from engine.core.instruments import USUAL_FEES
-from engine.exchange.ports import Venue
+from engine.exchange.context import ExchangeContext
+from engine.journal.ports import KeepState
+from engine.retry import patiently
 
 log = structlog.get_logger()
 
@@ -18,10 +20,14 @@ _AGAIN_S: Final = 300.0
 
 
 class FeeWatch:
-    """`tier` is what the venue said last; the usual rates until it has said anything, which stops nobody."""
+    """`tier` is what the venue said last; the usual rates until it has said anything, which stops nobody.
 
-    def __init__(self, venue: Venue, clock: Clock) -> None:
-        self._venue, self._clock = venue, clock
+    The journal keeps it for those who explain the gate beside the engine.
+    """
+
+    def __init__(self, context: ExchangeContext) -> None:
+        self._venue, self._journal, self._clock = context.venue, context.journal, context.clock
+        self._account_id = context.books.account_id
         self.tier = USUAL_FEES
         self._known = False
 
@@ -37,6 +43,8 @@ class FeeWatch:
         if tier != self.tier:
             log.info("fee tier read", tier=tier.level, taker=str(tier.taker), maker=str(tier.maker))
         self.tier = tier
+        state, now = msgspec.msgpack.encode(tier), self._clock.now_ns()
+        await patiently(lambda: self._journal.save_state(KeepState.FEES, self._account_id, state, now))
 
     async def run(self) -> None:
         """Ask daily, and sooner where the venue did not say; for ever. Real time."""

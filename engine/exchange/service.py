@@ -67,7 +67,7 @@ class ExchangeService:
             context, self.desk, self.recovery, rules.thresholds, infer=rules.infer_missing_fills
         )
         self.desk.release, self.desk.look_back = self.guard.release, self.recovery.look_back
-        self.fees = FeeWatch(context.venue, context.clock)
+        self.fees = FeeWatch(context)
         self.halted = ""  # reason; entries wait until an operator resumes
         self.ready = False
         self.stream_up = False

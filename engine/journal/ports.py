@@ -146,6 +146,7 @@ class KeepState(StrEnum):
     BREAKER = "breaker"
     TRADER = "trader"  # cooldowns and entry counts
     MARKET = "market"  # of a symbol, kept under its id
+    FEES = "fees"  # of a venue account, kept under its id: what trades cost it
     ALLOCATION = "allocation"  # of the whole account: when capital last moved, and the scores
     VENUE = "venue"  # of a paper account's venue, kept under its id
     MEMORY = "memory"  # the newest episode that a memory outside the journal was told

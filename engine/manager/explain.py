@@ -30,6 +30,13 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     intent: OrderIntent | None
 
 
+class Terms(msgspec.Struct, frozen=True):
+    """How the venue trades: its swaps, and what taking costs the account as a fraction of notional."""
+
+    instruments: Mapping[str, Instrument]
+    taker_fee: Decimal = USUAL_FEES.taker
+
+
 class _Shown(msgspec.Struct, frozen=True):
     snapshots: dict[str, MarketSnapshot]
     instruments: Mapping[str, Instrument]
@@ -38,13 +45,11 @@ class _Shown(msgspec.Struct, frozen=True):
 class _Ready:
     """An exchange part that would take everything: whether it really would, only the engine knows."""
 
+    def __init__(self, taker_fee: Decimal) -> None:
+        self.taker_fee = taker_fee
+
     def refusal(self, symbol: str) -> str:
         return ""
-
-    @property
-    def taker_fee(self) -> Decimal:
-        """The usual one: that of the account, only the engine knows."""
-        return USUAL_FEES.taker
 
     def resume(self) -> None:
         """Nothing is halted."""
@@ -55,7 +60,7 @@ def explain(
     wakeup: Wakeup,
     trader: Trader,
     capital: CapitalConfig,
-    instruments: Mapping[str, Instrument],
+    terms: Terms,
     clock: Clock,
 ) -> tuple[Explained, ...]:
     """Each action on the account and the market of `wakeup`, in order; each sees those before it.
@@ -66,7 +71,7 @@ def explain(
 
     def room(symbol: str, who: Trader) -> Room:
         marks = {view.symbol: Decimal(str(price)) for view in wakeup.market if (price := view.price())}
-        values = {name: each.contract_value for name, each in instruments.items()}
+        values = {name: each.contract_value for name, each in terms.instruments.items()}
         used = who.exposure(marks, values)
         for held in wakeup.account.positions:
             used[held.symbol] = used.get(held.symbol, ZERO) + (held.notional or ZERO)
@@ -77,8 +82,8 @@ def explain(
             pending_margin=who.pending_margin(marks, values),
         )
 
-    shown = _Shown({view.symbol: view for view in wakeup.market}, instruments)
-    translator = Translator("", capital, shown, _Ready(), room, clock)
+    shown = _Shown({view.symbol: view for view in wakeup.market}, terms.instruments)
+    translator = Translator("", capital, shown, _Ready(terms.taker_fee), room, clock)
     explained = []
     for action in decision.actions:
         if action.act is not Act.HOLD:
