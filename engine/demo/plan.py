@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from engine.clock import ScaledClock, SystemClock
+from engine.core.errors import ConfigError
 from engine.core.times import NS_PER_S
 from engine.embedded import ServerAddresses
 from engine.supervise import ProcessSpec
@@ -84,9 +85,26 @@ def _epoch_file(home: Path) -> Path:
 
 
 def choose_ports(options: DemoOptions) -> Ports:
-    """The API's port as asked for, the others free ones."""
+    """The API's port as asked for, the others free ones.
+
+    Raises ConfigError when it is taken: whoever has it would be shown as this demo.
+    """
+    if options.port and not _is_free(options.port):
+        raise ConfigError(
+            f"port {options.port} is taken, by another demo perhaps; choose another with --port"
+        )
     free = _free_ports(4)
     return Ports(api=options.port or free[0], simulator=free[1], model=free[2], metrics=free[3])
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was just given up is free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def _free_ports(count: int) -> list[int]:

@@ -14,6 +14,7 @@ from rich.table import Table
 from engine.clock import Clock
 from engine.demo.plan import (
     DemoOptions,
+    Ports,
     choose_ports,
     next_epoch,
     prepare_home,
@@ -32,11 +33,12 @@ _QUIET_TRIES = 20
 
 async def run_demo(options: DemoOptions, console: Console) -> int:
     """Run until the time is over or a signal comes. 0: it traded and the books balance (or was stopped)."""
+    ports = choose_ports(options)
     prepare_home(options)
     clock = next_epoch(options).clock()
     with (options.home / "logs" / "demo.log").open("ab") as out:
         configure(clock, "info", "demo", out)
-        demo = asyncio.ensure_future(_demo(options, console))
+        demo = asyncio.ensure_future(_demo(options, ports, console))
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, demo.cancel)
         try:
@@ -46,7 +48,7 @@ async def run_demo(options: DemoOptions, console: Console) -> int:
             return 0
 
 
-async def _demo(options: DemoOptions, console: Console) -> int:
+async def _demo(options: DemoOptions, ports: Ports, console: Console) -> int:
     failures: list[str] = []
     view = View()
     try:
@@ -58,7 +60,7 @@ async def _demo(options: DemoOptions, console: Console) -> int:
                 keeping = await stack.enter_async_context(asyncio.TaskGroup())
                 keeper = keeping.create_task(embedded.run(), name="embedded servers")
                 stack.callback(keeper.cancel)
-            view = await _with_servers(options, console, servers)
+            view = await _with_servers(options, console, servers, ports)
     except* ProcessFailed as group:
         failures = [str(failure) for failure in group.exceptions]
     for failure in failures:
@@ -68,9 +70,11 @@ async def _demo(options: DemoOptions, console: Console) -> int:
     return _summary(console, view)
 
 
-async def _with_servers(options: DemoOptions, console: Console, servers: ServerAddresses) -> View:
+async def _with_servers(
+    options: DemoOptions, console: Console, servers: ServerAddresses, ports: Ports
+) -> View:
     """Start the processes in order, then watch them until the time is over."""
-    ports, epoch = choose_ports(options), next_epoch(options)
+    epoch = next_epoch(options)
     clock = epoch.clock()
     with Screen(console, ports, options.speed) as screen:
         async with Supervisor(clock, screen.on_state) as supervisor, aiohttp.ClientSession() as session:
