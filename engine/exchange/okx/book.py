@@ -50,11 +50,11 @@ class _Side:
         """Set levels; those of no size go."""
         contracts, prices = self.contracts, self.prices
         for row in rows:
-            price = row.price
-            if row.size:
+            price, size = row.price, row.size
+            if size:
                 if price not in contracts:
                     insort(prices, price)
-                contracts[price] = row.size
+                contracts[price] = size
             elif contracts.pop(price, None) is not None:
                 del prices[bisect_left(prices, price)]
 

@@ -66,7 +66,7 @@ BARS: Final[dict[str, str]] = {
 }
 
 
-class BookMessage(msgspec.Struct, frozen=True):
+class BookMessage(msgspec.Struct, frozen=True, gc=False):
     """One frame of `books`. `previous` is -1 for a snapshot and None where the channel has no chain."""
 
     symbol: str
@@ -222,12 +222,11 @@ def decode_books(frame: bytes) -> list[BookMessage]:
     """Messages of `books` for the order book. The checksum is not read: OKX sends 0 since June 2026."""
     push = read(_books, frame)
     snapshot = push.action == "snapshot"
-    return [
-        BookMessage(
-            push.arg.instId, snapshot, row.bids, row.asks, row.seqId, row.prevSeqId, row.ts * NS_PER_MS
-        )
-        for row in push.data
-    ]
+    messages, symbol = [], push.arg.instId
+    for row in push.data:
+        ts = row.ts * NS_PER_MS
+        messages.append(BookMessage(symbol, snapshot, row.bids, row.asks, row.seqId, row.prevSeqId, ts))
+    return messages
 
 
 def decode_top(body: bytes, symbol: str) -> BookTop:
