@@ -51,6 +51,7 @@ class MemoryJournal:
         self._candles: dict[tuple[str, str], int] = {}  # symbol, timeframe → open of the newest
         self._states: dict[tuple[KeepState, str], bytes] = {}
         self._wakeups: dict[str, Wakeup] = {}  # cycle id → wakeup, oldest first
+        self._open_cycles: dict[str, None] = {}  # those without an answer, oldest first
         self._woken: dict[str, list[str]] = {}  # trader id → cycle ids, oldest first
         self.cycles: dict[str, CycleRecord] = {}  # cycle id → its answer, oldest first
         self.closed = 0  # cycles, the forgotten ones too
@@ -59,6 +60,7 @@ class MemoryJournal:
         self._blocks: dict[tuple[str, CoreLabel], CoreBlock] = {}
         self._verdicts: dict[str, list[Verdict]] = {}  # cycle id → of its actions
         self._intents: dict[str, OrderIntent] = {}  # client order id → intent
+        self._without_order: dict[str, OrderIntent] = {}  # likewise
         self.orders: dict[str, Order] = {}  # client order id → order, oldest first
         self.fills: dict[tuple[str, str], Fill] = {}  # account, fill id → fill, in booking order
         self.cash_flows: dict[str, CashFlow] = {}
@@ -126,6 +128,7 @@ class MemoryJournal:
     async def record_wakeup(self, wakeup: Wakeup) -> None:
         if self._once("wakeup", wakeup.cycle_id):
             self._wakeups[wakeup.cycle_id] = wakeup
+            self._open_cycles[wakeup.cycle_id] = None
             self._woken.setdefault(wakeup.trader_id, []).append(wakeup.cycle_id)
             self._note("wakeup", wakeup)
 
@@ -134,6 +137,7 @@ class MemoryJournal:
         if cycle_id not in self._wakeups or cycle_id in self.cycles:
             return False
         self.cycles[cycle_id] = record
+        del self._open_cycles[cycle_id]
         self.closed += 1
         if len(self.cycles) > _CYCLES_KEPT:
             oldest = next(iter(self.cycles))
@@ -164,7 +168,7 @@ class MemoryJournal:
 
     def _add_intent(self, client_order_id: str, intent: OrderIntent) -> None:
         if client_order_id not in self._intents:
-            self._intents[client_order_id] = intent
+            self._intents[client_order_id] = self._without_order[client_order_id] = intent
             self._note("intent", client_order_id, intent)
 
     # -- orders
@@ -178,6 +182,7 @@ class MemoryJournal:
 
     def _set_order(self, order: Order) -> None:
         self.orders[order.client_order_id] = order
+        self._without_order.pop(order.client_order_id, None)
         self._note("order", order)
 
     async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
@@ -296,8 +301,8 @@ class MemoryJournal:
     async def pending_intents(self, account_id: str, since_ns: int) -> tuple[OrderIntent, ...]:
         return _oldest_first(
             intent
-            for name, intent in self._intents.items()
-            if name not in self.orders and intent.account_id == account_id and intent.ts_created >= since_ns
+            for intent in self._without_order.values()
+            if intent.account_id == account_id and intent.ts_created >= since_ns
         )
 
     async def bookings(self, account_id: str) -> Bookings:
@@ -330,7 +335,7 @@ class MemoryJournal:
         return max(agreed, default=0)
 
     async def open_cycles(self) -> tuple[str, ...]:
-        return tuple(cycle_id for cycle_id in self._wakeups if cycle_id not in self.cycles)
+        return tuple(self._open_cycles)
 
     # -- what a decider is told of the past
 
