@@ -135,27 +135,17 @@ async def crypto_prices(sources: Sources, _: NoQuery) -> CryptoPrices:
     return CryptoPrices(prices=dict(sorted(prices.items())), serverTime=sources.server_time())
 
 
-async def candles(sources: Sources, query: CandlesQuery) -> Candles:
+async def candles(sources: Sources, query: CandlesQuery) -> dict[str, object]:
+    """Candles, whose rows are JSON already."""
     symbol = symbol_of(query.symbol)
     rows = await sources.reader.candles(symbol, query.timeframe, query.before * NS_PER_MS, query.limit)
-    found = [
-        MarketCandle(
-            timestamp=millis(row.ts_open),
-            open=row.open,
-            high=row.high,
-            low=row.low,
-            close=row.close,
-            volume=row.volume,
-        )
-        for row in rows
-    ]
-    return Candles(
-        symbol=symbol,
-        timeframe=query.timeframe,
-        candles=found,
-        nextBefore=found[0].timestamp if len(found) == query.limit else None,
-        serverTime=sources.server_time(),
-    )
+    return {
+        "symbol": symbol,
+        "timeframe": query.timeframe,
+        "candles": rows.json,
+        "nextBefore": rows.last if rows.count == query.limit else None,
+        "serverTime": sources.server_time(),
+    }
 
 
 async def funding(sources: Sources, query: SymbolQuery) -> FundingRates:

@@ -10,17 +10,6 @@ import msgspec
 from engine.journal.views import ReasonRow
 
 
-class CandleRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A closed candle, stamped at its open; `volume` in coins."""
-
-    ts_open: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-
-
 class CoverageRow(msgspec.Struct, frozen=True, kw_only=True):
     """What there is of one timeframe; times are those of the first and the last open."""
 
