@@ -15,6 +15,10 @@ _SOCKET: Final = ".s.PGSQL.5432"
 _CHUNK: Final = 65536
 
 
+# The word, and the end of a COPY that is a transaction by itself (CopyDone).
+_COMMITS = (b"COMMIT", b"c\0\0\0\4")
+
+
 class Proxy:
     """Relays between sockets.
 
@@ -63,7 +67,7 @@ class Proxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK):
-                if self.swallow_commits and b"COMMIT" in data:
+                if self.swallow_commits and any(end in data for end in _COMMITS):
                     self.swallowed += 1
                     back.cancel()
                     writer.write(data)

@@ -149,12 +149,12 @@ async def copy_rows(pool: Pool, table: BulkTable, rows: Sequence[tuple[Any, ...]
             source = _stream(table.binary, rows)
             await connection.copy_to_table(name, source=source, columns=table.columns, format="binary")
 
-    async with pool.transaction() as connection:
+    async with pool.connection() as connection:
         try:
-            async with connection.transaction():  # a savepoint: what follows goes on in the same commit
-                await copy(connection, table.name)
-        except asyncpg.UniqueViolationError:
-            await _upsert(connection, table, copy)
+            await copy(connection, table.name)  # a transaction by itself, without further round trips
+        except asyncpg.UniqueViolationError:  # then nothing of it was written
+            async with connection.transaction():
+                await _upsert(connection, table, copy)
 
 
 async def _upsert(
