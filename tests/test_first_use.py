@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.cli.main import app
+from engine.embedded.folder import lock_file
 
 ETC = Path(__file__).parent.parent / "etc"
 AWAY = {
@@ -97,6 +99,19 @@ def test_port_that_is_taken_is_one_line_with_the_key_to_change(folder: Path, tak
     assert (code, output.count("\n")) == (2, 1)
     assert f"port {taken} is taken, by another demo perhaps; choose another with --port" in output
     assert run("simulator", "--port", "99999")[0] == 2
+
+
+def test_fresh_demo_takes_nothing_from_one_that_runs(folder: Path) -> None:
+    servers = folder / "home" / "servers"
+    servers.mkdir(parents=True)
+    fd = lock_file(servers / "owner.lock")
+    assert fd is not None
+    try:
+        code, output = run("demo", "--fresh", "--port", "0", "--home", "home")
+    finally:
+        os.close(fd)
+    assert (code, output.strip()) == (2, f"{folder / 'home'} is in use by another demo; stop it first")
+    assert servers.exists()
 
 
 def test_without_a_command_there_is_help() -> None:

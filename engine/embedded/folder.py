@@ -170,6 +170,17 @@ class ServerFolder:
         shutil.rmtree(self.home / "run", ignore_errors=True)
 
 
+def in_use(home: Path) -> bool:
+    """Whether a living process has the servers of this folder."""
+    path = home / "owner.lock"
+    if not path.exists():
+        return False
+    fd = lock_file(path)
+    if fd is not None:
+        os.close(fd)
+    return fd is None
+
+
 def lock_file(path: Path) -> int | None:
     """Descriptor of the file with an exclusive lock on it; None when a living process has the lock."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
