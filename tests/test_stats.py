@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from engine.core.decisions import Act
 from engine.core.times import NS_PER_MIN
 from engine.journal import ratios, stats
-from engine.journal.stats import Activity, SignalFigures, TradeFigures
+from engine.journal.stats import Minutes, SignalFigures, TradeFigures
 from engine.journal.tables import Tables
 from tests import journal_parts as parts
 
@@ -38,11 +38,24 @@ TRADES = (
     made(-4, gross=-3, mins=20, notional=400),
     made(-1, gross=1, mins=40, notional=700, is_long=False),
 )
-EMPTY = Activity()
+NO_TIME = Minutes()
 
 
-def of(trades: Sequence[TradeFigures], activity: Activity = EMPTY) -> Tables:
-    return stats.tables(trades, activity)
+def of(
+    trades: Sequence[TradeFigures],
+    signals: Sequence[SignalFigures] = (),
+    starts: Sequence[int] = (),
+    minutes: Minutes = NO_TIME,
+) -> Tables:
+    """The tables of a whole history: closed trades, signals, and starts of cycles in ns."""
+    statistics = stats.Statistics()
+    for trade in trades:
+        statistics.add_trade(trade)
+    for start_ns in starts:
+        statistics.add_invocation(start_ns)
+    for signal in signals:
+        statistics.add_signal(signal)
+    return statistics.tables(minutes)
 
 
 def said(act: Act, confidence: float, leverage: float = 1) -> SignalFigures:
@@ -88,26 +101,22 @@ def test_long_share_is_of_all_trades() -> None:
 
 
 def test_signals_are_counted_by_kind_and_minutes_add_up() -> None:
-    activity = Activity(
-        signals=(
-            said(Act.BUY_TO_ENTER, 0.6, 10),
-            said(Act.SELL_TO_ENTER, 0.8, 20),
-            said(Act.HOLD, 0.5),
-            said(Act.MOVE_STOP, 0.7),
-            said(Act.REDUCE, 0.4),
-        ),
-        open_short_mins=10,
-        alive_mins=100,
-        coins=2,
+    signals = (
+        said(Act.BUY_TO_ENTER, 0.6, 10),
+        said(Act.SELL_TO_ENTER, 0.8, 20),
+        said(Act.HOLD, 0.5),
+        said(Act.MOVE_STOP, 0.7),
+        said(Act.REDUCE, 0.4),
     )
-    table = of(TRADES, activity).signals_breakdown_table
+    found = of(TRADES, signals, minutes=Minutes(open_short_mins=10, alive_mins=100, coins=2))
+    table = found.signals_breakdown_table
     assert (table.total_signals, table.num_hold_signals, table.num_close_signals) == (5, 2, 1)
     assert (table.long_signal_pct, table.hold_signal_pct, table.long_short_ratio) == (20, 40, 1)
     assert (table.avg_confidence, table.median_confidence, table.avg_confidence_hold) == (0.6, 0.6, 0.6)
     assert table.std_confidence_hold == 0.141421
     assert (table.mins_long_combined, table.mins_short_combined, table.mins_flat_combined) == (80, 50, 70)
     assert table.pct_mins_long_combined + table.pct_mins_short_combined + table.pct_mins_flat_combined == 100
-    overall = of(TRADES, activity).overall_trades_overview_table
+    overall = found.overall_trades_overview_table
     assert (overall.avg_convo_leverage, overall.median_convo_leverage) == (15, 15)
     assert (overall.avg_holding_period_mins, overall.std_holding_period_mins) == (40, 20)
     assert (overall.avg_size_of_trade_notional, overall.median_size_of_trade_notional) == (700, 700)
@@ -115,7 +124,7 @@ def test_signals_are_counted_by_kind_and_minutes_add_up() -> None:
 
 def test_breaks_lie_between_the_starts_of_cycles() -> None:
     starts = (0, 2 * NS_PER_MIN, 5 * NS_PER_MIN, 9 * NS_PER_MIN)
-    table = of((), Activity(invocations=starts)).invocation_breakdown_table
+    table = of((), starts=starts).invocation_breakdown_table
     assert msgspec.structs.asdict(table) == {
         "avg_invocation_break_mins": 3,
         "max_invocation_break_mins": 4,
@@ -126,7 +135,7 @@ def test_breaks_lie_between_the_starts_of_cycles() -> None:
 
 
 def test_nothing_gives_zeros_everywhere() -> None:
-    for table in msgspec.structs.astuple(stats.tables((), EMPTY)):
+    for table in msgspec.structs.astuple(of(())):
         assert set(msgspec.structs.astuple(table)) == {0}
 
 
@@ -211,8 +220,8 @@ _TRADES = st.lists(
 
 @given(_TRADES)
 def test_parts_add_up_and_order_does_not_matter(trades: list[TradeFigures]) -> None:
-    tables = stats.tables(trades, EMPTY)
-    assert tables == stats.tables(trades[::-1], EMPTY)
+    tables = of(trades)
+    assert tables == of(trades[::-1])
     sides = tables.longs_shorts_breakdown_table
     assert sides.num_long_trades + sides.num_short_trades == len(trades)
     total = sides.avg_longs_net_pnl * sides.num_long_trades
@@ -231,8 +240,8 @@ def test_statistics_are_ready_after_every_trade_and_equal_to_those_of_the_whole_
     for count, trade in enumerate(trades, 1):
         statistics.add_trade(trade)
         if count % 7 == 0 or count == len(trades):
-            assert statistics.tables(EMPTY) == stats.tables(trades[:count], EMPTY)
-    found = statistics.tables(EMPTY).overall_trades_overview_table
+            assert statistics.tables(NO_TIME) == of(trades[:count])
+    found = statistics.tables(NO_TIME).overall_trades_overview_table
     if trades:
         held = [trade.holding_mins for trade in trades]
         assert found.median_holding_period_mins == pytest.approx(median(held), abs=1e-6)

@@ -7,7 +7,6 @@ numbers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -70,16 +69,6 @@ class Minutes(msgspec.Struct, frozen=True, kw_only=True):
     coins: int = 0
 
 
-class Activity(Minutes, frozen=True, kw_only=True):
-    """What a trader did beside closing trades. Times are engine nanoseconds.
-
-    invocations: starts of its cycles, oldest first.
-    """
-
-    signals: tuple[SignalFigures, ...] = ()
-    invocations: tuple[int, ...] = ()
-
-
 def figures(trade: ClosedTrade) -> TradeFigures:
     """The figures of a closed trade of ours; funding is in `net`, not in `fees`."""
     return TradeFigures(
@@ -91,18 +80,6 @@ def figures(trade: ClosedTrade) -> TradeFigures:
         is_long=trade.side is PositionSide.LONG,
         leverage=float(trade.leverage),
     )
-
-
-def tables(trades: Sequence[TradeFigures], activity: Activity) -> Tables:
-    """All six tables of a whole history, rounded to 6 places as nof1 does."""
-    statistics = Statistics()
-    for trade in trades:
-        statistics.add_trade(trade)
-    for start_ns in activity.invocations:
-        statistics.add_invocation(start_ns)
-    for signal in activity.signals:
-        statistics.add_signal(signal)
-    return statistics.tables(activity)
 
 
 class _Group:
