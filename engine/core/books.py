@@ -6,9 +6,10 @@ same bookings again, in the same order, gives the same books.
 
 from __future__ import annotations
 
-from collections import deque
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -110,6 +111,9 @@ class Change(NamedTuple):
     contracts: Decimal  # signed by growth, not by side
 
 
+_happened = attrgetter("ts_event")
+
+
 class Booked(msgspec.Struct, frozen=True):
     """What one fill did: the traders it touched, the trades it closed, what it opened of nobody's."""
 
@@ -129,7 +133,7 @@ class Books:
         self.netting = netting
         self.accounts = {name: VirtualAccount(name, account_id) for name in (*traders, RESERVE)}
         self.remainder = Remainder(netting=netting)
-        self._changes: deque[Change] = deque(maxlen=_REMEMBERED)
+        self._changes: list[Change] = []  # by ts_event
         self._remainder_seen: dict[str, None] = {}
 
     def account(self, trader_id: str) -> VirtualAccount:
@@ -226,13 +230,16 @@ class Books:
 
     def _note(self, fill: Fill) -> None:
         grew = fill.contracts if fill.side is fill.position_side.entry_side else -fill.contracts
-        self._changes.append(Change(fill.ts_event, fill.trader_id, fill.symbol, fill.position_side, grew))
+        change = Change(fill.ts_event, fill.trader_id, fill.symbol, fill.position_side, grew)
+        insort(self._changes, change, key=_happened)
+        del self._changes[:-_REMEMBERED]
 
     def held_at(self, symbol: str, side: PositionSide, ts_ns: int) -> dict[str, Decimal]:
         """Contracts by trader just before `ts_ns`: what is held now, less what has happened since."""
         held = {account.trader_id: h.contracts for account, h in self._holders(symbol, side)}
-        for change in self._changes:
-            if change.ts_event >= ts_ns and (change.symbol, change.side) == (symbol, side):
+        since = bisect_left(self._changes, ts_ns, key=_happened)
+        for change in self._changes[since:]:
+            if (change.symbol, change.side) == (symbol, side):
                 held[change.trader_id] = held.get(change.trader_id, ZERO) - change.contracts
         return {trader_id: contracts for trader_id, contracts in held.items() if contracts > 0}
 
