@@ -39,8 +39,11 @@ class Delivery:
 
     async def settle(self, topic: Topic[T], group: str, message: Message[T], handler: Handler[T]) -> str:
         """Hand over a durable message; "" once the handler returned, else the error of its last failure."""
-        with structlog.contextvars.bound_contextvars(trace=message.trace_id):
+        former = structlog.contextvars.bind_contextvars(trace=message.trace_id)
+        try:
             return await self._settle(topic, group, message, handler)
+        finally:
+            structlog.contextvars.reset_contextvars(**former)
 
     async def _settle(self, topic: Topic[T], group: str, message: Message[T], handler: Handler[T]) -> str:
         failures, wait_s, waiting = 0, self._retry_delay_s, False
@@ -68,12 +71,14 @@ class Delivery:
 
     async def offer(self, topic: Topic[T], message: Message[T], handler: Handler[T]) -> None:
         """Hand over a live message once: a newer one follows, so a failure is only logged."""
+        former = structlog.contextvars.bind_contextvars(trace=message.trace_id)
         try:
-            with structlog.contextvars.bound_contextvars(trace=message.trace_id):
-                await handler(message)
+            await handler(message)
         except Exception as error:
             labels = _labels(topic, "", message)
             log.exception("live message failed", error=_describe(error), **labels)
+        finally:
+            structlog.contextvars.reset_contextvars(**former)
 
 
 def _labels(topic: Topic[T], group: str, message: Message[T]) -> dict[str, str]:

@@ -47,9 +47,7 @@ class _Group:
 
     def take(self, consumer: str, newest: int) -> int | None:
         """The next message for `consumer`: its own left over, then those of the dead, then a new one."""
-        own = (seq for seq, owner in self.pending.items() if owner == consumer)
-        orphaned = (seq for seq, owner in self.pending.items() if owner not in self.live)
-        seq = next(own, None) or next(orphaned, None)
+        seq = self._left_over(consumer) if self.pending else None
         if seq is None and self.cursor <= newest:
             seq = self.cursor
             self.cursor += 1
@@ -57,9 +55,14 @@ class _Group:
             self.pending[seq] = consumer
         return seq
 
+    def _left_over(self, consumer: str) -> int | None:
+        own = (seq for seq, owner in self.pending.items() if owner == consumer)
+        orphaned = (seq for seq, owner in self.pending.items() if owner not in self.live)
+        return next(own, None) or next(orphaned, None)
+
     @property
     def oldest_needed(self) -> int:
-        return min(self.pending, default=self.cursor)
+        return min(self.pending) if self.pending else self.cursor
 
     def busy(self, newest: int) -> bool:
         return bool(self.live) and (bool(self.pending) or self.cursor <= newest)
@@ -187,7 +190,8 @@ class MemoryBus:
                 if error:
                     self._bury(DeadLetter(topic.name, name, message, error))
                 self._acknowledged.wake()
-                await settle(1)
+                if group.busy(stream.newest):
+                    await settle(1)  # a handler that never waits keeps nobody else waiting
         finally:
             group.live.discard(consumer)
             stream.wake()
@@ -219,7 +223,8 @@ class MemoryBus:
                 finally:
                     stream.offering -= 1
                 self._acknowledged.wake()
-                await settle(1)
+                if mine:
+                    await settle(1)
         finally:
             # By identity: two empty queues are equal.
             stream.listeners = [listener for listener in stream.listeners if listener is not mine]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from decimal import Decimal
 from typing import Final
 
@@ -119,7 +118,6 @@ class ManagerService:
 
     async def _wake_when_due(self) -> None:
         while True:
-            self._schedule_changed.clear()
             async with self._scheduling:
                 dues = self._context.scheduler.poll(self._context.clock.now_ns())
                 wakeups = [await self._open(due) for due in dues]
@@ -130,11 +128,15 @@ class ManagerService:
 
     async def _until_due(self, shortest_s: float) -> None:
         """Wait until a trader is due by time, or a signal, a decision or an operator changed a schedule."""
+        self._schedule_changed.clear()  # what has changed so far is in the calendar
         clock, due = self._context.clock, self._context.scheduler.next_due_ns()
         left_s = _LONGEST_WAIT_S if due is None else (due - clock.now_ns()) / clock.engine_ns(1.0)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(min(_LONGEST_WAIT_S, max(shortest_s, left_s))):
-                await self._schedule_changed.wait()
+        wait_s = min(_LONGEST_WAIT_S, max(shortest_s, left_s))
+        timer = asyncio.get_running_loop().call_later(wait_s, self._schedule_changed.set)
+        try:
+            await self._schedule_changed.wait()
+        finally:
+            timer.cancel()
 
     async def _open(self, due: Due) -> Wakeup:
         """Journal a wakeup with all that its trader may see."""
