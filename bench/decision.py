@@ -28,7 +28,7 @@ from engine.bus import WAKEUPS
 from engine.clock import SystemClock, cancelled
 from engine.config.settings import Settings, load_settings
 from engine.core.decisions import CycleMode, WakeKind, WakeReason, Wakeup
-from engine.core.times import NS_PER_S
+from engine.core.times import NS_PER_MS, NS_PER_S
 from engine.embedded import EmbeddedServers, ServerAddresses
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.links import Network
@@ -106,7 +106,7 @@ class _Engine:
         clock, parts = self._around.clock, self.parts
         now = clock.now_ns()
         wakeup = Wakeup(
-            cycle_id=f"{_TRADER}-{number}",
+            cycle_id=f"{_TRADER}-{now // NS_PER_MS}",
             trader_id=_TRADER,
             ts=now,
             mode=CycleMode.SHORT,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING, Final
+from decimal import Decimal
+from typing import Final
 
 import asyncpg
 import msgspec
@@ -22,16 +23,10 @@ from engine.core.decisions import (
 from engine.core.errors import CodecError
 from engine.journal.ports import KeptCycle
 from engine.journal.postgres_pool import Pool
-from engine.journal.postgres_rows import insert
-
-if TYPE_CHECKING:
-    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
 
 _CALL_COLUMNS: Final = tuple(ModelCall.__struct_fields__)
 _TEXTS: Final = frozenset({"asked", "alias", "model", "answer", "reasoning", "cut", "failure", "detail"})
-_CALL: Final = insert(
-    "llm_calls", ("cycle_id", "n", "trader_id", "ts", *_CALL_COLUMNS), "on conflict do nothing"
-)
+_ARRAYS: Final = {str: "text[]", int: "bigint[]", Decimal: "numeric[]"}
 _PAGE: Final = 500
 _BY_DIGEST: Final = """
 select * from llm_calls where digest = $1 and failure = '' order by (asked = $2) desc, seq desc limit 1
@@ -54,20 +49,25 @@ def storable(text: str) -> str:
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
 
 
-async def insert_calls(connection: Connection, record: CycleRecord) -> None:
-    """Add the model calls of a cycle, in the transaction that closes it."""
-    decision = record.decision
-    rows = [
-        (decision.cycle_id, n, decision.trader_id, decision.ts_decided, *_values(call))
-        for n, call in enumerate(record.calls)
-    ]
-    if rows:
-        await connection.executemany(_CALL, rows)
+def calls_of(closed: str, first: int) -> str:
+    """The insert of all calls of the cycle in the table `closed`, as part of a statement.
+
+    Its parameters are the columns of `call_arrays`, from number `first` on.
+    """
+    fields = enumerate(msgspec.structs.fields(ModelCall), first)
+    arrays = ", ".join(f"${number}::{_ARRAYS[field.type]}" for number, field in fields)
+    names = ", ".join(_CALL_COLUMNS)
+    return f"""insert into llm_calls (cycle_id, trader_id, ts, n, {names})
+      select cycle_id, trader_id, ts_decided, nth - 1, {names}
+      from {closed}, unnest({arrays}) with ordinality as calls ({names}, nth)
+      on conflict do nothing"""  # noqa: S608 - names of ours
 
 
-def _values(call: ModelCall) -> list[object]:
+def call_arrays(calls: Sequence[ModelCall]) -> list[list[object]]:
+    """One array for each column, as `calls_of` takes them."""
     return [
-        storable(getattr(call, name)) if name in _TEXTS else getattr(call, name) for name in _CALL_COLUMNS
+        [storable(getattr(call, name)) if name in _TEXTS else getattr(call, name) for call in calls]
+        for name in _CALL_COLUMNS
     ]
 
 

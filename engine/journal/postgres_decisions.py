@@ -15,7 +15,7 @@ from engine.core.decisions import (
 )
 from engine.core.signals import Signal
 from engine.journal.ports import KeepState, TraderRecord
-from engine.journal.postgres_answers import cycle_of, insert_calls, storable
+from engine.journal.postgres_answers import call_arrays, calls_of, cycle_of, storable
 from engine.journal.postgres_doubt import Doubts
 from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import Pool
@@ -31,17 +31,24 @@ _OPEN_CYCLE: Final = """
 insert into decision_cycles (cycle_id, trader_id, mode, status, wakeup, reasons, ts_created)
 values ($1, $2, $3, 'pending', $4, $5, $6) on conflict do nothing
 """
-_CLOSE_CYCLE: Final = """
-update decision_cycles set status = $2, decider = $3, model = $4, prompt_version = $5, prompt_digest = $6,
-  decisions = $7, prices = $8, refusal = $9, error = $10, tokens_in = $11, tokens_out = $12,
-  tokens_cached = $13, cost_usd = $14, latency_ms = $15, ts_started = $16, ts_decided = $17
-where cycle_id = $1 and status = 'pending' returning trader_id
-"""
-_TALK: Final = insert(
-    "llm_conversations",
-    ("cycle_id", "trader_id", "system_prompt", "user_prompt", "answer", "reasoning", "ts"),
-    "on conflict do nothing",
+_TALK_COLUMNS: Final = ("system_prompt", "user_prompt", "answer", "reasoning")
+# One statement: every round trip is waited for between a model's answer and its order. Nothing is added to a
+# cycle that was closed before.
+_CLOSE_CYCLE: Final = f"""
+with closed as (
+  update decision_cycles set status = $2, decider = $3, model = $4, prompt_version = $5, prompt_digest = $6,
+    decisions = $7, prices = $8, refusal = $9, error = $10, tokens_in = $11, tokens_out = $12,
+    tokens_cached = $13, cost_usd = $14, latency_ms = $15, ts_started = $16, ts_decided = $17
+  where cycle_id = $1 and status = 'pending' returning cycle_id, trader_id, ts_decided
+), talk as (
+  insert into llm_conversations (cycle_id, trader_id, ts, {", ".join(_TALK_COLUMNS)})
+  select cycle_id, trader_id, ts_decided, $18, $19, $20, $21 from closed
+  where '' <> any(array[$18, $19, $20, $21]) on conflict do nothing
+), called as (
+  {calls_of("closed", 22)}
 )
+select true from closed
+"""  # noqa: S608 - names of ours
 _VERDICT: Final = insert(
     "decision_validations",
     ("cycle_id", "trader_id", "symbol", "act", "approved", "reason", "checks", "ts"),
@@ -135,7 +142,7 @@ class DecisionTables:
 
 async def _close(connection: Connection, record: CycleRecord) -> bool:
     decision = record.decision
-    trader_id = await connection.fetchval(
+    closed = await connection.fetchval(
         _CLOSE_CYCLE,
         decision.cycle_id,
         record.status.value,
@@ -154,12 +161,7 @@ async def _close(connection: Connection, record: CycleRecord) -> bool:
         record.latency_ms,
         record.ts_started,
         decision.ts_decided,
+        *(storable(getattr(record, name)) for name in _TALK_COLUMNS),
+        *call_arrays(record.calls),
     )
-    if trader_id is None:
-        return False
-    texts = (record.system_prompt, record.user_prompt, record.answer, record.reasoning)
-    if any(texts):
-        values = (decision.cycle_id, trader_id, *map(storable, texts), decision.ts_decided)
-        await connection.execute(_TALK, *values)
-    await insert_calls(connection, record)
-    return True
+    return closed is not None

@@ -52,17 +52,41 @@ _ORDER_COLUMNS = (
     *("contracts", "filled", "claimed", "average_price", "fees", "reason"),
     *("ts_created", "ts_sent", "ts_acked", "ts_updated"),
 )
-_ORDER = insert("trader_orders", _ORDER_COLUMNS, "on conflict do nothing")
-_UPDATE = """
-update trader_orders set state = $2, venue_state = $3, venue_order_id = $4, filled = $5, claimed = $6,
-  average_price = $7, fees = $8, reason = $9, ts_sent = greatest(ts_sent, $10), ts_acked = $11,
-  ts_updated = $12
-where client_order_id = $1 and (state, venue_state, venue_order_id, filled, claimed, average_price, fees,
-  reason, ts_sent, ts_acked, ts_updated) is distinct from
-  ($2, $3, $4, $5, $6, $7, $8, $9, greatest(ts_sent, $10), $11, $12)
-returning true
-"""
-_FILL = insert("trader_fills", FILL_COLUMNS)
+# An order goes in one statement with its intent, whose parameters come first: every round trip is waited for
+# between a decision and the venue.
+_AT = {name: f"${number}" for number, name in enumerate(_ORDER_COLUMNS, len(INTENT_COLUMNS) + 2)}
+_ORDER = (
+    f"insert into trader_orders ({', '.join(_AT)}) values ({', '.join(_AT.values())}) on conflict do nothing"  # noqa: S608 - names of ours
+)
+_PLACE = f"with intended as ({_INTENT}) {_ORDER}"
+_CHANGED = {
+    name: f"greatest({name}, {_AT[name]})" if name == "ts_sent" else _AT[name]
+    for name in (
+        *("state", "venue_state", "venue_order_id", "filled", "claimed", "average_price", "fees", "reason"),
+        *("ts_sent", "ts_acked", "ts_updated"),
+    )
+}
+# Either the order is placed or, where it was there when the statement began, it is changed; the event follows
+# from what was done, or from a fill.
+_KEEP = f"""
+with intended as ({_INTENT}), placed as ({_ORDER} returning true), changed as (
+  update trader_orders set {", ".join(f"{name} = {value}" for name, value in _CHANGED.items())}
+  where client_order_id = {_AT["client_order_id"]}
+    and ({", ".join(_CHANGED)}) is distinct from ({", ".join(_CHANGED.values())})
+  returning true
+)"""  # noqa: S608 - names of ours
+_BESIDE = len(INTENT_COLUMNS) + len(_ORDER_COLUMNS) + 2  # number of the first parameter after an order's
+_EVENT = f"""
+insert into order_events (client_order_id, state, filled, reason, ts, raw, fill_id)
+select {", ".join(_AT[name] for name in ("client_order_id", "state", "filled", "reason", "ts_updated"))},
+  ${_BESIDE}"""
+_EXECUTE = f"""
+{_KEEP} {_EVENT}, null where exists (select from placed) or exists (select from changed)"""  # noqa: S608 - names of ours
+_FILL_MARKS = {name: f"${number}" for number, name in enumerate(FILL_COLUMNS, _BESIDE + 1)}
+_FILL = f"""
+{_KEEP}, filled as (
+  insert into trader_fills ({", ".join(_FILL_MARKS)}) values ({", ".join(_FILL_MARKS.values())})
+) {_EVENT}, {_FILL_MARKS["fill_id"]}"""  # noqa: S608 - names of ours
 # Two writers of the same booking take turns, so that the second one sees the first one's row: a replacement
 # engine, or a try of our own whose commit nobody confirmed and that the server is still at. Seed 1: keys
 # of a kind of their own beside the account lock's.
@@ -74,7 +98,6 @@ select i.* from order_intents i where i.account_id = $1 and i.purpose = 'entry' 
   (select 1 from trader_fills f where f.client_order_id = i.client_order_id)
 order by i.ts_created, i.intent_id
 """
-_EVENT = insert("order_events", ("client_order_id", "state", "filled", "fill_id", "reason", "raw", "ts"))
 _POSITION_COLUMNS = (
     *("trader_id", "symbol", "position_side", "contracts", "coins", "entry_price", "leverage", "margin"),
     *(
@@ -109,59 +132,25 @@ class OrderTables:
         await self._pool.execute_many(sql, [row_of(move, columns) for move in moves])
 
     async def insert_order(self, order: Order) -> bool:
-        key = ("order", order.client_order_id)
-        return await self._doubts.once(key, lambda on: self._add(on, order))
+        async def add(connection: Connection) -> bool:
+            return (await connection.execute(_PLACE, *_order_values(order))).endswith(" 1")
 
-    async def _add(self, connection: Connection, order: Order) -> bool:
-        await connection.execute(_INTENT, *intent_values(order.intent), order.client_order_id)
-        return await self._put_order(connection, order)
+        return await self._doubts.once(("order", order.client_order_id), add)
 
     async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
+        values = (*_order_values(order), raw or None)
         if fill is None:
-            async with self._pool.transaction() as connection:
-                return await self._execute(connection, order, None, raw)
-        key = ("fill", fill.account_id, fill.fill_id)
-        return await self._doubts.once(key, lambda on: self._execute(on, order, fill, raw))
+            await self._pool.execute_many(_EXECUTE, [values])
+            return True
 
-    async def _execute(self, connection: Connection, order: Order, fill: Fill | None, raw: bytes) -> bool:
-        if fill is not None:
+        async def book(connection: Connection) -> bool:
             await connection.execute(_TURN, f"fill:{fill.account_id}:{fill.fill_id}")
             if await connection.fetchval(_BOOKED, fill.account_id, fill.fill_id):
                 return False
-        changed = await self._add(connection, order) or await connection.fetchval(
-            _UPDATE,
-            order.client_order_id,
-            order.state.value,
-            order.venue_state.value,
-            order.venue_order_id,
-            order.filled,
-            order.claimed,
-            order.average_price,
-            order.fees,
-            order.reason,
-            order.ts_sent,
-            order.ts_acked,
-            order.ts_updated,
-        )
-        if fill is not None:
-            await connection.execute(_FILL, *row_of(fill, FILL_COLUMNS))
-        if changed or fill is not None:
-            fill_id = fill.fill_id if fill else None
-            event = (order.client_order_id, order.state.value, order.filled, fill_id, order.reason)
-            await connection.execute(_EVENT, *event, raw or None, order.ts_updated)
-        return True
+            await connection.execute(_FILL, *values, *row_of(fill, FILL_COLUMNS))
+            return True
 
-    @staticmethod
-    async def _put_order(connection: Connection, order: Order) -> bool:
-        intent = order.intent
-        status = await connection.execute(
-            _ORDER,
-            *(order.client_order_id, intent.trader_id, intent.account_id, intent.symbol),
-            *(order.state.value, order.venue_state.value, order.venue_order_id, intent.contracts),
-            *(order.filled, order.claimed, order.average_price, order.fees, order.reason),
-            *(intent.ts_created, order.ts_sent, order.ts_acked, order.ts_updated),
-        )
-        return status.endswith(" 1")
+        return await self._doubts.once(("fill", fill.account_id, fill.fill_id), book)
 
     async def fill_booked(self, account_id: str, fill_id: str) -> bool:
         return bool(await self._pool.fetch(_BOOKED, account_id, fill_id))
@@ -251,6 +240,18 @@ class OrderTables:
         sql = """select * from closed_trades where trader_id = $1 and ts_exit <= $3
             order by seq desc limit $2"""
         return tuple(trade_of(row) for row in await self._pool.fetch(sql, trader_id, limit, until_ns))
+
+
+def _order_values(order: Order) -> tuple[object, ...]:
+    """What `_PLACE` and `_KEEP` are given."""
+    intent = order.intent
+    return (
+        *(*intent_values(intent), order.client_order_id),
+        *(order.client_order_id, intent.trader_id, intent.account_id, intent.symbol),
+        *(order.state.value, order.venue_state.value, order.venue_order_id, intent.contracts),
+        *(order.filled, order.claimed, order.average_price, order.fees, order.reason),
+        *(intent.ts_created, order.ts_sent, order.ts_acked, order.ts_updated),
+    )
 
 
 async def _add_flow(connection: Connection, flow: CashFlow) -> bool:
