@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
 import asyncpg
 import pytest
@@ -267,6 +268,41 @@ async def test_I7_a_stop_shrinks_before_a_part_is_closed(
         assert seen[0].at_close == [D(size) for size in at_close]
         await until_stops(now, "1.5")
         await now.balanced()
+
+
+class Asked(Wrapped):
+    """Counts how often it was asked what rests."""
+
+    times = 0
+
+    async def protections(self) -> tuple[Protection, ...]:
+        self.times += 1
+        return await self.venue.protections()
+
+
+@pytest.mark.parametrize(
+    ("plan", "asks"),
+    [
+        ({"stop_loss": None, "take_profit": None}, False),
+        ({"stop_loss": None}, True),
+        ({"take_profit": None}, True),
+    ],
+    ids=["neither", "target", "stop"],
+)
+async def test_a_close_waits_for_the_stops_of_its_position_only_where_there_are_some(
+    sim: Simulator, database: str, plan: dict[str, Any], *, asks: bool
+) -> None:
+    venues: list[Asked] = []
+
+    def wrap(venue: OkxVenue) -> Asked:
+        venues.append(Asked(venue))
+        return venues[0]
+
+    async with life(sim, database, wrap=wrap) as now:
+        await entered(now, **plan)
+        before = venues[0].times
+        assert await now.service.guard.release(now.exit("all"))
+        assert (venues[0].times > before) is asks
 
 
 async def test_I7_a_stop_grows_back_when_the_part_close_never_left(sim: Simulator, database: str) -> None:

@@ -102,11 +102,14 @@ class Guard:
         Of a position that is closed in part the stops shrink to what stays, before the close is sent: a
         stop of the old size that fires after it would eat into the positions of other traders. A stop that
         should rest and does not may have fired unseen: then its order is looked for first. A venue that
-        does not answer blocks no close: what is left behind is mended or cancelled at the next look.
+        does not answer blocks no close: what is left behind is mended or cancelled at the next look. It is
+        not asked about a position whose entry named neither stop nor target.
         """
         held = self._held(intent)
         if held is None:
             return False
+        if _bare(held):
+            return True
         try:
             protections = await self._context.venue.protections()
             mine = [p for p in protections if entry_of(p.client_id) == held.entry_client_order_id]
@@ -287,6 +290,14 @@ class Guard:
         """True when every one was still there to be cancelled."""
         cancelled = [await self._context.venue.cancel_protection(protection) for protection in protections]
         return all(cancelled)
+
+
+def _bare(held: Held) -> bool:
+    """Nothing rests for it: it has one entry, which named neither stop nor target, and got no stop since."""
+    entry = held.intent
+    if entry is None or entry.client_order_id != held.entry_client_order_id:
+        return False
+    return held.stop_loss is None and entry.take_profit is None
 
 
 def _fits(resting: Protection, held: Held) -> bool:

@@ -6,6 +6,7 @@ means the same at every endpoint. https://www.okx.com/docs-v5/en/#overview-pagin
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
@@ -99,14 +100,21 @@ class History:
         return sorted(rows, key=lambda row: (row.ts_event, len(row.billId), row.billId))
 
     async def algos(self) -> list[AlgoRecord]:
-        """Every resting stop, target and trailing stop."""
-        found: list[AlgoRecord] = []
-        for kinds in _ALGO_KINDS:
-            query = _SWAPS | {"ordType": kinds}
-            found += await self._all(
-                "trade/orders-algo-pending", query, orders_wire.decode_algos, lambda row: row.algoId
-            )
-        return found
+        """Every resting stop, target and trailing stop. The kinds are asked for together: a close waits."""
+        try:
+            async with asyncio.TaskGroup() as asking:
+                asked = [
+                    asking.create_task(self._algos(kinds), name=f"algos {kinds}") for kinds in _ALGO_KINDS
+                ]
+        except BaseExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [record for kind in asked for record in kind.result()]
+
+    async def _algos(self, kinds: str) -> list[AlgoRecord]:
+        query = _SWAPS | {"ordType": kinds}
+        return await self._all(
+            "trade/orders-algo-pending", query, orders_wire.decode_algos, lambda row: row.algoId
+        )
 
     async def algo(self, client_id: str) -> AlgoRecord | None:
         """One algo in whatever state; None when the venue has forgotten it."""
