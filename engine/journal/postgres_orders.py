@@ -230,8 +230,10 @@ class OrderTables:
                 + [view.ts]
                 for each in view.positions
             ]
-            await connection.executemany(insert("trader_positions", _POSITION_COLUMNS), rows)
-            await connection.executemany(_TRADE, [row_of(trade, TRADE_COLUMNS) for trade in trades])
+            if rows:
+                await connection.executemany(insert("trader_positions", _POSITION_COLUMNS), rows)
+            if trades:
+                await connection.executemany(_TRADE, [row_of(trade, TRADE_COLUMNS) for trade in trades])
             await insert_episodes(connection, view.trader_id, [trade.trade_id for trade in trades])
 
     async def recent_trades(
