@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -40,6 +42,7 @@ class Guard:
         self._context = context
         self._desk = desk
         self._recovery = recovery
+        self._releasing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # by entry
         self.unprotected = 0  # positions without a stop at the last look
         self.looks = 0  # in this life
         self._attempts: dict[str, int] = {}  # entry → newest replacement of its stop that was seen
@@ -110,17 +113,25 @@ class Guard:
             return False
         if _bare(held):
             return True
-        try:
-            protections = await self._context.venue.protections()
-            mine = [p for p in protections if entry_of(p.client_id) == held.entry_client_order_id]
-            if not mine and held.stop_loss is not None:
-                await self._recovery.look_back()
-                return self._held(intent) is not None
-            stays = self._desk.closable(intent) - intent.contracts
-            return await (self._shrink(intent, mine, stays) if stays > 0 else self._cancel(mine))
-        except (Rejected, Unavailable, OutcomeUnknown) as error:
-            log.warning("stops not cancelled before a close", trader=intent.trader_id, error=str(error))
-            return True
+        # two closes of one position at a time: what the other has cancelled did not fire
+        async with self._releasing.setdefault(held.entry_client_order_id, asyncio.Lock()):
+            try:
+                return await self._free(intent)
+            except (Rejected, Unavailable, OutcomeUnknown) as error:
+                log.warning("stops not cancelled before a close", trader=intent.trader_id, error=str(error))
+                return True
+
+    async def _free(self, intent: OrderIntent) -> bool:
+        held = self._held(intent)
+        if held is None:
+            return False
+        protections = await self._context.venue.protections()
+        mine = [p for p in protections if entry_of(p.client_id) == held.entry_client_order_id]
+        if not mine and held.stop_loss is not None:
+            await self._recovery.look_back()
+            return self._held(intent) is not None
+        stays = self._desk.closable(intent) - intent.contracts
+        return await (self._shrink(intent, mine, stays) if stays > 0 else self._cancel(mine))
 
     async def _shrink(self, intent: OrderIntent, mine: list[Protection], stays: Decimal) -> bool:
         """True when each guards no more than `stays`; one that cannot be changed is cancelled instead."""
