@@ -20,7 +20,9 @@ export async function overview(show) {
     h("h2", {}, "Open positions"), parts.open,
     h("h2", {}, "Closed trades"), parts.closed,
     h("h2", {}, "Decisions"), parts.said));
-  const end = listen(["signal", "wakeup", "decision", "order", "fill"], (body, kind) => tell(feed, body, kind));
+  const end = listen(["signal", "wakeup", "decision", "order", "fill"], (body, kind) => {
+    if (kind !== "order" || isNews(body)) tell(feed, body, kind);
+  });
   async function refresh() {
     const [board, totals, open, closed, said, sum, starts] = await Promise.all([
       get("leaderboard"), get("account-totals"), get("positions"), get("trades?limit=12"),
@@ -94,6 +96,18 @@ const WORDS = {
     it.reason ? ` (${it.reason})` : ""],
   fill: (it) => [link("trader", it.trader_id), " fill: ", h("b", {}, `${it.side} ${number(it.contracts, 2)} ${coin(it.symbol)} at ${price(it.price)}`)],
 };
+
+const states = new Map(); // of the newest orders; the venue says some states twice
+
+/** Whether an order is in another state than when it was last told. */
+function isNews({ client_order_id: id, state, filled }) {
+  const now = `${state} ${filled}`;
+  if (states.get(id) === now) return false;
+  states.delete(id);
+  states.set(id, now);
+  if (states.size > FEED) states.delete(states.keys().next().value);
+  return true;
+}
 
 function tell(feed, body, kind) {
   if (!feed.dataset.told) feed.replaceChildren();
