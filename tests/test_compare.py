@@ -69,7 +69,7 @@ def etc(tmp_path: Path) -> Path:
 
 
 @pytest.mark.timeout(150)
-def test_engine_over_the_simulator_trades_what_the_backtest_trades(etc: Path) -> None:
+def test_T1_engine_over_the_simulator_trades_what_the_backtest_trades(etc: Path) -> None:
     """Sockets, Postgres, Valkey and a clock that waits for nobody: a trade may be late, and nothing else."""
     done = subprocess.run(
         [sys.executable, "-m", "engine.cli.main", "compare", str(MADE), "--etc", str(etc), "--json"],
