@@ -107,8 +107,8 @@ class SimClock:
         self._now_ns = start_ns
         self._speed = speed
         self._count = 0
-        self._punctual: list[_Sleeper] = []
-        self._patient: list[_Sleeper] = []
+        self._sleepers: list[_Sleeper] = []
+        self._punctual: list[_Sleeper] = []  # those of them whom nothing may pass over
 
     def now_ns(self) -> int:
         return self._now_ns
@@ -126,45 +126,48 @@ class SimClock:
         await self.doze_until(self._now_ns + int(max(0.0, seconds * self._speed) * NS_PER_S))
 
     async def sleep_until(self, ts_ns: int) -> None:
-        await self._sleep(self._punctual, ts_ns)
-
-    async def doze_until(self, ts_ns: int) -> None:
-        """As `sleep_until`, but patient."""
-        await self._sleep(self._patient, ts_ns)
-
-    async def _sleep(self, sleepers: list[_Sleeper], ts_ns: int) -> None:
         if ts_ns <= self._now_ns:
             await asyncio.sleep(0)  # noqa: TID251 - yields, takes no time
             return
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        sleeper = self._lie_down(ts_ns)
+        heapq.heappush(self._punctual, sleeper)
+        await sleeper[2]
+
+    async def doze_until(self, ts_ns: int) -> None:
+        """As `sleep_until`, but patient."""
+        if ts_ns <= self._now_ns:
+            await asyncio.sleep(0)  # noqa: TID251 - yields, takes no time
+            return
+        await self._lie_down(ts_ns)[2]
+
+    def _lie_down(self, ts_ns: int) -> _Sleeper:
         self._count += 1
-        heapq.heappush(sleepers, (ts_ns, self._count, future))
-        await future
+        sleeper = (ts_ns, self._count, asyncio.get_running_loop().create_future())
+        heapq.heappush(self._sleepers, sleeper)
+        return sleeper
 
     def next_ns(self) -> int | None:
         """When the next sleeper is due; None when nobody sleeps."""
-        sleepers = self._sleepers()
-        return sleepers[0][0] if sleepers else None
+        return _first(self._sleepers)
 
     def next_punctual_ns(self) -> int | None:
         """When the next sleeper is due whom nothing may pass over; None when there is none."""
-        _drop_cancelled(self._punctual)
-        return self._punctual[0][0] if self._punctual else None
-
-    def _sleepers(self) -> list[_Sleeper]:
-        """The heap whose head is due next."""
-        _drop_cancelled(self._punctual)
-        _drop_cancelled(self._patient)
-        if not self._punctual or (self._patient and self._patient[0] < self._punctual[0]):
-            return self._patient
-        return self._punctual
+        return _first(self._punctual)
 
     def wake_next(self) -> None:
         """Move to the time of the next sleeper and wake it; what it does follows when the loop turns."""
-        due_ns, _, future = heapq.heappop(self._sleepers())
+        due_ns, _, future = heapq.heappop(self._sleepers)
         self._now_ns = max(self._now_ns, due_ns)
         if not future.done():
             future.set_result(None)
+
+    def wake_due(self) -> None:
+        """Wake all who are due by now, in the order in which they were due."""
+        sleepers, now = self._sleepers, self._now_ns
+        while sleepers and sleepers[0][0] <= now:
+            future = heapq.heappop(sleepers)[2]
+            if not future.done():
+                future.set_result(None)
 
     def set(self, ts_ns: int) -> None:
         """Move to `ts_ns` without waking anybody; for a loop that owns time alone (backtest)."""
@@ -185,9 +188,11 @@ class SimClock:
         await self.advance_to(self._now_ns + int(seconds * NS_PER_S))
 
 
-def _drop_cancelled(sleepers: list[_Sleeper]) -> None:
+def _first(sleepers: list[_Sleeper]) -> int | None:
+    """When the first of those is due who still sleep."""
     while sleepers and sleepers[0][2].done():
         heapq.heappop(sleepers)
+    return sleepers[0][0] if sleepers else None
 
 
 async def settle(rounds: int = 20) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import subprocess
 import sys
@@ -13,13 +12,11 @@ import msgspec
 import pytest
 
 from engine.backtest.figures import backtest_run, trades_of
-from engine.backtest.loop import SimLoop
 from engine.backtest.run import Outcome, run_backtest
-from engine.clock import SimClock, SystemClock
+from engine.clock import SystemClock
 from engine.config.settings import Settings, load_settings
-from engine.core.errors import InvariantBroken
 from engine.core.orders import OrderState
-from engine.core.times import NS_PER_MIN, NS_PER_S
+from engine.core.times import NS_PER_MIN
 from engine.exchange.simulator.recording import read_recording
 from engine.executor.asking import ModelFailure, ModelReply, ModelRequest
 from engine.journal.postgres_journal import PostgresJournal
@@ -166,36 +163,3 @@ def test_nobody_sees_into_a_candle_before_its_end(tmp_path: Path) -> None:
         assert {point.price for point in rest} == {Decimal(60500), Decimal(59500), Decimal(60100)}
         end = opened.after_ns + 5 * NS_PER_MIN
         assert all(end - 3_000_000 <= point.after_ns < end for point in rest)
-
-
-def on_simulated_time(clock: SimClock, work: object) -> object:
-    with asyncio.Runner(loop_factory=lambda: SimLoop(clock)) as runner:
-        return runner.run(work)  # type: ignore[arg-type]
-
-
-def test_time_passes_when_nothing_else_can() -> None:
-    clock = SimClock(1_750_000_000 * NS_PER_S, speed=60)
-
-    async def work() -> list[int]:
-        seen: list[int] = []
-        for minutes in (5, 1, 3):
-            await clock.sleep(minutes * 60)
-            seen.append(clock.now_ns())
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(2):  # real seconds: two engine minutes
-                await asyncio.get_running_loop().create_future()
-        seen.append(clock.now_ns())
-        return seen
-
-    start = clock.now_ns()
-    times = on_simulated_time(clock, work())
-    assert isinstance(times, list)
-    assert [round((ts - start) / NS_PER_MIN, 6) for ts in times] == [5, 6, 9, 11]
-
-
-def test_waiting_for_what_cannot_come_is_an_error() -> None:
-    async def work() -> None:
-        await asyncio.get_running_loop().create_future()
-
-    with pytest.raises(InvariantBroken, match="cannot come"):
-        on_simulated_time(SimClock(0), work())

@@ -11,67 +11,117 @@ Before time moves to what is due next, `leap` may move it a whole stretch in whi
 from __future__ import annotations
 
 import asyncio
-import selectors
+import heapq
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from contextvars import Context, copy_context
+from typing import Final, TypeVarTuple
 
 from engine.clock import SimClock
 from engine.core.errors import InvariantBroken
 
 _GRAIN_NS: Final = 1_000  # a timer is a float of seconds: rounded, it is the time that was meant
+Ts = TypeVarTuple("Ts")
 Leap = Callable[[int | None], bool]
+_Timer = tuple[int, int, asyncio.TimerHandle]  # when it is due, its number, what it calls
 
 
 def _stay(_: int | None) -> bool:
     return False
 
 
-class SimLoop(asyncio.SelectorEventLoop):
-    """asyncio's loop, whose idle moments move `clock`.
+class _Turn(asyncio.Handle):
+    """A call that is due now; without the books that asyncio keeps of who asked for it."""
 
-    `leap` gets the time at which somebody is to be woken punctually (None: never); True when it moved time.
+    __slots__ = ()
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[object, ...],
+        loop: SimLoop,
+        context: Context | None,
+    ) -> None:
+        self._callback, self._args, self._loop = callback, args, loop
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+        self._repr = self._source_traceback = None
+
+
+class SimLoop(asyncio.BaseEventLoop):
+    """asyncio's loop without its selector, whose idle moments move `clock`.
+
+    What is ready runs in the order in which it became so, as with asyncio. `leap` gets the time at which
+    somebody is to be woken punctually (None: never); True when it moved time.
     """
 
+    _stopping: bool  # of BaseEventLoop
+
     def __init__(self, clock: SimClock, leap: Leap = _stay) -> None:
-        self._sim_clock = clock
-        self._start_ns = clock.now_ns()
-        self._ns_per_s = clock.engine_ns(1.0)
-        super().__init__(_IdleSelector(clock, leap))
-
-    def time(self) -> float:
-        """Real seconds of the clock since the start: small, so that the loop's comparisons are exact."""
-        return (self._sim_clock.now_ns() - self._start_ns) / self._ns_per_s
-
-
-class _IdleSelector(selectors.DefaultSelector):
-    """The loop asks to wait: nothing is ready. Instead of waiting, time passes."""
-
-    def __init__(self, clock: SimClock, leap: Leap) -> None:
         super().__init__()
         self._clock, self._leap = clock, leap
+        self._start_ns = clock.now_ns()
+        self._ns_per_s = clock.engine_ns(1.0)
+        self._turns: deque[asyncio.Handle] = deque()
+        self._timers: list[_Timer] = []
+        self._count = 0
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if timeout == 0:
-            return []
-        self._pass_time(timeout)
-        return []
+    def time(self) -> float:
+        """Real seconds of the clock since the start: small, so that a float of it is exact enough."""
+        return (self._clock.now_ns() - self._start_ns) / self._ns_per_s
 
-    def _pass_time(self, timeout: float | None) -> None:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Call it after what is ready now."""
+        turn = _Turn(callback, args, self, context)
+        self._turns.append(turn)
+        return turn
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
+        """As `call_soon`: the loop never sleeps, nobody has to wake it."""
+        return self.call_soon(callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Call it at `when`, as `time` counts."""
+        meant = self._start_ns + int(when * self._ns_per_s) + _GRAIN_NS // 2
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._count += 1
+        heapq.heappush(self._timers, (meant - meant % _GRAIN_NS, self._count, timer))
+        return timer
+
+    def _run_once(self) -> None:
+        """Called by asyncio for ever: take all turns; when none is left, time passes."""
+        turns = self._turns
+        if not turns:
+            self._pass_time()
+        while turns and not self._stopping:
+            turn = turns.popleft()
+            if not turn._cancelled:
+                turn._run()
+
+    def _pass_time(self) -> None:
         clock = self._clock
-        sleeper = clock.next_ns()
-        if timeout is None and sleeper is None:
+        timer, punctual, sleeper = self._next_timer_ns(), clock.next_punctual_ns(), clock.next_ns()
+        if timer is None and sleeper is None:
             raise InvariantBroken("every task waits for something that cannot come")
-        timer: Any = None
-        if timeout is not None:
-            now = clock.now_ns()
-            meant = now + clock.engine_ns(timeout) + _GRAIN_NS // 2
-            timer = max(now + _GRAIN_NS, meant - meant % _GRAIN_NS)
-        due = [at for at in (timer, clock.next_punctual_ns()) if at is not None]
-        if self._leap(min(due, default=None)):
-            return
-        if sleeper is not None and (timer is None or sleeper <= timer):
-            clock.wake_next()
-            while (other := clock.next_ns()) is not None and other < clock.now_ns():  # after a leap
-                clock.wake_next()
-        else:
-            clock.set(timer)
+        if not self._leap(_earlier(timer, punctual)):
+            clock.set(max(clock.now_ns(), _earlier(timer, sleeper) or 0))
+        clock.wake_due()
+        timers, now = self._timers, clock.now_ns()
+        while timers and timers[0][0] <= now:
+            self._turns.append(heapq.heappop(timers)[2])
+
+    def _next_timer_ns(self) -> int | None:
+        timers = self._timers
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        return timers[0][0] if timers else None
+
+
+def _earlier(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else min(one, other)
