@@ -36,6 +36,8 @@ from engine.journal.ports import (
 from engine.journal.snapshots import BalanceSnapshot
 
 _CYCLES_KEPT: Final = 2_000
+_HASHED_AT: Final = 65_536  # bytes of notes: hashing many at once costs less than each by itself
+_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
 class MemoryJournal:
@@ -47,6 +49,7 @@ class MemoryJournal:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
+        self._notes = bytearray()  # not hashed yet
         self._ids: set[tuple[str, ...]] = set()
         self._candles: dict[tuple[str, str], int] = {}  # symbol, timeframe → open of the newest
         self._states: dict[tuple[KeepState, str], bytes] = {}
@@ -75,11 +78,18 @@ class MemoryJournal:
 
     def digest(self) -> str:
         """SHA-256 over everything written, in order: equal runs have equal digests (I10)."""
+        self._hash_notes()
         return self._hash.hexdigest()
 
     def _note(self, kind: str, *values: object) -> None:
-        self._hash.update(msgspec.json.encode((kind, *values), order="deterministic"))
-        self._hash.update(b"\n")
+        """Enter a fact into the digest, as it is now: its values may change later."""
+        _ENCODER.encode_into((kind, *values), self._notes, -1)
+        if len(self._notes) > _HASHED_AT:
+            self._hash_notes()
+
+    def _hash_notes(self) -> None:
+        self._hash.update(self._notes)
+        self._notes.clear()
 
     def _once(self, kind: str, *key: str) -> bool:
         """True the first time; False for an id that was written before."""
