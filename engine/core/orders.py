@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -96,6 +97,7 @@ class OrderState(StrEnum):
 _DONE: Final = frozenset({OrderState.FILLED, OrderState.CANCELED, OrderState.REJECTED, OrderState.EXPIRED})
 
 
+@lru_cache(maxsize=4096)  # asked for again at every step of an order
 def client_order_id(intent_id: str) -> str:
     """The venue-side name of an intent: 26 letters and digits, the same for the same intent, for ever.
 

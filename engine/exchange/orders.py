@@ -52,6 +52,7 @@ class OrderDesk:
     """Owns every open order of one venue account."""
 
     def __init__(self, context: ExchangeContext) -> None:
+        self._log = log.bind()  # once: the level's methods, not looked up at every line
         self._venue, self._journal = context.venue, context.journal
         self._account_id = context.books.account_id
         self._clock, self._jobs, self._books = context.clock, context.jobs, context.books
@@ -235,7 +236,7 @@ class OrderDesk:
             self.states[changed.state] += 1
             for told in self.on_change:
                 told(order, changed)
-            log.info(
+            self._log.info(
                 "order changed",
                 order=changed.client_order_id,
                 trader=changed.intent.trader_id,

@@ -37,6 +37,7 @@ class ExecutorService:
         self, deciders: Mapping[str, Decider], bus: Bus, journal: Journal, clock: Clock, jobs: Jobs
     ) -> None:
         self._deciders = deciders
+        self._log = log.bind()
         self._bus = bus
         self._journal = journal
         self._clock = clock
@@ -87,8 +88,11 @@ class ExecutorService:
         due: Wakeup | None = wakeup
         while due is not None:
             self._thinking[trader_id] = due.cycle_id
-            with structlog.contextvars.bound_contextvars(trace=due.cycle_id):
+            former = structlog.contextvars.bind_contextvars(trace=due.cycle_id)
+            try:
                 await self._close(await self._answer(due))
+            finally:
+                structlog.contextvars.reset_contextvars(**former)
             due = self._next.pop(trader_id, None)
         del self._thinking[trader_id]
 
@@ -132,7 +136,7 @@ class ExecutorService:
         self.cycles[record.status] = self.cycles.get(record.status, 0) + 1
         for told in self.on_closed:
             told(record)
-        log.info(
+        self._log.info(
             "cycle closed",
             trader=decision.trader_id,
             cycle=decision.cycle_id,

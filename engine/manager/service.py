@@ -51,6 +51,7 @@ class ManagerService:
 
     def __init__(self, context: ManagerContext, traders: Mapping[str, Trader]) -> None:
         self._context = context
+        self._log = log.bind()
         self.traders = traders
         caps = AccountCaps(
             context.config.manager, context.books, context.accounts.marks, context.market.instruments, traders
@@ -163,7 +164,7 @@ class ManagerService:
             self.triggers[reason.kind, reason.signal.detector if reason.signal else ""] += 1
         for told in self.on_woken:
             told(wakeup)
-        log.info("trader woken", trader=due.trader_id, cycle=due.cycle_id, reasons=len(due.reasons))
+        self._log.info("trader woken", trader=due.trader_id, cycle=due.cycle_id, reasons=len(due.reasons))
         return wakeup
 
     def _account_of(self, trader: Trader) -> AccountView:
@@ -215,7 +216,7 @@ class ManagerService:
             self.actions[verdict.trader_id, _outcome(verdict)] += 1
             if not verdict.approved:
                 self.refusals[verdict.reason] += 1
-                log.info(
+                self._log.info(
                     "action refused",
                     trader=verdict.trader_id,
                     symbol=verdict.symbol,
