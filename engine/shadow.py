@@ -49,7 +49,7 @@ from engine.shadow_journal import PaperJournal
 log = structlog.get_logger()
 
 # Ids of its own: orders of both accounts lie in one table. The state is written whole with each change.
-_OPTIONS: Final = MatchingOptions(first_id=2_000_000_000_000_000_000, history_limit=500)
+_OPTIONS: Final = MatchingOptions(first_id=2_000_000_000_000_000_000, history_limit=500, tells_standing=False)
 
 
 class PaperDesk:

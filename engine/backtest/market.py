@@ -20,6 +20,7 @@ from engine.core.market import (
     Trade,
 )
 from engine.core.times import NS_PER_MIN, timeframe_ns
+from engine.exchange.matching.options import MatchingOptions
 from engine.exchange.matching.records import Event
 from engine.exchange.simulator.candles import PERIODS
 from engine.exchange.simulator.joint import JointMarket
@@ -51,7 +52,8 @@ class ReplayedMarket:
         self.end_ns = max(each.first_ns + each.points[-1].after_ns for each in recordings)
         self.on_events: Callable[[list[Event]], None] = lambda _: None
         self._sources = [RecordedMarket(each, each.first_ns, strict=True) for each in recordings]
-        self.world = World(JointMarket(*self._sources), (), None, self.start_ns)
+        source, options = JointMarket(*self._sources), MatchingOptions(tells_standing=False)
+        self.world = World(source, (), None, self.start_ns, options)
         self.world.seconds.wanted = False  # nobody asks for bars so short
         self._step(self.start_ns)
         self._clock = clock

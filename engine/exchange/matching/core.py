@@ -5,9 +5,9 @@ first. Times do not go backwards: a call whose `ts` is behind the newest one cou
 The same calls give the same events, byte for byte.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from decimal import Decimal
+from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -240,16 +240,9 @@ class MatchingCore(Queries):
 
     # time
 
-    @contextmanager
-    def _request(self, account: str, ts: int) -> Iterator[tuple[Step, Account]]:
-        """A step for one account's request; a refusal keeps what time had caused for the next call."""
+    def _request(self, account: str, ts: int) -> "_Request":
         owner = self._state.account(account)
-        step = self._begin(ts)
-        try:
-            yield step, owner
-        except VenueRefusal:
-            self._state.undelivered.extend(step.events)
-            raise
+        return _Request(self._begin(ts), owner)
 
     def _begin(self, ts: int) -> Step:
         """Move time to `ts`: everything that was due by then happens first, in its order."""
@@ -266,9 +259,12 @@ class MatchingCore(Queries):
         return Step(state=state, options=self._options, ts=now, events=events)
 
     def _next_due(self, now: int) -> int | None:
-        times = [account.cancel_all_ts for account in self._state.accounts.values() if account.cancel_all_ts]
-        times.extend(request.ts for request in self._state.travelling[:1])
-        due = min(times, default=now + 1)
+        travelling, due = self._state.travelling, now + 1
+        if travelling:
+            due = min(due, travelling[0].ts)
+        for account in self._state.accounts.values():
+            if 0 < account.cancel_all_ts < due:
+                due = account.cancel_all_ts
         return due if due <= now else None
 
     def _cancel_overdue(self, step: Step) -> None:
@@ -277,6 +273,24 @@ class MatchingCore(Queries):
                 account.cancel_all_ts = 0
                 for order in tuple(account.orders.values()):
                     orders.end(step, account, order, orders.BY_SWITCH)
+
+
+class _Request:
+    """A step for one account's request; a refusal keeps what time had caused for the next call."""
+
+    __slots__ = ("_owner", "_step")
+
+    def __init__(self, step: Step, owner: Account) -> None:
+        self._step, self._owner = step, owner
+
+    def __enter__(self) -> tuple[Step, Account]:
+        return self._step, self._owner
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if isinstance(error, VenueRefusal):
+            self._step.state.undelivered.extend(self._step.events)
 
 
 def _arrive(step: Step, request: Travelling) -> None:

@@ -27,6 +27,8 @@ def liquidate_if_due(step: Step, symbol: str) -> None:
     """Take isolated positions in `symbol`, and accounts with a cross one, that do not carry their risk."""
     for account in step.state.accounts.values():
         held = [holding for holding in account.open_holdings() if holding.symbol == symbol]
+        if not held:
+            continue
         for holding in held:
             own = own_ratio(step, holding) if holding.td_mode is TdMode.ISOLATED else None
             if own is not None and own <= 1:

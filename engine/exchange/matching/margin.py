@@ -126,11 +126,13 @@ def order_margin(step: Step, account: Account, order: VenueOrder) -> Decimal:
 
 
 def margins(step: Step, account: Account) -> Margins:
-    upl = notional = crossed = initial = maintenance = own = own_upl = ZERO
-    for holding in account.open_holdings():
+    upl = notional = crossed = initial = maintenance = own = own_upl = pending = ZERO
+    for holding in account.holdings.values():
+        if not holding.contracts:
+            continue
         market = step.state.market(holding.symbol)
-        value = abs(market.instrument.notional(holding.contracts, mark_of(market, holding)))
-        profit = unrealised(market, holding)
+        signed = market.instrument.notional(holding.contracts, mark_of(market, holding))
+        value, profit = abs(signed), signed - holding.cost
         upl += profit
         notional += value
         if holding.td_mode is TdMode.ISOLATED:
@@ -140,6 +142,8 @@ def margins(step: Step, account: Account) -> Margins:
         crossed += value
         initial += value / account.leverage(holding.symbol)
         maintenance += value * tier_of(step, value).maintenance_rate
+    for order in account.orders.values():
+        pending += order_margin(step, account, order)
     return Margins(
         unrealised=upl,
         equity=account.cash + upl,
@@ -147,7 +151,7 @@ def margins(step: Step, account: Account) -> Margins:
         initial=initial,
         maintenance=maintenance,
         fee_allowance=crossed * step.options.fees.taker,
-        orders=sum((order_margin(step, account, order) for order in account.orders.values()), ZERO),
+        orders=pending,
         isolated=own,
         isolated_unrealised=own_upl,
     )
@@ -201,8 +205,9 @@ def safe_prices(step: Step, account: Account, symbol: str) -> tuple[Decimal, Dec
     return low, high
 
 
-def balance_of(step: Step, account: Account) -> Balance:
-    total = margins(step, account)
+def balance_of(step: Step, account: Account, total: Margins | None = None) -> Balance:
+    """The account's money as shown; `total` where its margins are known already."""
+    total = total or margins(step, account)
     return Balance(
         account=account.name,
         cash=account.cash,
@@ -220,17 +225,19 @@ def balance_of(step: Step, account: Account) -> Balance:
     )
 
 
-def position_of(step: Step, account: Account, holding: Holding) -> VenuePosition:
-    """The position as shown, a flat one too."""
+def position_of(
+    step: Step, account: Account, holding: Holding, total: Margins | None = None
+) -> VenuePosition:
+    """The position as shown, a flat one too; `total` where the account's margins are known already."""
     market = step.state.market(holding.symbol)
     contracts, isolated = holding.contracts, holding.td_mode is TdMode.ISOLATED
     leverage = account.leverage(holding.symbol, holding.td_mode, holding.pos_side)
     coins = market.instrument.coins(contracts)
-    value = abs(coins) * mark_of(market, holding) if contracts else ZERO
-    upl = unrealised(market, holding)
+    signed = coins * mark_of(market, holding) if contracts else ZERO
+    value, upl = abs(signed), signed - holding.cost if contracts else ZERO
     rate = step.options.fees.taker
     earned = holding.pnl + holding.fee + holding.funding
-    total = margins(step, account)
+    total = total or margins(step, account)
     sign = 1 if contracts > 0 else -1
     exits = pending_exits(account, holding.exit_side, holding.symbol, holding.td_mode, holding.pos_side)
     return VenuePosition(

@@ -61,6 +61,7 @@ class MatchingOptions(msgspec.Struct, frozen=True, kw_only=True):
     beyond_depth_bps: Decimal | None = Decimal(10)
     liquidation_penalty: Decimal = Decimal("0.005")
     cancel_attached_when_flat: bool = True  # False leaves attached algos behind, as some reports say of OKX
+    tells_standing: bool = True  # after an execution, how position and balance stand; False where nobody asks
     history_limit: int = 10_000  # newest kept per account and kind
     first_id: int = 1_000_000_000_000_000_000  # orders, algos, bills and positions count up from here
     first_trade_id: int = 1_000_000

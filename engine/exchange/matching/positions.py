@@ -10,7 +10,7 @@ from decimal import Decimal
 import msgspec
 
 from engine.core.market import Side
-from engine.exchange.matching.margin import balance_of, position_of
+from engine.exchange.matching.margin import balance_of, margins, position_of
 from engine.exchange.matching.records import (
     BalanceChanged,
     Bill,
@@ -69,9 +69,11 @@ def book_execution(step: Step, account: Account, order: VenueOrder, execution: E
     step.emit(OrderChanged(changed, fill))
     step.emit(FillMade(fill))
     _book_trade(step, account, holding, fill)
-    reason = "filled" if fill.exec_type else "liquidation"
-    step.emit(PositionChanged(position_of(step, account, holding), reason))
-    step.emit(BalanceChanged(balance_of(step, account), reason))
+    if step.options.tells_standing:
+        reason = "filled" if fill.exec_type else "liquidation"
+        total = margins(step, account)
+        step.emit(PositionChanged(position_of(step, account, holding, total), reason))
+        step.emit(BalanceChanged(balance_of(step, account, total), reason))
     return changed
 
 

@@ -101,7 +101,14 @@ class Queries:
         """The open ones."""
         owner = self._state.account(account)
         shown = sorted(owner.open_holdings(), key=lambda holding: holding.ts_created, reverse=True)
-        return tuple(margin.position_of(self._step(), owner, holding) for holding in shown)
+        step = self._step()
+        total = margin.margins(step, owner) if shown else None
+        return tuple(margin.position_of(step, owner, holding, total) for holding in shown)
+
+    def net_contracts(self, account: str, symbol: str) -> Decimal:
+        """What is held of a symbol, both sides together: negative when more is short."""
+        held = self._state.account(account).open_holdings()
+        return sum((holding.contracts for holding in held if holding.symbol == symbol), ZERO)
 
     def position_history(self, account: str) -> tuple[ClosedPosition, ...]:
         return self._bounded(reversed(self._state.account(account).closed))
@@ -128,7 +135,7 @@ class Queries:
         opens = max(margin.margins(step, owner).available, ZERO) / per_contract
         buy = sell = opens
         if owner.position_mode is PositionMode.NET:
-            held = sum((h.contracts for h in owner.open_holdings() if h.symbol == symbol), ZERO)
+            held = self.net_contracts(account, symbol)
             buy, sell = opens + max(-held, ZERO), opens + max(held, ZERO)
         return market.instrument.floor_size(buy), market.instrument.floor_size(sell)
 

@@ -7,9 +7,9 @@ waits: a request is carried out at the time of the clock.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from decimal import Decimal
+from types import TracebackType
 from typing import Final, TypeVar
 
 from engine.clock import Clock
@@ -228,14 +228,8 @@ class PaperVenue:
 
     # -- words
 
-    @contextmanager
-    def _request(self) -> Iterator[int]:
-        """The time of a request; the core's refusal is the venue's."""
-        try:
-            yield self._clock.now_ns()
-        except VenueRefusal as error:
-            refused = TriggerPassed if error.code in TRIGGER_PASSED else Rejected
-            raise refused(error.message, error.code) from error
+    def _request(self) -> _Request:
+        return _Request(self._clock.now_ns())
 
     def _order_request(self, order: Order) -> OrderRequest:
         intent = order.intent
@@ -253,7 +247,7 @@ class PaperVenue:
 
     def _covers(self, intent: OrderIntent) -> bool:
         """In net mode one trader's close may enlarge the net of all: it is no reduction then."""
-        held = sum(p.contracts for p in self._core.positions(self.account_id) if p.symbol == intent.symbol)
+        held = self._core.net_contracts(self.account_id, intent.symbol)
         return held * -intent.side.sign >= intent.contracts
 
     def _algo_request(self, request: ProtectionRequest) -> AlgoRequest:
@@ -295,6 +289,25 @@ class PaperVenue:
                 sl_trigger_type=self._trigger,
             ),
         )
+
+
+class _Request:
+    """The time of a request; the core's refusal is the venue's."""
+
+    __slots__ = ("_ts",)
+
+    def __init__(self, ts: int) -> None:
+        self._ts = ts
+
+    def __enter__(self) -> int:
+        return self._ts
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if isinstance(error, VenueRefusal):
+            refused = TriggerPassed if error.code in TRIGGER_PASSED else Rejected
+            raise refused(error.message, error.code) from error
 
 
 async def _answer(request: Coroutine[None, None, T]) -> T | VenueError:
