@@ -43,6 +43,7 @@ from api.routes import (
 from api.stream import Broadcast
 from api.tallies import Tallies
 from api.tracing import traced
+from engine import build
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.engine import ClockConfig, EngineConfig
 from engine.core.errors import StoreUnavailable
@@ -178,6 +179,7 @@ async def _serve(config: EngineConfig, home: Path) -> None:
         remedy = "api.port of engine.yaml (EDGEWISE_API_PORT)"
         await listen(runner, config.api.host, config.api.port, remedy)
         host, port = runner.addresses[0][:2]
+        log.info("api started", build=build.described())
         sys.stdout.write(f"api ready http://{host}:{port}/api/health\n")
         sys.stdout.flush()
         async with asyncio.TaskGroup() as tasks:

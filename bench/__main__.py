@@ -29,6 +29,7 @@ from bench import (
 )
 from bench.measure import Row, Run, Unequal
 from bench.table import report, show
+from engine.build import described
 
 Section = Callable[[Run], list[Row]]
 SECTIONS: Final[dict[str, Section]] = {
@@ -70,6 +71,7 @@ def main() -> int:
     progress = Console(stderr=True)
     rows: list[Row] = []
     run = Run(quick=options.quick, scale=options.scale, folder=options.folder)
+    run.notes.append(f"edgewise {described()}")
     for name in options.sections or SECTIONS:
         with progress.status(f"measuring {name}"):
             try:

@@ -16,7 +16,7 @@ import msgspec
 import stamina.instrumentation
 import structlog
 
-from engine import garbage
+from engine import build, garbage
 from engine.alerts import Alerts
 from engine.assembly import InstrumentBook, restrict
 from engine.bus_admin import watch_bus
@@ -284,7 +284,7 @@ class Engine:
                 ("account lock", self._hold_lock()),
             ):
                 tasks.create_task(work, name=name)
-            log.info("engine ready", account=self._settings.provider_id)
+            log.info("engine ready", account=self._settings.provider_id, build=build.described())
             print("engine ready", flush=True)  # noqa: T201 - a supervisor waits for this line
 
     def health(self) -> Health:

@@ -13,6 +13,7 @@ from typing import Final
 
 import msgspec
 
+from engine import build
 from engine.assembly import restrict
 from engine.bus_admin import overview
 from engine.clock import Clock
@@ -49,7 +50,8 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 async def examine(settings: Settings, clock: Clock, *, ask_models: bool) -> AsyncIterator[Finding]:
-    """Folder, database, bus, venue, symbols, models. `ask_models` asks each one a short question."""
+    """Build, folder, database, bus, venue, symbols, models. `ask_models` asks each one a short question."""
+    yield Finding("program", State.OK, build.described())
     yield _folder(settings.home)
     async for finding in _stores(settings, clock):
         yield finding

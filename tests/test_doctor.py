@@ -48,8 +48,9 @@ async def test_all_fits_with_servers_that_are_there(
     )
     assert found.pop("symbols") == ("warn", "2 traded there, 3 not")  # the test's venue is small
     assert {subject: state for subject, (state, _) in found.items()} == dict.fromkeys(
-        ("configuration", "disk", "database", "bus", "venue", "account", "model demo"), "ok"
+        ("configuration", "program", "disk", "database", "bus", "venue", "account", "model demo"), "ok"
     ), found
+    assert "pure Python" in found["program"][1]
     assert "orders are sent" in found["account"][1]
     assert code == 0
 

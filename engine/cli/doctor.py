@@ -27,7 +27,7 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Look at disk, database, bus, venue, key, symbols and models. Exit code 1: something is wrong."""
+    """Look at program, disk, database, bus, venue, key, symbols and models. Exit code 1: one is wrong."""
     import msgspec
 
     with fail_clearly():

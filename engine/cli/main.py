@@ -50,6 +50,24 @@ app.add_typer(operate.app, name="trader")
 app.command()(operate.halt)
 app.command()(operate.resume)
 
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from engine.build import described
+
+        print(f"edgewise {described()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Version and build, and exit.")
+    ] = False,
+) -> None:
+    """Options that stand before any command."""
+
+
 Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
 
 
