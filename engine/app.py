@@ -24,12 +24,15 @@ from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.settings import Settings
 from engine.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable, Unavailable
 from engine.core.instruments import Instrument
+from engine.deciders import recorded_answers
 from engine.embedded import EmbeddedServers, ServerAddresses, external_addresses
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.links import Network
 from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import PositionMode
+from engine.executor.asking import ModelClient
 from engine.executor.llm import LlmClient
+from engine.executor.recorded import WithRecorded
 from engine.jobs import Jobs
 from engine.journal.filed_bodies import Bodies
 from engine.journal.filing import DECISIONS, Filing
@@ -104,10 +107,11 @@ async def servers_of(settings: Settings, clock: Clock) -> AsyncIterator[ServerAd
         keeping.cancel()
 
 
-async def serve(settings: Settings, clock: Clock) -> None:
+async def serve(settings: Settings, clock: Clock, model: ModelClient | None = None) -> None:
     """Build all parts, recover, then run them until cancelled.
 
-    A key or an account that cannot work is refused before anything else is started.
+    A key or an account that cannot work is refused before anything else is started. `model` answers in the
+    place of the configured endpoints and of recorded answers.
     """
     provider = settings.provider
     if provider.type == "hyperliquid":
@@ -140,8 +144,7 @@ async def serve(settings: Settings, clock: Clock) -> None:
         pushed = timeframes[:1] if settings.market.aggregate else timeframes
         feed = OkxMarketFeed(okx, settings.market.symbols, pushed, clock, network)
         stack.push_async_callback(feed.close)
-        llm = LlmClient(settings.llm, clock)
-        stack.push_async_callback(llm.aclose)
+        model = model or _configured_model(settings, journal, stack, clock)
         jobs = await stack.enter_async_context(Jobs())
         around = Surroundings(
             venue=venue,
@@ -150,7 +153,7 @@ async def serve(settings: Settings, clock: Clock) -> None:
             bus=bus,
             clock=clock,
             jobs=jobs,
-            model=llm,
+            model=model,
             news=NewsBoard(settings.market.news, settings.market.symbols),
         )
         mode = PositionMode(okx.position_mode)
@@ -170,6 +173,15 @@ async def serve(settings: Settings, clock: Clock) -> None:
         reported = Reported(settings, clock, bus, feed, venue, parts, journal.batches, desk)
         await _trace(settings, clock, parts, stack)
         await Engine(reported, journal, bus, sources, keepers, alerts).run()
+
+
+def _configured_model(
+    settings: Settings, journal: PostgresJournal, stack: AsyncExitStack, clock: Clock
+) -> ModelClient:
+    """The endpoints of llm.yaml, beside the answers of the past. Raises ConfigError."""
+    llm = LlmClient(settings.llm, clock)
+    stack.push_async_callback(llm.aclose)
+    return WithRecorded(llm, recorded_answers(settings, journal))
 
 
 async def _trace(settings: Settings, clock: Clock, parts: Parts, stack: AsyncExitStack) -> None:

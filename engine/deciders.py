@@ -8,7 +8,6 @@ import msgspec
 
 from engine.clock import Clock, SimClock
 from engine.config.executor import ExecutorConfig
-from engine.config.llm import RECORDED
 from engine.config.manager import EnsembleConfig, StrategyConfig, TraderConfig
 from engine.config.settings import Settings
 from engine.core.errors import ConfigError
@@ -21,7 +20,7 @@ from engine.executor.memory import LocalMemory, Memory, MemoryOff
 from engine.executor.model import ModelDecider, ModelSetup
 from engine.executor.ports import Decider
 from engine.executor.prompt import PromptLibrary
-from engine.executor.recorded import AnswerFile, CycleAnswers, RecordedModel
+from engine.executor.recorded import AnswerFile, Answers, CycleAnswers, RecordedModel
 from engine.executor.strategies.catalog import make_strategy
 from engine.executor.write_back import WriteBack
 from engine.journal.memory import MemoryJournal
@@ -33,7 +32,8 @@ def build_deciders(
 ) -> dict[str, Decider]:
     """Who decides for each trader. Raises ConfigError for what a trader names wrongly.
 
-    `letta` takes the place of the configured server for traders with `memory: letta`.
+    `model` answers every alias, `recorded` too. `letta` takes the place of the configured server for traders
+    with `memory: letta`.
     """
     makers = _Makers(settings, model, journal, clock, letta)
     return {trader.id: makers.decider(trader) for trader in settings.manager.traders}
@@ -46,6 +46,10 @@ def check_deciders(settings: Settings) -> None:
     """
     makers = _Makers(settings, RecordedModel(CycleAnswers(())), MemoryJournal(), SimClock(), None)
     problems: list[str] = []
+    try:
+        recorded_answers(settings, MemoryJournal())
+    except ConfigError as error:
+        problems.append(f"llm.recorded: {error}")
     for trader in settings.manager.traders:
         try:
             makers.decider(trader)
@@ -53,6 +57,12 @@ def check_deciders(settings: Settings) -> None:
             problems.append(f"{settings.places[trader.id]}: trader {trader.id}: {error}")
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def recorded_answers(settings: Settings, journal: Answers) -> RecordedModel:
+    """Who answers `model: recorded`: the configured file, else the journal. Raises ConfigError."""
+    file = settings.llm.recorded
+    return RecordedModel(journal if file is None else AnswerFile(file))
 
 
 def build_write_back(settings: Settings, journal: Journal, clock: Clock) -> WriteBack:
@@ -69,8 +79,6 @@ class _Makers:
     ) -> None:
         self._settings, self._model, self._journal, self._clock = settings, model, journal, clock
         self._library = PromptLibrary(settings.executor.prompts)
-        file = settings.llm.recorded
-        self._recorded = RecordedModel(journal if file is None else AnswerFile(file))
         config = settings.executor.memory
         self._memories: Final[dict[str, Memory]] = {
             "off": MemoryOff(),
@@ -108,7 +116,7 @@ class _Makers:
     ) -> ModelSetup:
         settings = self._settings
         return ModelSetup(
-            client=self._recorded if alias == RECORDED else self._model,
+            client=self._model,
             prompts=self._library.pair(prompt, trader.executor_prompt_template),
             rules=AnswerRules(
                 limits=settings.executor.tighten(trader.risk_params),

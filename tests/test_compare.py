@@ -14,12 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.backtest.run import run_backtest
 from engine.compare.clock import HeldClock
 from engine.compare.explain import Reason, Touches, explain
 from engine.compare.pairs import Execution, Pair, paired
+from engine.config.settings import load_settings
 from engine.core.market import Side
 from engine.core.times import NS_PER_S
 from engine.exchange.simulator.recording import read_recording
+from engine.executor.asking import ModelReply, ModelRequest, call_record
+from engine.executor.recorded import AnswerFile
 
 MADE = Path(__file__).parent / "fixtures" / "recordings" / "btcusdt_1m_made.csv"
 BTC = "BTC-USDT-SWAP"
@@ -39,7 +43,19 @@ traders:
     symbols: [BTC]
     allocation_pct: 40
     rhythm: {long_cycle: 1h, short_cycle: 1h}
+  - id: model
+    model: demo
+    symbols: [BTC]
+    allocation_pct: 10
+    rhythm: {long_cycle: 10m, short_cycle: 10m}
+    risk_params: {max_positions: 1, major_coin_leverage: 5}
 """
+TURNS = (
+    {"signal": "buy_to_enter", "leverage": 2, "position_size_usd": 5000, "confidence": 0.9}
+    | {"stop_loss": 57000, "profit_target": 69000, "invalidation_condition": "none", "reasoning": "made"},
+    {"signal": "close", "reasoning": "made"},
+    {"signal": "hold", "reasoning": "made"},
+)
 MINUTE = 60 * NS_PER_S
 
 
@@ -58,7 +74,9 @@ def execution(ts: int, price: object = "60000", side: Side = Side.BUY, trader: s
 
 @pytest.fixture
 def etc(tmp_path: Path) -> Path:
-    """The shipped files with two traders: one looks once, one is woken by edges in the middle of a candle."""
+    """The shipped files with three traders: one looks once, one asks a model every so often, one is woken by
+    edges in the middle of a candle.
+    """
     folder = tmp_path / "etc"
     shutil.copytree("etc", folder)
     (folder / "manager.yaml").write_text(TRADERS, encoding="utf-8")
@@ -68,11 +86,48 @@ def etc(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def answers(etc: Path, tmp_path: Path) -> Path:
+    """What a model answered in a backtest: to buy, to close, to hold."""
+    file = tmp_path / "answers.jsonl"
+    file.touch()
+    run_backtest(load_settings(etc, {}), [RECORDING], Speaking(file))
+    return file
+
+
+class Speaking:
+    """Implements ModelClient: answers by turns, and keeps each in a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = AnswerFile(path)
+        self._turns = iter(TURNS)
+
+    async def ask(self, request: ModelRequest) -> ModelReply:
+        actions = [next(self._turns) | {"symbol": BTC}]
+        reply = ModelReply(
+            alias=request.alias,
+            model="made",
+            text=msgspec.json.encode({"reasoning": "made", "decisions": actions}).decode(),
+            reasoning="",
+            cut=None,
+            tokens_in=1,
+            tokens_out=1,
+            tokens_cached=0,
+            cost_usd=Decimal(0),
+            latency_ms=2_000,
+        )
+        self._file.add(call_record(request, reply))
+        return reply
+
+
 @pytest.mark.timeout(150)
-def test_T1_engine_over_the_simulator_trades_what_the_backtest_trades(etc: Path) -> None:
+def test_T1_engine_over_the_simulator_trades_what_the_backtest_trades(etc: Path, answers: Path) -> None:
     """Sockets, Postgres, Valkey and a clock that waits for nobody: a trade may be late, and nothing else."""
     done = subprocess.run(
-        [sys.executable, "-m", "engine.cli.main", "compare", str(MADE), "--etc", str(etc), "--json"],
+        [
+            *(sys.executable, "-m", "engine.cli.main", "compare", str(MADE)),
+            *("--etc", str(etc), "--answers", str(answers), "--json"),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -83,7 +138,9 @@ def test_T1_engine_over_the_simulator_trades_what_the_backtest_trades(etc: Path)
     assert told["explained"] is True
     assert {each["reason"] for each in told["differences"]} <= {"same", "latency"}
     counts = {row["trader_id"]: (row["backtest"], row["live"]) for row in told["traders"]}
-    assert counts == {"trend": (2, 2), "hold": (1, 1)}
+    assert counts == {"trend": (2, 2), "hold": (1, 1), "model": (2, 2)}
+    asked = {row["trader_id"]: (row["asked"], row["told"], row["unanswered"]) for row in told["traders"]}
+    assert asked == {"trend": (0, 0, 0), "hold": (0, 0, 0), "model": (3, 3, 0)}
     # A stop rests at the venue: it fills at the same moment in both, however slow this machine is.
     (stop,) = (each for each in told["differences"] if each["pair"]["live"]["purpose"] == "stop")
     assert stop["reason"] == "same"

@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from engine.clock import SystemClock
-from engine.config.llm import LlmConfig
+from engine.config.llm import RECORDED, LlmConfig
 from engine.core.errors import ConfigError
 from engine.executor.asking import ModelFailure, ModelReply, ModelRequest, call_record, question_digest
 from engine.executor.llm import LlmClient
-from engine.executor.recorded import AnswerFile, outcome_of
+from engine.executor.recorded import AnswerFile, RecordedModel, outcome_of
 
 T = TypeVar("T")
 _GRACE_S: Final = 10.0  # the client keeps the deadline itself
@@ -55,6 +55,8 @@ class AskedModels:
         self._loop.close()
 
     async def ask(self, request: ModelRequest) -> ModelReply | ModelFailure:
+        if request.alias == RECORDED:
+            return await RecordedModel(self._answers).ask(request)
         known = await self._answers.recorded_call(question_digest(request.messages), request.alias)
         if known is not None and known.asked == request.alias:
             return outcome_of(known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ def compare(
     symbol: Annotated[str, typer.Option(help="Market of a file that does not name it.")] = "",
     funding: Annotated[Path | None, typer.Option(help="Funding rates for the recording.")] = None,
     traders: Annotated[str, typer.Option(help="Only these, by id, with commas.")] = "",
+    answers: Annotated[Path | None, typer.Option(help="Recorded answers of models.")] = None,
     speed: Annotated[
         float,
         typer.Option(help="Engine seconds a real one; 0: a candle a second, prints at 2.", min=0, max=1000),
@@ -36,13 +38,16 @@ def compare(
     The engine runs as in `edgewise demo`: OKX's protocol to a simulator that plays the recording, Postgres,
     Valkey, scaled time. Every execution is shown with its partner, how much later and worse it was live, and
     why. Exit code 1 when one has no partner or differs by more than the market moved in between. A real
-    delay counts `speed` times: at a high one a busy machine decides later, on another candle. Only for
-    traders that ask no model.
+    delay counts `speed` times: at a high one a busy machine decides later, on another candle.
+
+    Traders that ask a model need recorded answers (`edgewise backtest --ask` collects them) and are left out
+    without. A live question is a moment younger than the backtest's: each cycle is given the answers of its
+    partner in the backtest, after the time that they took.
     """
     with fail_clearly():
-        settings, _ = chosen_traders(settings_of(etc), traders, None)
+        settings, file = chosen_traders(settings_of(etc), traders, answers)
         files = Files(tuple(recordings), symbol, funding)
-        found = _compared(settings, files, speed, _seconds(within), verbose=verbose)
+        found = _compared(settings, files, file, Pace(speed, _seconds(within)), verbose=verbose)
         if as_json:
             _print_json(found)
         else:
@@ -60,8 +65,16 @@ def _seconds(within: str) -> float:
         raise typer.BadParameter(str(error), param_hint="--within") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Engine seconds a real one, and engine time between partners at most; 0: as fits the recording."""
+
+    speed: float
+    within_s: float
+
+
 def _compared(
-    settings: Settings, files: Files, speed: float, within_s: float, *, verbose: bool
+    settings: Settings, files: Files, answers: Path | None, pace: Pace, *, verbose: bool
 ) -> Comparison:
     import asyncio
     import tempfile
@@ -69,26 +82,28 @@ def _compared(
 
     from engine.backtest.run import prepared, real_second, run_backtest
     from engine.clock import SystemClock
+    from engine.compare.answers import HeardModel, RetoldModel
     from engine.compare.comparison import compared
     from engine.compare.live import run_live, usual_speed
     from engine.core.times import NS_PER_S
-    from engine.executor.recorded import CycleAnswers, RecordedModel
+    from engine.executor.recorded import AnswerFile, CycleAnswers, RecordedModel
     from engine.log import configure
 
     configure(SystemClock(), "info" if verbose else "error", "compare")
     recordings = files.read()
     fitted = prepared(settings, recordings)
-    speed = speed or usual_speed(recordings, real_second(fitted))
+    speed = pace.speed or usual_speed(recordings, real_second(fitted))
+    heard = HeardModel(RecordedModel(AnswerFile(answers) if answers else CycleAnswers(())))
     with playing("backtest") as progress:
-        outcome = run_backtest(settings, recordings, RecordedModel(CycleAnswers(())), progress)
+        outcome = run_backtest(settings, recordings, heard, progress)
+    retold = RetoldModel(heard, int((pace.within_s or 2 * real_second(fitted)) * NS_PER_S))
     with (
         playing("live") as progress,
         tempfile.TemporaryDirectory(prefix="edgewise-") as home,
         redirect_stdout(sys.stderr),  # where the engine says that it is ready
     ):
-        live = asyncio.run(run_live(fitted, recordings, speed, Path(home), progress))
-    within_ns = int((within_s or 2 * real_second(fitted)) * NS_PER_S)
-    return compared(outcome, live, recordings, speed, within_ns)
+        live = asyncio.run(run_live(fitted, recordings, speed, retold, Path(home), progress))
+    return compared(outcome, live, retold, recordings, speed)
 
 
 def _print_json(found: Comparison) -> None:
@@ -132,6 +147,8 @@ def _print(found: Comparison) -> None:
         reasons = ", ".join(f"{name} {count}" for name, count in row.reasons.items())
         totals.add_row(row.trader_id, str(row.backtest), str(row.live), *equities, reasons)
     console.print(totals)
+    if any(row.asked or row.unanswered for row in found.traders):
+        console.print(_answers(found))
     console.print(_verdict(found))
 
 
@@ -151,6 +168,12 @@ def _row(each: Difference) -> tuple[str, ...]:
         "" if each.worse_bps is None else f"{each.worse_bps:+.2f}",
         each.reason.value,
     )
+
+
+def _answers(found: Comparison) -> str:
+    asked, told = sum(row.asked for row in found.traders), sum(row.told for row in found.traders)
+    unanswered = sum(row.unanswered for row in found.traders)
+    return f"models: {asked} cycles asked in the backtest, {told} told the same live, {unanswered} only live"
 
 
 def _verdict(found: Comparison) -> str:

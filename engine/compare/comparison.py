@@ -9,6 +9,7 @@ from decimal import Decimal
 import msgspec
 
 from engine.backtest.run import Outcome
+from engine.compare.answers import RetoldModel
 from engine.compare.explain import Difference, Reason, Touches, explain
 from engine.compare.live import LiveRun
 from engine.compare.pairs import Execution, executions, paired
@@ -17,12 +18,19 @@ from engine.exchange.simulator.recorded import Recording
 
 
 class TraderTotals(msgspec.Struct, frozen=True, kw_only=True):
-    """One trader in both runs. `reasons` counts its executions by why they differ."""
+    """One trader in both runs. `reasons` counts its executions by why they differ.
+
+    `asked` counts the backtest's cycles with questions to a model, `told` those whose answers the live run
+    was given too, `unanswered` the live cycles that had no such partner.
+    """
 
     trader_id: str
     backtest: int
     live: int
     reasons: dict[str, int]
+    asked: int
+    told: int
+    unanswered: int
     backtest_equity: Decimal | None
     live_equity: Decimal | None
 
@@ -48,12 +56,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compared(
-    outcome: Outcome, live: LiveRun, recordings: Sequence[Recording], speed: float, within_ns: int
+    outcome: Outcome, live: LiveRun, answers: RetoldModel, recordings: Sequence[Recording], speed: float
 ) -> Comparison:
-    """Both runs over the same recordings; partners are at most `within_ns` of engine time apart."""
+    """Both runs over the same recordings; partners are as near as cycles that `answers` took for one."""
     touches = Touches(recordings)
     mine = executions(outcome.journal.fills.values())
-    pairs = paired(mine, live.executions, within_ns)
+    pairs = paired(mine, live.executions, answers.within_ns)
     differences = tuple(explain(pair, touches) for pair in pairs)
     equities = {view.trader_id: view.equity for view in outcome.views}
     return Comparison(
@@ -67,6 +75,9 @@ def compared(
                 backtest=_count(mine, name),
                 live=_count(live.executions, name),
                 reasons=_reasons(differences, name),
+                asked=answers.heard(name),
+                told=answers.told[name],
+                unanswered=answers.unanswered[name],
                 backtest_equity=equity,
                 live_equity=live.equities.get(name),
             )

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from engine.app import serve
+from engine.backtest.paced import PacedModel
 from engine.clock import Clock
 from engine.compare.clock import HeldClock
 from engine.compare.pairs import Execution, executions
@@ -33,6 +34,7 @@ from engine.exchange.simulator.replay import RecordedMarket
 from engine.exchange.simulator.server import Server
 from engine.exchange.simulator.venue import Hub, Venue
 from engine.exchange.simulator.world import World
+from engine.executor.asking import ModelClient
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
 from engine.redis_bus import RedisBus
@@ -64,11 +66,13 @@ async def run_live(
     settings: Settings,
     recordings: Sequence[Recording],
     speed: float,
+    model: ModelClient,
     home: Path,
     progress: Callable[[float], None] = lambda _: None,
 ) -> LiveRun:
     """Play the recordings to their end. `settings` as engine.backtest.run.prepared gives them.
 
+    `model` answers every trader, each answer after the engine time that it took, as in a backtest.
     home: an empty folder for the servers; it may be deleted afterwards. Raises StoreUnavailable,
     BusUnavailable or Unavailable when a server or the engine does not come up.
     """
@@ -80,7 +84,7 @@ async def run_live(
         async with _simulated(settings, recordings, clock) as on_simulator:
             live = _on_servers(on_simulator, addresses, speed, home)
             async with asyncio.TaskGroup() as tasks:
-                engine = tasks.create_task(serve(live, clock), name="engine")
+                engine = tasks.create_task(serve(live, clock, PacedModel(model, clock)), name="engine")
                 await _ready(addresses, live.engine.env, clock)
                 clock.release()
                 await _play(clock, start_ns, end_ns, progress)

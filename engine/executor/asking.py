@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from engine.core.decisions import ModelCall
+from engine.core.decisions import ModelCall, Wakeup
 
 
 class ChatMessage(msgspec.Struct, frozen=True):
@@ -21,12 +21,16 @@ class ChatMessage(msgspec.Struct, frozen=True):
 
 
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One question. `schema` is the JSON Schema of the answer; `deadline_s` counts real seconds from now."""
+    """One question. `schema` is the JSON Schema of the answer; `deadline_s` counts real seconds from now.
+
+    `wakeup` is what it is asked for; None where no trader asks.
+    """
 
     alias: str
     messages: tuple[ChatMessage, ...]
     schema: bytes
     deadline_s: float
+    wakeup: Wakeup | None = None
 
 
 def question_digest(messages: Sequence[ChatMessage]) -> str:

@@ -84,6 +84,7 @@ class Judge:
             messages=(ChatMessage("system", prompt.system), ChatMessage("user", prompt.user)),
             schema=_SCHEMA,
             deadline_s=min(real_seconds_left(wakeup.deadline_ns, clock), float(config.decision_timeout)),
+            wakeup=wakeup,
         )
 
     async def _prompt(self, wakeup: Wakeup, proposals: Sequence[Decision]) -> Prompt:

@@ -170,7 +170,9 @@ class ModelDecider:
         if left_s <= 0:
             return ModelFailure(failure=Failure.TIMEOUT, detail="the deadline has passed")
         schema = answer_schema([view.symbol for view in wakeup.market])
-        request = ModelRequest(alias=alias, messages=messages, schema=schema, deadline_s=left_s)
+        request = ModelRequest(
+            alias=alias, messages=messages, schema=schema, deadline_s=left_s, wakeup=wakeup
+        )
         ts_asked = setup.clock.now_ns()
         reply = await setup.client.ask(request)
         attempt.calls.append(call_record(request, reply, ts_asked, setup.clock.now_ns()))

@@ -11,7 +11,15 @@ import msgspec
 from engine.config.llm import RECORDED
 from engine.core.decisions import ModelCall
 from engine.core.errors import ConfigError, StoreUnavailable
-from engine.executor.asking import Cut, Failure, ModelFailure, ModelReply, ModelRequest, question_digest
+from engine.executor.asking import (
+    Cut,
+    Failure,
+    ModelClient,
+    ModelFailure,
+    ModelReply,
+    ModelRequest,
+    question_digest,
+)
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
@@ -108,6 +116,17 @@ class RecordedModel:
             detail = f"no recorded answer to the question {digest}"
             return ModelFailure(failure=Failure.NOT_RECORDED, detail=detail, model=RECORDED)
         return outcome_of(call)
+
+
+class WithRecorded:
+    """Implements ModelClient: `model: recorded` is answered from the past, every other alias by `model`."""
+
+    def __init__(self, model: ModelClient, recorded: RecordedModel) -> None:
+        self._model, self._recorded = model, recorded
+
+    async def ask(self, request: ModelRequest) -> ModelReply | ModelFailure:
+        client = self._recorded if request.alias == RECORDED else self._model
+        return await client.ask(request)
 
 
 def outcome_of(call: ModelCall) -> ModelReply | ModelFailure:
