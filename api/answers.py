@@ -15,13 +15,13 @@ import zlib
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import cached_property
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
 import zstandard
-from multidict import CIMultiDict, CIMultiDictProxy
 
+from api.sending import lines
 from engine.clock import Clock
 from engine.core.errors import StoreUnavailable
 
@@ -37,44 +37,59 @@ _WITHOUT_NEWS_S: Final = 2.0  # the longest life while nobody tells of writes
 Make = Callable[[], Awaitable[bytes]]
 
 
+class Form(NamedTuple):
+    """An answer in one encoding: what is sent, and its headers for both ways of sending."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    head: bytes  # the same headers, those of every answer, and the length of the body
+
+
 class Answer:
     """Bytes of one answer with their ETag; compressed once, when first asked for."""
 
     def __init__(self, body: bytes, made_ns: int) -> None:
         self.body, self.made_ns = body, made_ns
         self.etag = hashlib.blake2b(body, digest_size=12).hexdigest()
+        self._headers = {
+            "ETag": f'"{self.etag}"',
+            "Cache-Control": "private, max-age=0",
+            "Vary": "Accept-Encoding",
+        }
 
-    @cached_property
-    def headers(self) -> Mapping[str, str]:
-        """What its every sending says."""
-        return CIMultiDictProxy(
-            CIMultiDict(
-                {
-                    "ETag": f'"{self.etag}"',
-                    "Cache-Control": "private, max-age=0",
-                    "Vary": "Accept-Encoding",
-                }
-            )
-        )
-
-    @cached_property
-    def zstd(self) -> bytes:
-        return zstandard.ZstdCompressor(level=3).compress(self.body)
-
-    @cached_property
-    def gzip(self) -> bytes:
-        compressor = zlib.compressobj(level=5, wbits=31)
-        return compressor.compress(self.body) + compressor.flush()
-
-    def encoded(self, accepted: str) -> tuple[bytes, str]:
-        """Body and Content-Encoding for an Accept-Encoding header; as it is when that is no gain."""
+    def form(self, accepted: str) -> Form:
+        """For an Accept-Encoding header; as it is when compressing is no gain."""
         if accepted and len(self.body) >= _SMALL:
             offered = {name.strip() for name, _, q in _weighed(accepted) if q.strip() not in _REFUSED}
             if "zstd" in offered:
-                return self.zstd, "zstd"
+                return self._zstd
             if "gzip" in offered:
-                return self.gzip, "gzip"
-        return self.body, ""
+                return self._gzip
+        return self._plain
+
+    @cached_property
+    def nothing(self) -> Form:
+        """For who has it already: no body, and nothing said of one."""
+        return Form(b"", self._headers, lines(self._headers))
+
+    @cached_property
+    def _plain(self) -> Form:
+        return self._form(self.body, {})
+
+    @cached_property
+    def _zstd(self) -> Form:
+        body = zstandard.ZstdCompressor(level=3).compress(self.body)
+        return self._form(body, {"Content-Encoding": "zstd"})
+
+    @cached_property
+    def _gzip(self) -> Form:
+        compressor = zlib.compressobj(level=5, wbits=31)
+        body = compressor.compress(self.body) + compressor.flush()
+        return self._form(body, {"Content-Encoding": "gzip"})
+
+    def _form(self, body: bytes, encoding: dict[str, str]) -> Form:
+        headers = {**self._headers, **encoding, "Content-Type": "application/json"}
+        return Form(body, headers, lines({**headers, "Content-Length": str(len(body))}))
 
 
 def _weighed(accepted: str) -> Iterable[tuple[str, str, str]]:
@@ -117,6 +132,7 @@ class Answers:
 
     def __init__(self, clock: Clock, copies: Copies, hears: Callable[[], bool]) -> None:
         self._clock, self._copies, self._hears = clock, copies, hears
+        self._second_ns = clock.engine_ns(1.0)
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._flying: dict[str, asyncio.Task[Answer]] = {}
         self._written: dict[str, tuple[int, int]] = {}  # topic → how often, engine time of the newest
@@ -216,7 +232,7 @@ class Answers:
             await self._copies.drop_copies(copied)
 
     def _generation(self, topics: frozenset[str]) -> int:
-        return sum(self._written.get(topic, (0, 0))[0] for topic in topics)
+        return sum([self._written[topic][0] for topic in topics if topic in self._written])
 
     def _ttl_s(self, question: Question) -> float:
         """Shorter while writes are not heard of."""
@@ -224,4 +240,4 @@ class Answers:
 
     def _age_s(self, answer: Answer) -> float:
         """Real seconds since it was made."""
-        return max(0.0, (self._clock.now_ns() - answer.made_ns) / self._clock.engine_ns(1.0))
+        return max(0.0, (self._clock.now_ns() - answer.made_ns) / self._second_ns)

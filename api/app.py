@@ -18,8 +18,9 @@ from aiohttp import web
 from api import openapi
 from api.answers import Answers
 from api.cache import LiveCache
-from api.endpoint import Endpoint, Sources, mount
-from api.http import allowed, bearer, cors, finished, only_reads
+from api.endpoint import Endpoint, Meaning, Sources, mount
+from api.front import Front
+from api.http import bearer, only_reads
 from api.limits import SlowClients, rate_limit
 from api.metrics import ApiMetrics, Counted
 from api.routes import (
@@ -42,8 +43,7 @@ from api.routes import (
 )
 from api.stream import Broadcast
 from api.tallies import Tallies
-from api.tracing import traced
-from engine import build
+from engine import build, garbage
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.engine import ClockConfig, EngineConfig
 from engine.core.errors import StoreUnavailable
@@ -75,9 +75,10 @@ _LOOK_FOR_SERVERS_S: Final = 0.5
 
 
 class Service(NamedTuple):
-    """The application, and what works beside it while it is served."""
+    """The application, what stands before it, and what works beside it while it is served."""
 
     app: web.Application
+    front: Front
     broadcast: Broadcast
     slow: SlowClients
     tallies: Tallies
@@ -101,25 +102,16 @@ def make_app(
         return ()
 
     broadcast = Broadcast(cache, clock, engine.env, answers.wrote, names)
-    metrics = ApiMetrics(clock, Counted(answers, broadcast, slow))
-    app = web.Application(
-        middlewares=[
-            metrics.middleware(),
-            slow.middleware(),
-            cors(config.cors_origins),  # outside of the answers: a browser may read errors too
-            *([traced(clock, export)] if export is not None else ()),
-            finished,
-            allowed(
-                only_reads,
-                rate_limit(config.rate_limit_per_s, config.rate_limit_burst, clock),
-                bearer(config.tokens, _OPEN_PATHS),
-            ),
-        ],
-        client_max_size=_LONGEST_BODY,
+    metrics = ApiMetrics(Counted(answers, broadcast, slow))
+    checks = (
+        only_reads,
+        rate_limit(config.rate_limit_per_s, config.rate_limit_burst, clock),
+        bearer(config.tokens, _OPEN_PATHS),
     )
+    app, known = web.Application(client_max_size=_LONGEST_BODY), dict[str, Meaning]()
     sources = Sources(reader=reader, cache=cache, clock=clock, tallies=tallies)
     for endpoint in ENDPOINTS:
-        mount(app, endpoint, sources, answers)
+        mount(app, endpoint, sources, answers, known)
     stream.mount(app, broadcast)
     described.mount(app, openapi.document(ENDPOINTS, version("edgewise")))
     probes.mount(app, reader)
@@ -134,7 +126,17 @@ def make_app(
 
     app.on_shutdown.append(end)
     app.on_cleanup.append(stop)
-    return Service(app, broadcast, slow, tallies)
+    front = Front(
+        app=app,
+        known=known,
+        clock=clock,
+        metrics=metrics,
+        slow=slow,
+        checks=checks,
+        origins=config.cors_origins,
+        export=export,
+    )
+    return Service(app, front, broadcast, slow, tallies)
 
 
 def run_api(config: EngineConfig, home: Path) -> None:
@@ -175,11 +177,13 @@ async def _serve(config: EngineConfig, home: Path) -> None:
             max_field_size=_LONGEST_LINE,
         )
         await runner.setup()
+        service.front.stand_before(runner)
         stack.push_async_callback(runner.cleanup)
         remedy = "api.port of engine.yaml (EDGEWISE_API_PORT)"
         await listen(runner, config.api.host, config.api.port, remedy)
         host, port = runner.addresses[0][:2]
         log.info("api started", build=build.described())
+        garbage.settle()
         sys.stdout.write(f"api ready http://{host}:{port}/api/health\n")
         sys.stdout.flush()
         async with asyncio.TaskGroup() as tasks:

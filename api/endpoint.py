@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final, Generic, TypeVar
+from typing import Annotated, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from msgspec import Meta
 
 from api.answers import Answers, Make, Question
@@ -26,7 +27,7 @@ SHORT_S: Final = 10.0
 MEDIUM_S: Final = 60.0
 LONG_S: Final = 300.0
 
-_MOST_ASKED: Final = 512  # addresses whose meaning an endpoint remembers
+_MOST_KNOWN: Final = 2048  # addresses whose meaning is remembered, as they were written
 
 
 class Sources(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,10 +78,21 @@ class Endpoint(msgspec.Struct, Generic[Q], frozen=True, kw_only=True):
     topics: frozenset[str] = frozenset()
 
 
-def mount(app: web.Application, endpoint: Endpoint[Any], sources: Sources, answers: Answers) -> None:
-    """Serve an endpoint; HEAD too."""
+class Meaning(NamedTuple):
+    """What an address was found to ask: of which route, and what answers it."""
 
-    asked: dict[str, tuple[Question, Make]] = {}  # by address, as it was written
+    route: str
+    answer: Handler
+
+
+def mount(
+    app: web.Application,
+    endpoint: Endpoint[Any],
+    sources: Sources,
+    answers: Answers,
+    known: dict[str, Meaning],
+) -> None:
+    """Serve an endpoint; HEAD too. Addresses that others will ask for as well are remembered in `known`."""
 
     def question_of(request: web.Request) -> tuple[Question, Make]:
         query = query_of(request, endpoint.query)
@@ -92,13 +104,16 @@ def mount(app: web.Application, endpoint: Endpoint[Any], sources: Sources, answe
         is_newest = "before" not in request.query  # older pages are one reader's
         return Question(key, endpoint.ttl_s, endpoint.topics, is_newest), make
 
-    async def handler(request: web.Request) -> web.Response:
-        found = asked.get(request.raw_path)
-        if found is None:
-            found = question_of(request)
-            if len(asked) >= _MOST_ASKED:
-                asked.clear()
-            asked[request.raw_path] = found
-        return respond(request, *await answers.get(*found))
+    async def handler(request: web.Request) -> web.StreamResponse:
+        question, make = question_of(request)
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            return respond(request, *await answers.get(question, make))
+
+        if question.is_shared:
+            if len(known) >= _MOST_KNOWN:
+                known.clear()
+            known[request.raw_path] = Meaning(endpoint.path, answer)
+        return await answer(request)
 
     app.router.add_get(endpoint.path, handler)

@@ -1,40 +1,25 @@
-"""What every answer has in common: JSON, ETag, compression, problem+json, request ids, security headers."""
+"""What answers have in common: JSON, ETag, compression, problem+json; and who may ask."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-import secrets
 from collections.abc import Callable
-from itertools import count, repeat
+from http import HTTPStatus
 from typing import Final, TypeVar
 
 import msgspec
-import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
-from multidict import CIMultiDict
 
 from api.answers import Answer
-from engine.core.errors import StoreUnavailable
+from api.sending import Ready, takes_ready
 
-log = structlog.get_logger()
 T = TypeVar("T", bound=msgspec.Struct)
+Check = Callable[[web.Request], web.Response | None]  # what it objects to a request with
 
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
-HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
 CORS: Final = web.RequestKey("cors", dict[str, str])  # headers of answers to an allowed origin
-_SENT: Final = "Authorization, If-None-Match, Last-Event-ID"
-_REQUEST_ID_LENGTH: Final = 64
 _READS: Final = ("GET", "HEAD", "OPTIONS")
-_ids: Final = map("{}{:08x}".format, repeat(secrets.token_hex(6)), count())  # of requests that bring none
-
-Check = Callable[[web.Request], web.Response | None]
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -51,22 +36,23 @@ def encode(body: object) -> bytes:
     return _ENCODER.encode(body)
 
 
-def respond(request: web.Request, answer: Answer, wrong_for_s: float = 0.0) -> web.Response:
+def respond(request: web.Request, answer: Answer, wrong_for_s: float = 0.0) -> web.StreamResponse:
     """An answer as the client takes it: compressed if it can, 304 without a body when it has it already.
 
     `wrong_for_s`: how old it is although something newer may have been written (the database is away).
     """
-    headers = CIMultiDict(answer.headers)
+    has_it = "If-None-Match" in request.headers and _has_it(request, answer)
+    form = answer.nothing if has_it else answer.form(request.headers.get("Accept-Encoding", ""))
+    status = HTTPStatus.NOT_MODIFIED if has_it else HTTPStatus.OK
+    response: web.StreamResponse
+    if takes_ready(request):
+        response = Ready(status, form.head, form.body)
+    else:
+        response = web.Response(status=status, body=form.body, headers=form.headers)
     if wrong_for_s:
-        headers["X-Stale-Seconds"] = f"{wrong_for_s:.3f}"
-        headers["Warning"] = '110 - "Response is Stale"'  # RFC 7234, which clients still know
-    if "If-None-Match" in request.headers and _has_it(request, answer):
-        return web.Response(status=304, headers=headers)
-    body, encoding = answer.encoded(request.headers.get("Accept-Encoding", ""))
-    if encoding:
-        headers["Content-Encoding"] = encoding
-    headers["Content-Type"] = "application/json"
-    return web.Response(body=body, headers=headers)
+        response.headers["X-Stale-Seconds"] = f"{wrong_for_s:.3f}"
+        response.headers["Warning"] = '110 - "Response is Stale"'  # RFC 7234, which clients still know
+    return response
 
 
 def _has_it(request: web.Request, answer: Answer) -> bool:
@@ -93,49 +79,6 @@ def bad_query(detail: str) -> web.HTTPBadRequest:
     return web.HTTPBadRequest(text=body.decode(), content_type="application/problem+json")
 
 
-@web.middleware
-async def finished(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Request id and security headers on every answer; every error is a problem+json."""
-    request_id = request.headers.get("X-Request-ID", "")[:_REQUEST_ID_LENGTH]
-    if not request_id or not request_id.isascii() or not request_id.replace("-", "").isalnum():
-        request_id = next(_ids)
-    response: web.StreamResponse
-    try:
-        response = await handler(request)
-    except web.HTTPException as error:
-        if error.content_type == "application/problem+json":
-            response = web.Response(status=error.status, text=error.text, content_type=error.content_type)
-        else:
-            response = problem(error.status, error.reason)
-            response.headers.extend({k: v for k, v in error.headers.items() if k == "Allow"})
-    except StoreUnavailable:
-        log.warning("answer without the database refused", path=request.path)
-        response = problem(503, "Database unavailable", "Try again; the engine is not affected.")
-        response.headers["Retry-After"] = "2"
-    except Exception:
-        log.exception("request failed", path=request.path, request=request_id)
-        response = problem(500, "Internal error", f"It was logged as {request_id}.")
-    if response.prepared:  # a stream: its headers are out
-        return response
-    response.headers["X-Request-ID"] = request_id
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
-    return response
-
-
-def allowed(*checks: Check) -> Middleware:
-    """Let through what no check objects to; the first objection is the answer."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        for check in checks:
-            if (objection := check(request)) is not None:
-                return objection
-        return await handler(request)
-
-    return middleware
-
-
 def only_reads(request: web.Request) -> web.Response | None:
     """Refuse every method that could change something."""
     if request.method not in _READS:
@@ -158,25 +101,3 @@ def bearer(tokens: tuple[str, ...], open_paths: frozenset[str]) -> Check:
         return None
 
     return check
-
-
-def cors(origins: tuple[str, ...]) -> Middleware:
-    """Allow the configured origins to read from a browser; none by default."""
-
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        origin = request.headers.get("Origin", "")
-        allowed = origin and ("*" in origins or origin in origins)
-        preflight = request.method == "OPTIONS"
-        if allowed:
-            shown = "*" if "*" in origins else origin
-            request[CORS] = {"Access-Control-Allow-Origin": shown, "Vary": "Origin"}
-        response = web.Response(status=204) if preflight and allowed else await handler(request)
-        if allowed and not response.prepared:
-            response.headers.extend(request[CORS])
-            if preflight:
-                response.headers["Access-Control-Allow-Methods"] = "GET, HEAD"
-                response.headers["Access-Control-Allow-Headers"] = _SENT
-        return response
-
-    return middleware

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Final
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from api.http import Check, problem
 from engine.clock import Clock
@@ -51,7 +50,7 @@ def rate_limit(per_s: float, burst: int, clock: Clock) -> Check:
 
     def check(request: web.Request) -> web.Response | None:
         client = request.remote or ""
-        if per_s and request.path not in _UNLIMITED and not _is_local(client):
+        if per_s and not _is_local(client) and request.path not in _UNLIMITED:
             wait_s = buckets.wait_s(client, clock.real_s())
             if wait_s:
                 response = problem(429, "Too many requests", f"At most {per_s:g} a second.")
@@ -82,20 +81,14 @@ class SlowClients:
         self._busy: set[int] = set()
         self.closed = 0
 
-    def middleware(self) -> Middleware:
-        """Marks a connection as busy while it is answered; afterwards it may wait again."""
+    def busy(self, connection: web.RequestHandler) -> None:
+        """A whole request was said, and is being answered."""
+        self._busy.add(id(connection))
 
-        @web.middleware
-        async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-            connection = id(request.protocol)
-            self._busy.add(connection)
-            try:
-                return await handler(request)
-            finally:
-                self._busy.discard(connection)
-                self._waiting.pop(request.protocol, None)
-
-        return middleware
+    def idle(self, connection: web.RequestHandler) -> None:
+        """It is answered; the connection may wait again."""
+        self._busy.discard(id(connection))
+        self._waiting.pop(connection, None)
 
     async def run(self, connections: Callable[[], list[web.RequestHandler]]) -> None:
         """Look at all connections once a second, for ever."""

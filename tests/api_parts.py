@@ -170,7 +170,9 @@ async def served(
     clock = clock or SimClock(NOW)
     async with JournalReader(dsn) as reader, LiveCache(redis_url, clock) as cache:
         service = make_app(reader, cache, EngineConfig(api=config or ApiConfig()), clock)
-        async with TestClient(TestServer(service.app)) as client, asyncio.TaskGroup() as tasks:
+        async with TestClient(server := TestServer(service.app)) as client, asyncio.TaskGroup() as tasks:
+            assert server.runner is not None
+            service.front.stand_before(server.runner)
             hearing = tasks.create_task(service.broadcast.run(), name="broadcast")
             yield client
             hearing.cancel()

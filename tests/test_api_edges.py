@@ -63,6 +63,42 @@ async def test_a_client_that_has_the_answer_gets_no_body(api: Client) -> None:
         assert response.status == 200
 
 
+async def test_an_answer_is_the_same_however_http_is_spoken(api: Client) -> None:
+    """Ready bytes go to who speaks HTTP/1.1 and stays; aiohttp puts the others' answers together."""
+    asked = "GET /api/trades {}\r\nHost: x\r\nX-Request-ID: mine\r\n{}\r\n"
+    usual, told = asked.format("HTTP/1.1", ""), []
+    for request in (
+        usual,
+        usual + usual,  # pipelined: told one after the other
+        asked.format("HTTP/1.1", "Connection: close\r\n"),
+        asked.format("HTTP/1.0", ""),
+        usual.replace("GET", "HEAD"),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        last = (
+            ""
+            if "close" in request or "1.0" in request
+            else asked.format("HTTP/1.1", "Connection: close\r\n")
+        )
+        writer.write((request + last).encode())
+        async with asyncio.timeout(10):
+            told.append(await reader.read())
+        writer.close()
+        await writer.wait_closed()
+    first, end, _ = told[0].partition(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert [answer.count(b"HTTP/1.") for answer in told] == [2, 3, 1, 1, 2]
+    assert told[1].startswith(told[0][: told[0].index(b"HTTP/1.1", 1)])
+    said = [_lines(answer.partition(end)[0]) for answer in told]
+    assert {frozenset(lines) for lines in said} == {said[0]}
+
+
+def _lines(head: bytes) -> frozenset[bytes]:
+    """Headers that say what an answer is, not how or by whom it is sent."""
+    of_connections = (b"Date", b"Server", b"Connection", b"HTTP")
+    return frozenset(line for line in head.split(b"\r\n") if not line.startswith(of_connections))
+
+
 async def test_only_configured_origins_may_read_from_a_browser(api: Client) -> None:
     for origin, allowed in (("https://ui.example", "https://ui.example"), ("https://evil.example", None)):
         async with api.get("/api/health", headers={"Origin": origin}) as response:

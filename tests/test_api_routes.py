@@ -178,8 +178,10 @@ def url(database: str, database_ro: str, redis_api_url: str) -> Iterator[str]:
         await fill_journal(database)
         clock = SimClock(NOW)
         async with JournalReader(database_ro) as reader, LiveCache(redis_api_url, clock) as cache:
-            runner = web.AppRunner(make_app(reader, cache, EngineConfig(), clock).app, access_log=None)
+            service = make_app(reader, cache, EngineConfig(), clock)
+            runner = web.AppRunner(service.app, access_log=None)
             await runner.setup()
+            service.front.stand_before(runner)
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
             told["url"] = f"http://127.0.0.1:{runner.addresses[0][1]}"

@@ -167,11 +167,12 @@ async def test_a_connection_that_never_says_what_it_wants_is_closed(said: bytes)
     slow = SlowClients(clock, 15.0)
     gate = asyncio.Event()
 
-    async def handler(_: web.Request) -> web.Response:
+    async def handler(request: web.Request) -> web.Response:
+        slow.busy(request.protocol)
         await gate.wait()
         return web.Response(text="late, but asked for")
 
-    app = web.Application(middlewares=[slow.middleware()])
+    app = web.Application()
     app.router.add_get("/busy", handler)
     server = TestServer(app)
     async with TestClient(server) as client, asyncio.timeout(10):

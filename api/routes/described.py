@@ -17,7 +17,7 @@ def mount(app: web.Application, document: Mapping[str, Any]) -> None:
     """`/api/openapi.json` and `/api/docs`."""
     description, text = Answer(encode(document), 0), page(document, KINDS)
 
-    async def openapi(request: web.Request) -> web.Response:
+    async def openapi(request: web.Request) -> web.StreamResponse:
         return respond(request, description)
 
     async def docs(_: web.Request) -> web.Response:

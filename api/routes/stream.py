@@ -8,7 +8,8 @@ from typing import Final
 
 from aiohttp import web
 
-from api.http import CORS, HEADERS, problem
+from api.http import CORS, problem
+from api.sending import HEADERS
 from api.stream import Broadcast, Client
 from api.told import KINDS
 
