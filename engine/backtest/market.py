@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from decimal import Decimal
 from typing import Final
 
 from engine.clock import SimClock
@@ -22,17 +21,18 @@ from engine.core.market import (
 from engine.core.times import NS_PER_MIN, timeframe_ns
 from engine.exchange.matching.options import MatchingOptions
 from engine.exchange.matching.records import Event
+from engine.exchange.simulator.bar_columns import Calm
 from engine.exchange.simulator.candles import PERIODS
 from engine.exchange.simulator.joint import JointMarket
 from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.recorded import Recording
-from engine.exchange.simulator.recorded_candles import minutes_of
 from engine.exchange.simulator.replay import RecordedMarket
 from engine.exchange.simulator.source import Quote
 from engine.exchange.simulator.world import World
 
 _FUNDING_EVERY_NS: Final = NS_PER_MIN  # as OKX pushes it
 _CLOSES: Final = 1_000
+_FIRST_RUN, _LONGEST_RUN = 4, 256  # candles looked at together
 _PERIOD_NAMES: Final = {"1h": "1H", "2h": "2H", "4h": "4H", "1d": "1Dutc"}
 
 
@@ -61,11 +61,12 @@ class ReplayedMarket:
         self._queue: asyncio.Queue[MarketEvent] = asyncio.Queue()
         self._funding_told: dict[str, int] = {}
         self.moments = 0
-        self.closes: dict[str, list[tuple[int, float]]] = {}  # some of them, evenly over the run
         self._close_every_ns = (self.end_ns - self.start_ns) // _CLOSES
         self._recordings = recordings
         self._period_ns = max(each.period_ns for each in recordings)
         self._symbols = [each.listing.instrument.symbol for each in recordings]
+        # some of them, evenly over the run
+        self.closes: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in self._symbols}
         self.take: Callable[[Candle], bool] | None = None
         self.ended = asyncio.Event()
 
@@ -93,7 +94,7 @@ class ReplayedMarket:
         """All is played by candles of the only timeframe that is asked for."""
         lengths = {timeframe_ns(timeframe) for timeframe in self._timeframes}
         lengths |= {recording.period_ns for recording in self._recordings}
-        return len(lengths) == 1 and all(source.candle() is not None for source in self._sources)
+        return len(lengths) == 1
 
     def leap(self, until_ns: int | None) -> bool:
         """Pass over the candles that end by `until_ns` and bring nobody to act; True when there was one.
@@ -101,41 +102,62 @@ class ReplayedMarket:
         In them no price reaches what waits at the venue, no funding is charged, and but for the last one
         no detector has an edge. The market then stands at the open of the candle after them.
         """
-        now, period = self._clock.now_ns(), self._period_ns
-        end = now - (now - self.start_ns) % period + period
+        now, take = self._clock.now_ns(), self.take
+        ts_open = now - (now - self.start_ns) % self._period_ns
         charged = self.world.next_funding - 1
         latest = charged if until_ns is None else min(until_ns, charged)
-        if end > latest or self.take is None or not all(source.within_candle for source in self._sources):
+        most = (latest - ts_open) // self._period_ns
+        if most < 1 or take is None or not all(source.within_candle for source in self._sources):
             return False
-        calm, edge = self._calm(), False
-        while not edge and end <= latest and (bars := self._whole_candles(end - period, calm)):
-            self._clock.set(end)
-            for source, symbol, bar in zip(self._sources, self._symbols, bars, strict=True):
-                self.moments += source.pass_over()
-                self.world.bars.pass_over(symbol, minutes_of(bar, period))
-                self._picture(symbol, bar)
-                edge = self.take(self._candle(symbol, self._timeframes[0], bar)) or edge
-            end += period
+        if (calm := self._calm()) is None:
+            return False
+        edge, ahead = False, _FIRST_RUN
+        while not edge and most and (runs := self._calm_candles(ts_open, min(most, ahead), calm)):
+            count, ahead = 0, min(2 * ahead, _LONGEST_RUN)
+            candles = [
+                source.candles(run, self._timeframes[0])
+                for source, run in zip(self._sources, runs, strict=True)
+            ]
+            for row in zip(*candles, strict=True):
+                ts_open += self._period_ns
+                self._clock.set(ts_open)
+                for candle in row:
+                    self._picture(candle.symbol, candle.ts_open, candle.close)
+                    edge = take(candle) or edge
+                count += 1
+                if edge:
+                    break
+            self._pass_over([run[:count] for run in runs])
+            most -= count
         if self._clock.now_ns() == now:
             return False
-        self._step(self._clock.now_ns())
+        self._step(ts_open)
         return True
 
-    def _whole_candles(self, ts_open: int, calm: dict[str, tuple[Decimal, Decimal]]) -> list[Bar]:
-        """The candles of all markets that opened then, if none of them leaves its calm; else nothing."""
-        bars: list[Bar] = []
-        for source, symbol in zip(self._sources, self._symbols, strict=True):
-            bar = source.candle()
-            if bar is None or bar.ts_open != ts_open or not _within(bar, calm.get(symbol)):
+    def _calm_candles(self, ts_open: int, most: int, calm: Sequence[Calm]) -> list[range]:
+        """Numbers of equally many candles in each market from the one that opened then; none: no list."""
+        runs: list[range] = []
+        for source, between in zip(self._sources, calm, strict=True):
+            run = source.calm_candles(ts_open, most, between)
+            most = len(run)
+            if not most:
                 return []
-            bars.append(bar)
-        return bars
+            runs.append(run)
+        return [run[:most] for run in runs]
 
-    def _calm(self) -> dict[str, tuple[Decimal, Decimal]]:
-        """Prices that nobody at the venue waits for, by symbol."""
-        core = self.world.core
-        ranges = {symbol: core.calm(symbol) for symbol in core.symbols()}
-        return {symbol: known for symbol, known in ranges.items() if known is not None}
+    def _pass_over(self, runs: Sequence[range]) -> None:
+        for source, symbol, run in zip(self._sources, self._symbols, runs, strict=True):
+            self.world.bars.pass_over(symbol, source.minutes(run))
+            self.moments += source.pass_over(run)
+
+    def _calm(self) -> list[Calm] | None:
+        """Prices that nobody at the venue waits for, in each market; None when one of them is not calm."""
+        ranges: list[Calm] = []
+        for symbol in self._symbols:
+            if (between := self.world.core.calm(symbol)) is None:
+                return None
+            ranges.append(between)
+        return ranges
 
     def _next_ns(self) -> int | None:
         """The next moment of a recording, or the end of a minute before it: its candles end by time."""
@@ -181,16 +203,16 @@ class ReplayedMarket:
             yield FundingRate(symbol, float(quote.funding_rate), self.world.next_funding, ts, ts)
 
     def _on_minute(self, symbol: str, minute: Bar) -> None:
-        self._picture(symbol, minute)
+        self._picture(symbol, minute.ts_open, float(minute.close))
         for timeframe in self._timeframes:
             period = PERIODS[_PERIOD_NAMES.get(timeframe, timeframe)]
             if (bar := self.world.bars.just_closed(symbol, minute, period)) is not None:
                 self._queue.put_nowait(self._candle(symbol, timeframe, bar))
 
-    def _picture(self, symbol: str, bar: Bar) -> None:
-        closes = self.closes.setdefault(symbol, [])
-        if not closes or bar.ts_open - closes[-1][0] >= self._close_every_ns:
-            closes.append((bar.ts_open, float(bar.close)))
+    def _picture(self, symbol: str, ts_open: int, close: float) -> None:
+        closes = self.closes[symbol]
+        if not closes or ts_open - closes[-1][0] >= self._close_every_ns:
+            closes.append((ts_open, close))
 
     def _candle(self, symbol: str, timeframe: str, bar: Bar) -> Candle:
         """Volume in coins, as everywhere but at the venue."""
@@ -209,7 +231,3 @@ class ReplayedMarket:
             ts_event=now,
             ts_recv=now,
         )
-
-
-def _within(bar: Bar, calm: tuple[Decimal, Decimal] | None) -> bool:
-    return calm is not None and calm[0] < bar.low and bar.high < calm[1]

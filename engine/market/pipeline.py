@@ -23,7 +23,7 @@ from engine.market.evaluation import Evaluation
 from engine.market.frames import Frame
 from engine.market.snapshot import snapshot
 from engine.market.state import freeze, thaw
-from engine.market.watch import Watch, ts_close
+from engine.market.watch import Watch
 
 _NONE: Final[tuple[Signal, ...]] = ()
 _MAX_CLOSED: Final = 50_000
@@ -73,7 +73,6 @@ class MarketPipeline:
         if watch is None:
             self.ignored += 1
             return _NONE
-        kind = type(event)
         if isinstance(event, Candle):
             return self._on_candle(watch, event)
         watch.apply(event)
@@ -81,7 +80,7 @@ class MarketPipeline:
         if isinstance(event, Trade) and watch.trades is not None:
             for candle in watch.trades.add(event):
                 signals += self._series(watch, watch.base, candle)
-        moved = watch.moved_by[kind]
+        moved = watch.moved_by[type(event)]
         if moved:
             signals += self._evaluation.live(watch, moved, event.ts_event)
         return signals or _NONE
@@ -238,12 +237,12 @@ class MarketPipeline:
         """One candle of the feed or of our making through the order of its series."""
         series = frame.series
         waited = bool(series.held)
-        signals: list[Signal] = []
-        for closed in series.accept(candle):
-            signals += self._close(watch, frame, closed, _Mode.LIVE)
+        passed = series.accept(candle)
+        if len(passed) == 1:
+            return self._close(watch, frame, candle, _Mode.LIVE)
         if series.held and not waited and (gap := series.gap) is not None:
             self._gaps.append(gap)
-        return signals
+        return self._close_all(watch, frame, passed)
 
     def _close_all(self, watch: Watch, frame: Frame, candles: Sequence[Candle]) -> Sequence[Signal]:
         signals: list[Signal] = []
@@ -255,13 +254,14 @@ class MarketPipeline:
         """The next closed candle of a timeframe, and of the longer ones that it completes."""
         frame.absorb(candle)
         self._closed.append(ClosedCandle(candle, frame.features))
-        ts = ts_close(candle)
+        ts = candle.ts_open + frame.series.step_ns
         watch.seen(ts, candle.ts_recv)
         watch.seen_price(ts, candle.close, candle.ts_recv)
         signals: list[Signal] = []
         if mode is not _Mode.PASS:
             signals += self._evaluation.closed(watch, frame, ts)
-            signals += self._evaluation.live(watch, watch.moved_by[Candle], ts)
+            if live := watch.moved_by[Candle]:
+                signals += self._evaluation.live(watch, live, ts)
         if mode is _Mode.SILENT:
             signals.clear()
         if frame is watch.base:

@@ -24,7 +24,6 @@ from engine.core.market import (
     Trade,
 )
 from engine.core.signals import SHOWN_LEVELS
-from engine.core.times import timeframe_ns
 from engine.market.candles import Aggregator
 from engine.market.detectors import detector
 from engine.market.frames import Frame
@@ -148,11 +147,6 @@ class Watch:
             FeedStatus: self._on_status,
         }
 
-    @property
-    def base(self) -> Frame:
-        """The shortest timeframe, of which the others are made."""
-        return next(iter(self.frames.values()))
-
     def apply(self, event: MarketEvent) -> None:
         """Take in an event that is no candle."""
         self.seen(event.ts_event, event.ts_recv)
@@ -251,6 +245,7 @@ class Watch:
         self.frames: dict[str, Frame] = {
             timeframe: Frame(self.symbol, timeframe, config) for timeframe in config.timeframes
         }
+        self.base = self.frames[base]  # the shortest, of which the others are made
         self.aggregators = [Aggregator(base, timeframe) for timeframe in longer] if config.aggregate else []
         by_trades = config.candles == "trades"
         self.trades = TradeCandles(self.symbol, base, contract_value) if by_trades else None
@@ -310,8 +305,3 @@ def is_slow(feature: LiveFeature) -> bool:
 def trends(frames: Iterable[Frame], without: str) -> list[int]:
     """Trends of all timeframes but one."""
     return [frame.trend for frame in frames if frame.timeframe != without]
-
-
-def ts_close(candle: Candle) -> int:
-    """When the candle ended."""
-    return candle.ts_open + timeframe_ns(candle.timeframe)

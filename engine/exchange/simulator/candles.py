@@ -96,9 +96,7 @@ class BarStore:
             if not kept and added[0].ts_open % COARSE_NS == 0:
                 self._firsts[symbol] = added[0]
             newest = kept[-1].ts_open if kept else -1
-            for bar in added:
-                if bar.ts_open > newest:
-                    self._close(symbol, bar)
+            self._close(symbol, *(bar for bar in added if bar.ts_open > newest))
 
     def on_quote(self, quote: Quote) -> list[Bar]:
         """Take a print; the minutes that ended with it."""
@@ -111,8 +109,7 @@ class BarStore:
     def pass_over(self, symbol: str, bars: Iterable[Bar]) -> None:
         """Whole minutes of which no quote was told; the first may be the one that was forming."""
         self._forming.pop(symbol, None)
-        for bar in bars:
-            self._close(symbol, bar)
+        self._close(symbol, *bars)
 
     def roll(self, symbol: str, ts_ns: int) -> list[Bar]:
         """Let time pass: minutes that ended by `ts_ns`. One without a print stays at the price before it."""
@@ -157,18 +154,17 @@ class BarStore:
             self._pasts[symbol] = NO_PAST if first is None else self._older(symbol, first)
         return self._pasts[symbol]
 
-    def _close(self, symbol: str, bar: Bar) -> None:
-        """Keep a closed minute; beyond the bound the oldest ones go into the bar of their hour, together."""
+    def _close(self, symbol: str, *bars: Bar) -> None:
+        """Keep closed minutes; beyond the bound the oldest ones go into the bar of their hour, together."""
         kept = self._closed.setdefault(symbol, deque())
-        kept.append(bar)
-        if len(kept) < _KEPT + COARSE_NS // NS_PER_MIN:
-            return
-        hours = self._hours.setdefault(symbol, deque(maxlen=_HOURS_KEPT))
-        start = kept[0].ts_open - kept[0].ts_open % COARSE_NS
-        old = [hours.pop()] if hours and hours[-1].ts_open == start else []
-        while kept[0].ts_open < start + COARSE_NS:
-            old.append(kept.popleft())
-        hours.append(_merge(start, old))
+        kept.extend(bars)
+        while len(kept) >= _KEPT + COARSE_NS // NS_PER_MIN:
+            hours = self._hours.setdefault(symbol, deque(maxlen=_HOURS_KEPT))
+            start = kept[0].ts_open - kept[0].ts_open % COARSE_NS
+            old = [hours.pop()] if hours and hours[-1].ts_open == start else []
+            while kept[0].ts_open < start + COARSE_NS:
+                old.append(kept.popleft())
+            hours.append(_merge(start, old))
 
     def newest(self, symbol: str, period: Period) -> Bar | None:
         """The forming bar of a period; cheap, for pushes."""

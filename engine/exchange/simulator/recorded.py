@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from engine.core.errors import ConfigError
 from engine.core.instruments import venue_symbol
@@ -18,6 +18,7 @@ from engine.exchange.simulator.universe import Listing, listings
 HISTORY_CANDLES: Final = 400
 _USUAL_FUNDING: Final = Decimal("0.0001")
 _COIN: Final = re.compile(r"(?:^|_)([a-z]{2,5}?)[-_]?(?:usdt|perp)")
+T = TypeVar("T")
 Row = list[str]
 
 
@@ -62,9 +63,9 @@ def listing_of(path: Path, symbols: tuple[str, ...]) -> Listing:
     return named[0] if named else asked[0] if asked else listings((symbol,))[0]
 
 
-def read_rows(path: Path, rows: Iterator[Row], parse: Callable[[Row], Any]) -> list[Any]:
+def read_rows(path: Path, rows: Iterator[Row], parse: Callable[[Row], T]) -> list[T]:
     """Every row by `parse`; line 1 was the header."""
-    found = []
+    found: list[T] = []
     for line, row in enumerate(rows, 2):
         try:
             found.append(parse(row))

@@ -16,17 +16,17 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Final, overload
+from typing import Final, NamedTuple, overload
 
 from engine.core.errors import ConfigError
-from engine.core.instruments import Instrument
 from engine.core.times import NS_PER_MIN, NS_PER_MS, NS_PER_S
+from engine.exchange.simulator.bar_columns import BarColumns
 from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.recorded import HISTORY_CANDLES, Point, Recording, Row, finite, read_rows
 from engine.exchange.simulator.universe import Listing
 
 _MOST_STEPS: Final = 10
-_MOST_USD: Final = 5_000_000_000  # that a market turns over in a usual candle, up to an hour
+_MOST_USD: Final = 5_000_000_000  # of turnover in the middle candle; where it is more, volumes are dollars
 
 
 def read_candles(path: Path, listing: Listing, rows: Iterator[Row], *, corners: bool = False) -> Recording:
@@ -35,21 +35,26 @@ def read_candles(path: Path, listing: Listing, rows: Iterator[Row], *, corners: 
     `corners`: extremes and close at the end, without steps between them.
     """
     instrument = listing.instrument
+    bars = BarColumns(instrument)
 
-    def bar(row: Row) -> Bar:
-        prices = [instrument.round_price(finite(text)) for text in row[1:5]]
-        if not prices[2] <= min(prices[0], prices[3]) <= max(prices[0], prices[3]) <= prices[1]:
-            raise ValueError("open and close must lie between low and high")
-        return Bar(int(row[0]) * NS_PER_MS, prices[0], prices[1], prices[2], prices[3], finite(row[5]))
+    def volume(row: Row) -> Decimal:
+        bars.add(int(row[0]) * NS_PER_MS, row[1:5])
+        return finite(row[5])
 
-    bars = [_in_contracts(each, instrument) for each in _in_coins(read_rows(path, rows, bar))]
+    volumes = read_rows(path, rows, volume)
     if len(bars) < 2:  # noqa: PLR2004 - a period needs two
         raise ConfigError(f"{path} holds no two candles")
-    period = min(b.ts_open - a.ts_open for a, b in pairwise(bars))
+    period = min(after - before for before, after in pairwise(bars.ts))
     if period < NS_PER_MIN or period % NS_PER_MIN:
         raise ConfigError(f"{path}: times must rise by whole minutes")
+    if median(float(each * close) for each, close in zip(volumes, bars.closes(), strict=True)) >= _MOST_USD:
+        volumes = [each / close for each, close in zip(volumes, bars.closes(), strict=True)]
+    try:
+        bars.set_contracts(each / instrument.contract_value for each in volumes)
+    except OverflowError as error:
+        raise ConfigError(f"{path} holds a volume that no market has") from error
     past = min(HISTORY_CANDLES, len(bars) // 2)
-    first = bars[past].ts_open
+    first = bars.ts[past]
     earlier = [each._replace(ts_open=each.ts_open - first) for each in bars[:past]]
     return Recording(
         name=path.name,
@@ -57,24 +62,8 @@ def read_candles(path: Path, listing: Listing, rows: Iterator[Row], *, corners: 
         period_ns=period,
         first_ns=first,
         history=[minute for each in earlier for minute in minutes_of(each, period)],
-        points=CandlePath(
-            [each._replace(ts_open=each.ts_open - first) for each in bars[past:]],
-            period,
-            instrument,
-            corners=corners,
-        ),
+        points=CandlePath(bars.since(past), period, corners=corners),
     )
-
-
-def _in_coins(bars: list[Bar]) -> list[Bar]:
-    """Some files give volumes in dollars: told by what the middle candle would be worth in coins."""
-    if not bars or median(bar.volume * bar.close for bar in bars) < _MOST_USD:
-        return bars
-    return [bar._replace(volume=bar.volume / bar.close) for bar in bars]
-
-
-def _in_contracts(bar: Bar, instrument: Instrument) -> Bar:
-    return bar._replace(volume=instrument.floor_size(bar.volume / instrument.contract_value))
 
 
 def minutes_of(bar: Bar, period: int) -> list[Bar]:
@@ -106,8 +95,8 @@ class CandlePath(Sequence[Point]):
     candle is not three jumps. `moments` are those of each of the `bars`, whose times are as in Point.
     """
 
-    def __init__(self, bars: list[Bar], period: int, instrument: Instrument, *, corners: bool) -> None:
-        self.bars, self._instrument = bars, instrument
+    def __init__(self, bars: BarColumns, period: int, *, corners: bool) -> None:
+        self.bars, self._instrument = bars, bars.instrument
         self.corners = corners
         self._times = [0, period // 3, 2 * period // 3, period - NS_PER_S]
         self._steps = max(1, min(_MOST_STEPS, period // (15 * NS_PER_S)))
@@ -115,6 +104,7 @@ class CandlePath(Sequence[Point]):
             self._times = [0, period - 3 * NS_PER_MS, period - 2 * NS_PER_MS, period - NS_PER_MS]
             self._steps = 1
         self.moments = 3 * self._steps + 1
+        self._newest = -1, _Corners(0, (), Decimal(0))  # moments are mostly asked for candle by candle
 
     def __len__(self) -> int:
         return len(self.bars) * self.moments
@@ -129,13 +119,31 @@ class CandlePath(Sequence[Point]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         at, number = divmod(range(len(self))[index], self.moments)
-        bar = self.bars[at]
-        corners = [bar.open, *_extremes(bar), bar.close]
-        contracts = max(self._instrument.lot_size, self._instrument.floor_size(bar.volume / self.moments))
+        ts_open, corners, contracts = self._corners(at)
         if not number:
-            return Point(bar.ts_open, bar.open, contracts)
+            return Point(ts_open, corners[0], contracts)
         leg, step = divmod(number - 1, self._steps)
         part = step + 1
-        price = corners[leg] + (corners[leg + 1] - corners[leg]) * part / self._steps
         after = self._times[leg] + (self._times[leg + 1] - self._times[leg]) * part // self._steps
-        return Point(bar.ts_open + after, self._instrument.round_price(price), contracts)
+        if part == self._steps:
+            return Point(ts_open + after, corners[leg + 1], contracts)
+        price = corners[leg] + (corners[leg + 1] - corners[leg]) * part / self._steps
+        return Point(ts_open + after, self._instrument.round_price(price), contracts)
+
+    def _corners(self, at: int) -> _Corners:
+        known, corners = self._newest
+        if known != at:
+            bar = self.bars[at]
+            size = self._instrument.floor_size(bar.volume / self.moments)
+            prices = (bar.open, *_extremes(bar), bar.close)
+            corners = _Corners(bar.ts_open, prices, max(self._instrument.lot_size, size))
+            self._newest = at, corners
+        return corners
+
+
+class _Corners(NamedTuple):
+    """Of one candle: when it opens, its prices in the order in which they come, and contracts a moment."""
+
+    ts_open: int
+    prices: tuple[Decimal, ...]
+    contracts: Decimal

@@ -9,16 +9,19 @@ its prices scaled so that there is no jump.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
+from itertools import chain
 from typing import Final
 
 import msgspec
 
-from engine.core.market import Side
+from engine.core.market import Candle, Side
 from engine.core.times import NS_PER_MIN
+from engine.exchange.simulator.bar_columns import Calm
 from engine.exchange.simulator.past import NO_PAST, Bar, Past
 from engine.exchange.simulator.recorded import Point, Recording
-from engine.exchange.simulator.recorded_candles import CandlePath
+from engine.exchange.simulator.recorded_candles import CandlePath, minutes_of
 from engine.exchange.simulator.source import Levels, Quote
 from engine.exchange.simulator.universe import Listing
 
@@ -44,6 +47,9 @@ class RecordedMarket:
         self.name = f"recorded {recording.name} {recording.listing.instrument.symbol}"
         self._recording = recording
         self._loop, self._strict = loop, strict
+        points = recording.points
+        # what may be passed over: candles of which nothing but the corners is played, once
+        self._path = points if isinstance(points, CandlePath) and points.corners and not loop else None
         late = (start_ns - recording.first_ns) % recording.period_ns
         self._state = _State(start_ns - late, 0, start_ns, Decimal(1))
         self._untold = True  # nobody has asked for the past yet
@@ -89,35 +95,44 @@ class RecordedMarket:
             quotes.append(self._quote(point))
             state.index += 1
 
-    def candle(self) -> Bar | None:
-        """The candle that the next moment belongs to, whole.
-
-        None where more than its corners is played, and for one without another right after it: there the
-        market stays where its last moments left it.
-        """
-        path, state = self._recording.points, self._state
-        if not isinstance(path, CandlePath) or not path.corners or self._loop:
-            return None
-        number = state.index // path.moments
-        if number + 1 >= len(path.bars):
-            return None
-        bar = path.bars[number]
-        if path.bars[number + 1].ts_open != bar.ts_open + self._recording.period_ns:
-            return None
-        return Bar(state.start_ns + bar.ts_open, bar.open, bar.high, bar.low, bar.close, bar.volume)
+    # -- whole candles, passed over by a backtest
 
     @property
     def within_candle(self) -> bool:
         """A candle has opened, and not all of its moments were played."""
-        path = self._recording.points
-        return isinstance(path, CandlePath) and self._state.index % path.moments > 0
+        return self._path is not None and self._state.index % self._path.moments > 0
 
-    def pass_over(self) -> int:
-        """Go on after that candle; how many of its moments were left out."""
-        path, state = self._recording.points, self._state
-        left = path.moments - state.index % path.moments if isinstance(path, CandlePath) else 0
-        state.index += left
-        return left
+    def calm_candles(self, ts_open: int, most: int, calm: Calm) -> range:
+        """At most so many candles that stay within `calm`, from that of the next moment on, by their numbers.
+
+        None where that one does not open at `ts_open`, or where more than corners is played. A candle without
+        another right after it is not passed over: there the market stays where its last moments left it.
+        """
+        path, state = self._path, self._state
+        if path is None:
+            return range(0)
+        first = state.index // path.moments
+        if state.start_ns + path.bars.ts[first] != ts_open:
+            return range(0)
+        last = min(first + most, len(path.bars) - 1)
+        return range(first, first + path.bars.calm(first, last, self._recording.period_ns, calm))
+
+    def candles(self, numbers: range, timeframe: str) -> Iterator[Candle]:
+        """Those candles as a feed tells them when they end."""
+        if self._path is None:
+            return iter(())
+        return self._path.bars.candles(numbers, timeframe, self._recording.period_ns, self._state.start_ns)
+
+    def minutes(self, numbers: range) -> Iterator[Bar]:
+        """Those candles as bars of a minute."""
+        bars = self._path.bars.bars(numbers, self._state.start_ns) if self._path else ()
+        return chain.from_iterable(minutes_of(bar, self._recording.period_ns) for bar in bars)
+
+    def pass_over(self, numbers: range) -> int:
+        """Go on at the open of the candle after those; how many moments were left out."""
+        state = self._state
+        before, state.index = state.index, numbers.stop * (self._path.moments if self._path else 0)
+        return state.index - before
 
     def next_ns(self) -> int | None:
         """When the next moment is; None when the recording has ended and does not start over."""
