@@ -11,6 +11,7 @@ import structlog
 from engine.bus import MAX_DELIVERIES, Handler, Message, Topic
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable, StoreUnavailable
+from engine.log import TRACE
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -39,46 +40,43 @@ class Delivery:
 
     async def settle(self, topic: Topic[T], group: str, message: Message[T], handler: Handler[T]) -> str:
         """Hand over a durable message; "" once the handler returned, else the error of its last failure."""
-        former = structlog.contextvars.bind_contextvars(trace=message.trace_id)
-        try:
-            return await self._settle(topic, group, message, handler)
-        finally:
-            structlog.contextvars.reset_contextvars(**former)
-
-    async def _settle(self, topic: Topic[T], group: str, message: Message[T], handler: Handler[T]) -> str:
+        trace = TRACE.set(message.trace_id)
         failures, wait_s, waiting = 0, self._retry_delay_s, False
         attempt = message
-        while True:
-            try:
-                await handler(attempt)
-            except (BusUnavailable, StoreUnavailable) as outage:
-                if not waiting:
-                    waiting = True
-                    log.warning("message waits", error=str(outage), **_labels(topic, group, message))
-                await self._clock.sleep_real(wait_s)
-                wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
-            except Exception as error:  # whatever a handler raises, the next message follows
-                failures += 1
-                text = _describe(error)
-                labels = _labels(topic, group, message)
-                log.exception("message failed", failures=failures, error=text, **labels)
-                if failures >= MAX_DELIVERIES:
-                    return text
-                attempt = msgspec.structs.replace(message, deliveries=message.deliveries + failures)
-                await self._clock.sleep_real(self._retry_delay_s)
-            else:
-                return ""
+        try:
+            while True:
+                try:
+                    await handler(attempt)
+                except (BusUnavailable, StoreUnavailable) as outage:
+                    if not waiting:
+                        waiting = True
+                        log.warning("message waits", error=str(outage), **_labels(topic, group, message))
+                    await self._clock.sleep_real(wait_s)
+                    wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
+                except Exception as error:  # whatever a handler raises, the next message follows
+                    failures += 1
+                    text = _describe(error)
+                    labels = _labels(topic, group, message)
+                    log.exception("message failed", failures=failures, error=text, **labels)
+                    if failures >= MAX_DELIVERIES:
+                        return text
+                    attempt = msgspec.structs.replace(message, deliveries=message.deliveries + failures)
+                    await self._clock.sleep_real(self._retry_delay_s)
+                else:
+                    return ""
+        finally:
+            TRACE.reset(trace)
 
     async def offer(self, topic: Topic[T], message: Message[T], handler: Handler[T]) -> None:
         """Hand over a live message once: a newer one follows, so a failure is only logged."""
-        former = structlog.contextvars.bind_contextvars(trace=message.trace_id)
+        trace = TRACE.set(message.trace_id)
         try:
             await handler(message)
         except Exception as error:
             labels = _labels(topic, "", message)
             log.exception("live message failed", error=_describe(error), **labels)
         finally:
-            structlog.contextvars.reset_contextvars(**former)
+            TRACE.reset(trace)
 
 
 def _labels(topic: Topic[T], group: str, message: Message[T]) -> dict[str, str]:

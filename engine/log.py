@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any, BinaryIO, Final, cast
 
 import orjson
@@ -22,6 +23,8 @@ from engine.clock import Clock, SystemClock
 from engine.core.times import iso
 
 HIDDEN: Final = "***"
+# What a task's lines are about, and those of the tasks that it starts: a decision cycle, or a message.
+TRACE: Final[ContextVar[str]] = ContextVar("trace", default="")
 _DEEPEST: Final = 8
 _LARGEST_JSON_INT: Final = 2**63
 # The last word of a field's name: `api_key`, `OK-ACCESS-SIGN`, `secretKey`; not the counts `prompt_tokens`.
@@ -76,7 +79,7 @@ def _shared(clock: Clock, process: str, *, is_terminal: bool) -> list[Processor]
     # Never the local variables of a traceback: they hold keys, and headers that hold keys.
     no_locals = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
     return [
-        structlog.contextvars.merge_contextvars,
+        add_trace,
         structlog.processors.add_log_level,
         _Stamp(clock, process),
         structlog.processors.format_exc_info
@@ -101,6 +104,13 @@ def _configure_standard_library(
     root.setLevel(level)
     for name in _NOISY:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+
+
+def add_trace(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The trace of the task that writes the line."""
+    if trace := TRACE.get():
+        event.setdefault("trace", trace)
+    return event
 
 
 def redact(_: object, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

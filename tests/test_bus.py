@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import fakeredis
 import pytest
-import structlog
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from engine.core.errors import BusUnavailable, CodecError, StoreUnavailable
 from engine.core.market import Side
 from engine.core.orders import OrderIntent, OrderType, PositionSide, Purpose
 from engine.envelope import EnvelopeCodec
+from engine.log import TRACE
 from engine.memory_bus import MemoryBus
 from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming
@@ -167,10 +167,10 @@ async def test_envelope_carries_trace_time_and_exact_decimals(bus: Bus, consume:
 
 
 async def test_what_is_logged_about_a_message_carries_its_trace(bus: Bus, consume: Consume) -> None:
-    carried: list[object] = []
+    carried: list[str] = []
 
     async def note() -> None:
-        carried.append(structlog.contextvars.get_contextvars().get("trace"))
+        carried.append(TRACE.get())
 
     async def handler(_: Message[Decimal]) -> None:
         await note()
@@ -182,7 +182,7 @@ async def test_what_is_logged_about_a_message_carries_its_trace(bus: Bus, consum
         while len(carried) < 2:
             await asyncio.sleep(0.005)
     assert carried == ["cycle-1", "cycle-1"]
-    assert structlog.contextvars.get_contextvars() == {}
+    assert not TRACE.get()
 
 
 async def test_an_intent_survives_the_wire(bus: Bus, consume: Consume) -> None:

@@ -14,7 +14,7 @@ import structlog
 
 from engine.clock import SimClock
 from engine.config.values import Secret
-from engine.log import configure
+from engine.log import TRACE, configure
 
 SECRET = "hunter2-hunter2"
 
@@ -27,7 +27,6 @@ def out() -> Iterator[io.BytesIO]:
     configure(SimClock(1_750_000_000_000_000_000), "info", "engine", target)
     yield target
     structlog.reset_defaults()
-    structlog.contextvars.clear_contextvars()
     root.handlers, root.level = handlers, level
 
 
@@ -62,9 +61,9 @@ def test_records_below_the_level_are_not_written(out: io.BytesIO) -> None:
     assert lines(out) == []
 
 
-async def test_context_belongs_to_a_task_and_reaches_the_standard_library(out: io.BytesIO) -> None:
+async def test_trace_belongs_to_a_task_and_reaches_the_standard_library(out: io.BytesIO) -> None:
     async def trader(name: str) -> None:
-        structlog.contextvars.bind_contextvars(trader=name)
+        TRACE.set(name)
         await asyncio.sleep(0)
         structlog.get_logger().info("decided")
         logging.getLogger("lib").warning("slow %s", name)
@@ -72,7 +71,7 @@ async def test_context_belongs_to_a_task_and_reaches_the_standard_library(out: i
     async with asyncio.TaskGroup() as tasks:
         for name in ("a", "b"):
             tasks.create_task(trader(name))
-    assert [(line["event"], line["trader"], line.get("logger")) for line in lines(out)] == [
+    assert [(line["event"], line["trace"], line.get("logger")) for line in lines(out)] == [
         ("decided", "a", None),
         ("slow a", "a", "lib"),
         ("decided", "b", None),

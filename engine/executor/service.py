@@ -17,6 +17,7 @@ from engine.executor.decision import held
 from engine.executor.ports import Decider
 from engine.jobs import Jobs
 from engine.journal.ports import Journal
+from engine.log import TRACE
 from engine.retry import patiently
 
 log = structlog.get_logger()
@@ -88,11 +89,8 @@ class ExecutorService:
         due: Wakeup | None = wakeup
         while due is not None:
             self._thinking[trader_id] = due.cycle_id
-            former = structlog.contextvars.bind_contextvars(trace=due.cycle_id)
-            try:
-                await self._close(await self._answer(due))
-            finally:
-                structlog.contextvars.reset_contextvars(**former)
+            TRACE.set(due.cycle_id)  # of this task, which ends with the last cycle
+            await self._close(await self._answer(due))
             due = self._next.pop(trader_id, None)
         del self._thinking[trader_id]
 
