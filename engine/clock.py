@@ -195,6 +195,42 @@ def _first(sleepers: list[_Sleeper]) -> int | None:
     return sleepers[0][0] if sleepers else None
 
 
+class Alarm:
+    """Rings at an engine time that may be moved while somebody waits for it; who waits wakes only then."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ring = asyncio.Event()
+        self._ts_ns: int | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, ts_ns: int | None) -> None:
+        """Ring at `ts_ns`, at once when it has passed; None: not. What it was set to before is forgotten."""
+        if ts_ns == self._ts_ns and self._timer is not None:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._ring.clear()
+        self._ts_ns = ts_ns
+        self._look()
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._ts_ns is None:
+            return
+        left_s = (self._ts_ns - self._clock.now_ns()) / self._clock.engine_ns(1.0)
+        if left_s <= 0:
+            self._ring.set()
+        else:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(min(left_s, _LONGEST_NAP_S), self._look)
+
+    async def wait(self) -> None:
+        """Until it rings."""
+        await self._ring.wait()
+        self._ring.clear()
+
+
 async def settle(rounds: int = 20) -> None:
     """Let ready tasks run: a fixed number of loop turns, so that it is the same every time."""
     for _ in range(rounds):
@@ -208,4 +244,4 @@ async def cancelled(task: asyncio.Task[Any]) -> None:
         await task
 
 
-__all__ = ["Clock", "ScaledClock", "SimClock", "SystemClock", "cancelled", "settle"]
+__all__ = ["Alarm", "Clock", "ScaledClock", "SimClock", "SystemClock", "cancelled", "settle"]

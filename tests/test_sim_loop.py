@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from engine.backtest.loop import SimLoop
-from engine.clock import SimClock, settle
+from engine.clock import Alarm, SimClock, cancelled, settle
 from engine.core.errors import InvariantBroken
 from engine.core.times import NS_PER_MIN, NS_PER_S
 
@@ -111,3 +111,28 @@ def test_timers_and_sleepers_that_are_due_at_once_wake_at_once_and_cancelled_one
 
     on_simulated_time(clock, work())
     assert told == [("first", 0.1), ("sleeper", 0.3), ("second", 0.3), ("third", 0.3), ("late", 0.4)]
+
+
+def test_an_alarm_that_is_moved_wakes_only_when_it_is_due() -> None:
+    clock, woken = SimClock(0, speed=60), list[int]()
+    alarm = Alarm(clock)
+
+    async def sleeper() -> None:
+        while True:
+            await alarm.wait()
+            woken.append(clock.now_ns() // NS_PER_S)
+
+    async def work() -> None:
+        task = asyncio.create_task(sleeper(), name="sleeper")
+        for due_s in (500_000, 40, None, 60, 60):  # further than a nap, earlier, never, earlier, unchanged
+            alarm.set(None if due_s is None else due_s * NS_PER_S)
+            await clock.sleep(10)
+        await clock.sleep_until(400_000 * NS_PER_S)
+        alarm.set(350_000 * NS_PER_S)  # has passed
+        await settle()
+        alarm.set(600_000 * NS_PER_S + 123)  # between two grains of the loop's timers
+        await clock.sleep_until(700_000 * NS_PER_S)
+        await cancelled(task)
+
+    on_simulated_time(clock, work())
+    assert woken == [60, 400_000, 600_000]

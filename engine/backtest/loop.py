@@ -88,10 +88,13 @@ class SimLoop(asyncio.BaseEventLoop):
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Call it at `when`, as `time` counts."""
-        meant = self._start_ns + int(when * self._ns_per_s) + _GRAIN_NS // 2
+        now, meant = self._clock.now_ns(), self._start_ns + int(when * self._ns_per_s) + _GRAIN_NS // 2
+        due = meant - meant % _GRAIN_NS
+        if when > self.time():  # a timer takes time
+            due = max(due, now + _GRAIN_NS)
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         self._count += 1
-        heapq.heappush(self._timers, (meant - meant % _GRAIN_NS, self._count, timer))
+        heapq.heappush(self._timers, (due, self._count, timer))
         return timer
 
     def _run_once(self) -> None:

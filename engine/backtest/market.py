@@ -43,8 +43,8 @@ class ReplayedMarket:
     hears what the market caused at the venue. Nothing waits in the queue longer than a moment of the market:
     time stands still until its reader has taken all.
 
-    `take` reads a closed candle at once, and says whether it made a signal; while it is set, `leap` passes
-    over whole candles in which nobody would do anything.
+    `take` reads an event at once, and says whether it made a signal; while it is set, nothing is queued, and
+    `leap` passes over whole candles in which nobody would do anything.
     """
 
     def __init__(self, recordings: Sequence[Recording], timeframes: Sequence[str], clock: SimClock) -> None:
@@ -67,7 +67,7 @@ class ReplayedMarket:
         self._symbols = [each.listing.instrument.symbol for each in recordings]
         # some of them, evenly over the run
         self.closes: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in self._symbols}
-        self.take: Callable[[Candle], bool] | None = None
+        self.take: Callable[[MarketEvent], bool] | None = None
         self.ended = asyncio.Event()
 
     async def run(self) -> None:
@@ -184,7 +184,7 @@ class ReplayedMarket:
     def _on_quote(self, quote: Quote) -> None:
         self.moments += 1
         for event in self._told(quote):
-            self._queue.put_nowait(event)
+            self._tell(event)
 
     def _told(self, quote: Quote) -> Iterator[MarketEvent]:
         """What a venue's channels would say of it."""
@@ -202,12 +202,18 @@ class ReplayedMarket:
             self._funding_told[symbol] = ts
             yield FundingRate(symbol, float(quote.funding_rate), self.world.next_funding, ts, ts)
 
+    def _tell(self, event: MarketEvent) -> None:
+        if self.take is None:
+            self._queue.put_nowait(event)
+        else:
+            self.take(event)
+
     def _on_minute(self, symbol: str, minute: Bar) -> None:
         self._picture(symbol, minute.ts_open, float(minute.close))
         for timeframe in self._timeframes:
             period = PERIODS[_PERIOD_NAMES.get(timeframe, timeframe)]
             if (bar := self.world.bars.just_closed(symbol, minute, period)) is not None:
-                self._queue.put_nowait(self._candle(symbol, timeframe, bar))
+                self._tell(self._candle(symbol, timeframe, bar))
 
     def _picture(self, symbol: str, ts_open: int, close: float) -> None:
         closes = self.closes[symbol]

@@ -21,6 +21,7 @@ from engine.bus import (
     Message,
     OrderUpdate,
 )
+from engine.clock import Alarm
 from engine.core.decisions import AccountView, Decision, Verdict, WakeKind, Wakeup
 from engine.core.orders import Purpose
 from engine.core.signals import Edge, MarketSnapshot, Signal
@@ -43,7 +44,6 @@ from engine.retry import patiently
 log = structlog.get_logger()
 
 _SHORTEST_WAIT_S: Final = 0.01  # where nothing was admitted although something is due
-_LONGEST_WAIT_S: Final = 60.0
 
 
 class ManagerService:
@@ -68,7 +68,7 @@ class ManagerService:
         self._outbox = Outbox(context, traders)
         self._rebalancer = Rebalancer(context, traders)
         self._untold = Untold(context, traders)
-        self._schedule_changed = asyncio.Event()
+        self._alarm = Alarm(context.clock)  # of the next trader that is due
         # A schedule is stored after the wakeups that it says were taken, and never an older one last.
         self._scheduling = asyncio.Lock()
         self.refusals: Counter[str] = Counter()  # reason code → count
@@ -125,19 +125,10 @@ class ManagerService:
                 await self._keep_schedule()
             for wakeup in wakeups:
                 await self._publish_wakeup(wakeup)
-            await self._until_due(0.0 if dues else _SHORTEST_WAIT_S)
-
-    async def _until_due(self, shortest_s: float) -> None:
-        """Wait until a trader is due by time, or a signal, a decision or an operator changed a schedule."""
-        self._schedule_changed.clear()  # what has changed so far is in the calendar
-        clock, due = self._context.clock, self._context.scheduler.next_due_ns()
-        left_s = _LONGEST_WAIT_S if due is None else (due - clock.now_ns()) / clock.engine_ns(1.0)
-        wait_s = min(_LONGEST_WAIT_S, max(shortest_s, left_s))
-        timer = asyncio.get_running_loop().call_later(wait_s, self._schedule_changed.set)
-        try:
-            await self._schedule_changed.wait()
-        finally:
-            timer.cancel()
+            due, now = self._context.scheduler.next_due_ns(), self._context.clock.now_ns()
+            soonest = now if dues else now + self._context.clock.engine_ns(_SHORTEST_WAIT_S)
+            self._alarm.set(None if due is None else max(due, soonest))
+            await self._alarm.wait()
 
     async def _open(self, due: Due) -> Wakeup:
         """Journal a wakeup with all that its trader may see."""
@@ -185,8 +176,9 @@ class ManagerService:
 
     async def _keep_schedule(self) -> None:
         """Store the schedules that changed, so that a restart goes on exactly."""
-        for trader_id in self._context.scheduler.take_changed():
-            self._schedule_changed.set()
+        if changed := self._context.scheduler.take_changed():
+            self._alarm.set(self._context.scheduler.next_due_ns())
+        for trader_id in changed:
             await self._keep_schedule_of(trader_id)
 
     async def _keep_schedule_of(self, trader_id: str) -> None:

@@ -158,8 +158,11 @@ class MarketService:
         While the bus is away they are lost, and newer ones follow.
         """
         await self.warm.wait()
+        clock, next_s = self._clock, 0.0
         while True:
             await self._news.wait()
+            if (left_s := next_s - clock.real_s()) > 0:
+                await clock.sleep_real(left_s)
             self._news.clear()
             moved, self._moved = self._moved, {}
             snapshots = [self.snapshot(symbol) for symbol in moved]
@@ -168,7 +171,7 @@ class MarketService:
                     await self._bus.publish_many(SNAPSHOTS, snapshots)
             except BusUnavailable:
                 self.snapshots_lost += len(snapshots)
-            await self._clock.sleep_real(1.0 / self._config.snapshots_per_s)
+            next_s = clock.real_s() + 1.0 / self._config.snapshots_per_s
 
     async def _fill_gaps(self) -> None:
         await self.warm.wait()
