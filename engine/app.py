@@ -137,6 +137,7 @@ async def serve(settings: Settings, clock: Clock, model: ModelClient | None = No
         bus = RedisBus(servers.redis_url, settings.engine.env, clock, timing=timing)
         stack.push_async_callback(bus.aclose)
         await stack.enter_async_context(journal.account_lock(account_id))
+        await _refuse_taken(settings, journal)
         await patiently(journal.load_standings)
         listed = await _listed(venue, clock)
         settings = restrict(settings, listed, partly=settings.provider.local)
@@ -175,6 +176,17 @@ async def serve(settings: Settings, clock: Clock, model: ModelClient | None = No
         await Engine(reported, journal, bus, sources, keepers, alerts).run()
 
 
+async def _refuse_taken(settings: Settings, journal: PostgresJournal) -> None:
+    """Raises ConfigError for traders that the engine of another account runs on the same database."""
+    names = [trader.id for trader in settings.manager.traders]
+    taken = await patiently(lambda: journal.traders_elsewhere(settings.provider_id, names))
+    if taken:
+        told = ", ".join(f"{name} (account {account})" for name, account in taken.items())
+        raise ConfigError(
+            f"another engine on this database runs {told}: give traders other ids, or use another database"
+        )
+
+
 def _configured_model(
     settings: Settings, journal: PostgresJournal, stack: AsyncExitStack, clock: Clock
 ) -> ModelClient:
@@ -210,9 +222,10 @@ async def _keepers(
     }
     if config.decisions_mb:
         reader = await stack.enter_async_context(JournalReader(dsn, slow_s=settings.engine.slow_log.sql))
-        bodies = Bodies(journal.filing, journal, reader)
+        tables = journal.filing.of(settings.provider_id)
+        bodies = Bodies(tables, journal, reader)
         folder, most = settings.home / DECISIONS, config.decisions_mb * _MB
-        keepers["decision files"] = Filing(journal.filing, bodies.describe, folder, most, clock)
+        keepers["decision files"] = Filing(tables, bodies.describe, folder, most, clock)
     return keepers
 
 

@@ -12,8 +12,8 @@ from engine.config.settings import Settings
 from engine.config.values import plain
 from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, coin, venue_symbol
-from engine.journal.ports import TraderRecord
-from engine.manager.breaker import ACCOUNT, Breaker
+from engine.journal.ports import TraderRecord, account_key
+from engine.manager.breaker import Breaker
 from engine.manager.budget import Budget
 from engine.manager.scheduler import Scheduler
 from engine.manager.traders import Trader
@@ -97,7 +97,8 @@ def build_traders(settings: Settings, states: Mapping[str, bytes], account: Brea
 def build_account_breaker(settings: Settings, states: Mapping[str, bytes]) -> Breaker:
     """The breaker over all traders, as a former life left it."""
     config = settings.manager.manager
-    return Breaker(config.breaker, states.get(ACCOUNT, b""), reset_s=config.daily_reset_s)
+    kept = states.get(account_key(settings.provider_id), b"")
+    return Breaker(config.breaker, kept, reset_s=config.daily_reset_s)
 
 
 def build_scheduler(settings: Settings, traders: Mapping[str, Trader], now_ns: int) -> Scheduler:

@@ -82,9 +82,9 @@ class CycleJournal:
         self.open.discard(cycle_id)
         return True
 
-    async def open_cycles(self) -> tuple[str, ...]:
+    async def is_open(self, cycle_id: str) -> bool:
         self._answer()
-        return tuple(self.open)
+        return cycle_id in self.open
 
     async def recent_cycles(self, trader_id: str, limit: int, before: str = "") -> tuple[CycleRecord, ...]:
         self._answer()

@@ -146,13 +146,16 @@ async def test_cycle_is_closed_once(journal: Journal) -> None:
     assert not await journal.record_cycle(parts.record())  # nobody was woken
     for cycle_id in ("alice-1", "alice-2", "alice-1"):
         await journal.record_wakeup(parts.wakeup(cycle_id))
-    assert await journal.open_cycles() == ("alice-1", "alice-2")
+    assert await journal.open_cycles(ACCOUNT) == ("alice-1", "alice-2")
+    assert await journal.open_cycles("another account") == ()
+    assert await journal.is_open("alice-1")
     assert await journal.record_cycle(parts.record())
     other = msgspec.structs.replace(parts.record(), answer="a different one", model="other")
     assert not await journal.record_cycle(other)
     for _ in range(2):
         await journal.record_verdicts([parts.verdict()])
-    assert await journal.open_cycles() == ("alice-2",)
+    assert await journal.open_cycles(ACCOUNT) == ("alice-2",)
+    assert not await journal.is_open("alice-1")
     assert await journal.record_cycle(parts.record("alice-2"))
     told = {"system_prompt": "", "user_prompt": "", "answer": "", "reasoning": ""}
     newest, oldest = await journal.recent_cycles("alice", 5)

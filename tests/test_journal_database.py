@@ -85,6 +85,27 @@ async def test_server_that_is_not_there_is_waited_for() -> None:
         await migrate("postgresql://a:b@127.0.0.1:1/x")
 
 
+async def test_states_of_the_only_account_get_its_name(empty_database: str) -> None:
+    """A breaker that stands must stand after the update too."""
+    await migrate(empty_database, tuple(each for each in shipped() if each.version < 94))
+    async with Pool(empty_database) as pool:
+        for name, account in (("a", "okx_demo"), ("a.paper", "okx_demo.paper")):
+            sql = "insert into traders values ($1, $1, 'model', 'x', $2, '{}', 1, 1)"
+            await pool.execute_many(sql, [(name, account)])
+        states = [("breaker", "*", b"1"), ("allocation", "*.paper", b"2"), ("breaker", "a", b"3")]
+        await pool.execute_many("insert into part_states values ($1, $2, $3, 1)", states)
+        await pool.execute_many("insert into initial_equities (amount, ts) values ($1, 1)", [(5,)])
+        await migrate(empty_database)
+        rows = await pool.fetch("select trader_id, state from part_states order by state")
+        assert [tuple(row) for row in rows] == [
+            ("*okx_demo", b"1"),
+            ("*okx_demo.paper.paper", b"2"),
+            ("a", b"3"),
+        ]
+        (row,) = await pool.fetch("select account_id, amount from initial_equities")
+        assert tuple(row) == ("okx_demo", 5)
+
+
 async def test_shipped_role_reads_and_cannot_write(home: Path) -> None:
     sql = files("engine.journal").joinpath("roles.sql").read_text()
     sql = sql.replace("edgewise_api", "reader").replace(":password", "'secret'")

@@ -276,6 +276,22 @@ async def test_second_engine_stands_by_until_the_first_is_gone(database: str) ->
         await taken.wait()
 
 
+async def test_traders_that_run_on_another_account_are_named(database: str) -> None:
+    async with (
+        PostgresJournal(database, SystemClock()) as first,
+        PostgresJournal(database, SystemClock()) as second,
+    ):
+        await first.record_traders([parts.TRADER])
+        async with first.account_lock(ACCOUNT):
+            assert await second.traders_elsewhere("another account", ["alice", "bob"]) == {"alice": ACCOUNT}
+            assert await second.traders_elsewhere("another account", ["bob"]) == {}
+            assert await first.traders_elsewhere(ACCOUNT, ["alice"]) == {}
+        while await second.traders_elsewhere(
+            "another account", ["alice"]
+        ):  # the server frees it a moment later
+            await asyncio.sleep(0.01)
+
+
 async def test_engine_that_lost_its_account_is_told(database: str, tmp_path: Path) -> None:
     second, taken = PostgresJournal(database, SystemClock()), asyncio.Event()
 

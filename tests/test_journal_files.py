@@ -198,6 +198,7 @@ async def test_files_and_database_are_in_step_whatever_is_cut_off(database: str,
         await until_filed(work)
         await decided(journal, "alice-3")
         (due,) = await journal.filing.due(9, parts.T0 * 2)
+        assert await journal.filing.of("another account").due(9, parts.T0 * 2) == []
         files = TraderFiles(folder / "alice", MB)
         files.append(link(files.last, due.kind, due.cycle_id, 1, b"null"))  # killed before the database knew
     async with filing(database, folder) as (journal, work):

@@ -54,9 +54,9 @@ from engine.core.orders import (
 )
 from engine.core.signals import Edge, MarketSnapshot, Signal, signal_id
 from engine.journal.memory import MemoryJournal
-from engine.journal.ports import Journal, KeepState, RiskEvent
+from engine.journal.ports import Journal, KeepState, RiskEvent, TraderRecord, account_key
 from engine.manager.accounts import TraderAccounts
-from engine.manager.breaker import ACCOUNT, Breaker
+from engine.manager.breaker import Breaker
 from engine.manager.context import ManagerContext, MarketView
 from engine.manager.scheduler import Scheduler
 from engine.manager.service import ManagerService
@@ -193,6 +193,14 @@ async def world(
         monitoring=MonitoringConfig(update_interval=Duration(0.1)),
     )
     books = Books("sim", TRADERS)
+    await journal.record_traders(
+        [
+            TraderRecord(
+                trader_id=name, name=name, kind="strategy", model="x", account_id="sim", config=b"{}", ts=1
+            )
+            for name in TRADERS
+        ]
+    )
     for name in TRADERS:
         flow = CashFlow(
             flow_id=name, trader_id=name, account_id="sim", kind=FlowKind.CAPITAL, amount=D(10_000), ts=1
@@ -206,7 +214,7 @@ async def world(
     news.add(NewsSource(name="wire", url="http://x"), [Found(title="BTC is quiet")], now)
     view = MarketView({}, {BTC: INSTRUMENT}, news)
     states = await journal.load_states(KeepState.BREAKER)
-    breaker = Breaker(config.manager.breaker, states.get(ACCOUNT, b""))
+    breaker = Breaker(config.manager.breaker, states.get(account_key("sim"), b""))
     context = ManagerContext(
         config=config,
         books=books,
@@ -258,7 +266,7 @@ async def test_every_trader_is_woken_once_with_what_it_may_see() -> None:
         assert {wakeup.trader_id for wakeup in now.wakeups} == set(TRADERS)
         assert all(wakeup.account.equity == 10_000 for wakeup in now.wakeups)
         assert {item.title for wakeup in now.wakeups for item in wakeup.news} == {"BTC is quiet"}
-        assert set(await journal.open_cycles()) == {wakeup.cycle_id for wakeup in now.wakeups}
+        assert set(await journal.open_cycles("sim")) == {wakeup.cycle_id for wakeup in now.wakeups}
         for wakeup in now.wakeups:
             await now.decide(wakeup.cycle_id, wakeup.trader_id)
         ts = CLOCK.now_ns()
@@ -354,7 +362,7 @@ async def test_a_restart_abandons_what_was_being_thought_about() -> None:
     async with world(journal) as now:
         await until(lambda: len(now.wakeups) == 3)
     async with world(journal):
-        assert await journal.open_cycles() == () or set(await journal.open_cycles()).isdisjoint(
+        assert await journal.open_cycles("sim") == () or set(await journal.open_cycles("sim")).isdisjoint(
             wakeup.cycle_id for wakeup in now.wakeups
         )
         (newest, *_) = await journal.recent_cycles("a", 5)
@@ -383,11 +391,11 @@ async def test_B2_what_redis_lost_is_ended_from_the_journal() -> None:
         )
         now.service.traders["a"].take_up(intent)
         await until(lambda: not now.service.traders["a"].closing)
-        while "a-1" in await journal.open_cycles():
+        while "a-1" in await journal.open_cycles("sim"):
             await asyncio.sleep(0.01)
         (closed,) = [each for each in await journal.recent_cycles("a", 5) if each.decision.cycle_id == "a-1"]
         assert (closed.status, closed.decision.refusal) == (CycleStatus.ABANDONED, "answer_lost")
-        assert {each.cycle_id for each in now.wakeups} <= set(await journal.open_cycles())
+        assert {each.cycle_id for each in now.wakeups} <= set(await journal.open_cycles("sim"))
 
 
 async def test_shadow_decides_and_is_journalled_and_enters_nothing_live() -> None:

@@ -57,15 +57,12 @@ class ExecutorService:
         trader_id = wakeup.trader_id
         if trader_id not in self._deciders:
             await self._close(self._empty(wakeup, CycleStatus.UNAVAILABLE, "no_decider"))
-        elif message.deliveries > 1 and not await self._is_open(wakeup.cycle_id):
+        elif message.deliveries > 1 and not await patiently(lambda: self._journal.is_open(wakeup.cycle_id)):
             log.info("wakeup of a closed cycle ignored", cycle=wakeup.cycle_id)
         elif trader_id in self._thinking:
             await self._queue(wakeup)
         else:
             await self._start(wakeup)
-
-    async def _is_open(self, cycle_id: str) -> bool:
-        return cycle_id in await patiently(self._journal.open_cycles)
 
     async def _queue(self, wakeup: Wakeup) -> None:
         """Keep the wakeup until its trader is free; it takes the place of one that waits already."""

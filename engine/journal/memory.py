@@ -53,6 +53,7 @@ class MemoryJournal:
         self._ids: set[tuple[str, ...]] = set()
         self._candles: dict[tuple[str, str], int] = {}  # symbol, timeframe → open of the newest
         self._states: dict[tuple[KeepState, str], bytes] = {}
+        self._accounts: dict[str, str] = {}  # trader id → account
         self._wakeups: dict[str, Wakeup] = {}  # cycle id → wakeup, oldest first
         self._open_cycles: dict[str, None] = {}  # those without an answer, oldest first
         self._woken: dict[str, list[str]] = {}  # trader id → cycle ids, oldest first
@@ -133,6 +134,7 @@ class MemoryJournal:
 
     async def record_traders(self, traders: Sequence[TraderRecord]) -> None:
         for trader in traders:
+            self._accounts[trader.trader_id] = trader.account_id
             self._note("trader", trader)
 
     async def record_wakeup(self, wakeup: Wakeup) -> None:
@@ -280,8 +282,8 @@ class MemoryJournal:
     ) -> None:
         self._note("venue positions", account_id, positions, ts)
 
-    async def record_initial_equity(self, amount: Decimal, ts: int) -> None:
-        self._note("initial equity", amount, ts)
+    async def record_initial_equity(self, account_id: str, amount: Decimal, ts: int) -> None:
+        self._note("initial equity", account_id, amount, ts)
 
     async def record_backtest(self, run: BacktestRun) -> None:
         if self._once("backtest", run.run_id):
@@ -344,8 +346,16 @@ class MemoryJournal:
         agreed = [check.ts for check in self.checks if check.account_id == account_id and check.agrees]
         return max(agreed, default=0)
 
-    async def open_cycles(self) -> tuple[str, ...]:
-        return tuple(self._open_cycles)
+    async def open_cycles(self, account_id: str) -> tuple[str, ...]:
+        accounts, wakeups = self._accounts, self._wakeups
+        return tuple(
+            cycle_id
+            for cycle_id in self._open_cycles
+            if accounts.get(wakeups[cycle_id].trader_id) == account_id
+        )
+
+    async def is_open(self, cycle_id: str) -> bool:
+        return cycle_id in self._open_cycles
 
     # -- what a decider is told of the past
 

@@ -143,13 +143,18 @@ class KeepState(StrEnum):
     """Which of a trader's states is kept: see Journal.save_state."""
 
     SCHEDULER = "scheduler"
-    BREAKER = "breaker"
+    BREAKER = "breaker"  # of a trader, or of a whole account: see account_key
     TRADER = "trader"  # cooldowns and entry counts
     MARKET = "market"  # of a symbol, kept under its id
     FEES = "fees"  # of a venue account, kept under its id: what trades cost it
-    ALLOCATION = "allocation"  # of the whole account: when capital last moved, and the scores
+    ALLOCATION = "allocation"  # of a whole account: when capital last moved, and the scores
     VENUE = "venue"  # of a paper account's venue, kept under its id
     MEMORY = "memory"  # the newest episode that a memory outside the journal was told
+
+
+def account_key(account_id: str) -> str:
+    """What a state of a whole account is kept under: no trader has such an id."""
+    return f"*{account_id}"
 
 
 class Journal(Protocol):
@@ -219,8 +224,8 @@ class Journal(Protocol):
         """The account's open positions at the venue replace the former ones."""
         ...
 
-    async def record_initial_equity(self, amount: Decimal, ts: int) -> None:
-        """What all traders began with: one row, overwritten by a later one."""
+    async def record_initial_equity(self, account_id: str, amount: Decimal, ts: int) -> None:
+        """What all traders of an account began with: one row, overwritten by a later one."""
         ...
 
     async def record_backtest(self, run: BacktestRun) -> None: ...
@@ -242,9 +247,11 @@ class Journal(Protocol):
         """When the books last held what the venue held, to the cent; 0: never."""
         ...
 
-    async def open_cycles(self) -> tuple[str, ...]:
-        """Ids of the cycles that nobody closed."""
+    async def open_cycles(self, account_id: str) -> tuple[str, ...]:
+        """Ids of the cycles of the account's traders that nobody closed, oldest first."""
         ...
+
+    async def is_open(self, cycle_id: str) -> bool: ...
 
     # -- what a decider is told of the past
     async def recent_cycles(self, trader_id: str, limit: int, before: str = "") -> tuple[CycleRecord, ...]:

@@ -66,6 +66,10 @@ select * from decision_cycles where trader_id = $1 and status <> 'pending'
   and seq < coalesce((select seq from decision_cycles where cycle_id = $3), 9223372036854775807)
 order by seq desc limit $2
 """
+_OPEN: Final = """
+select cycle_id from decision_cycles join traders using (trader_id)
+where status = 'pending' and account_id = $1 order by seq
+"""
 _STATE: Final = """
 insert into part_states (kind, trader_id, state, ts) values ($1, $2, $3, $4)
 on conflict (kind, trader_id) do update set state = excluded.state, ts = excluded.ts
@@ -124,9 +128,12 @@ class DecisionTables:
         ]
         await self._pool.execute_many(_VERDICT, rows)
 
-    async def open_cycles(self) -> tuple[str, ...]:
-        sql = "select cycle_id from decision_cycles where status = 'pending' order by seq"
-        return tuple(str(row["cycle_id"]) for row in await self._pool.fetch(sql))
+    async def open_cycles(self, account_id: str) -> tuple[str, ...]:
+        return tuple(str(row["cycle_id"]) for row in await self._pool.fetch(_OPEN, account_id))
+
+    async def is_open(self, cycle_id: str) -> bool:
+        sql = "select 1 from decision_cycles where cycle_id = $1 and status = 'pending'"
+        return bool(await self._pool.fetch(sql, cycle_id))
 
     async def recent_cycles(self, trader_id: str, limit: int, before: str = "") -> tuple[CycleRecord, ...]:
         rows = await self._pool.fetch(_RECENT, trader_id, limit, before)

@@ -13,8 +13,9 @@ from engine.journal.postgres_rows import trade_of
 
 # A cycle is complete a while after its decision, when no order of it can change or come any more.
 _CYCLES: Final = """
-select c.cycle_id, c.trader_id from decision_cycles c
-where not c.filed and c.status <> 'pending' and c.ts_decided < $2 and not exists (
+select c.cycle_id, c.trader_id from decision_cycles c join traders using (trader_id)
+where ($3 = '' or account_id = $3) and not c.filed and c.status <> 'pending' and c.ts_decided < $2
+and not exists (
   select 1 from order_intents i left join trader_orders o using (client_order_id)
   where i.cycle_id = c.cycle_id and (o.state in ('PENDING_NEW', 'NEW', 'PARTIALLY_FILLED')
     or o.state is null and (i.ts_expires = 0 or i.ts_expires > $2)))
@@ -23,7 +24,8 @@ order by c.seq limit $1
 _OUTCOMES: Final = """
 select t.trade_id, t.trader_id, t.entry_cycle_id as cycle_id
 from closed_trades t join decision_cycles c on c.cycle_id = t.entry_cycle_id
-where not t.filed and c.filed order by t.seq limit $1
+  join traders a on a.trader_id = c.trader_id -- its account: a trade on paper has another
+where ($2 = '' or a.account_id = $2) and not t.filed and c.filed order by t.seq limit $1
 """
 _LAST: Final = """
 select distinct on (trader_id) trader_id, n, kind, cycle_id, hash, ts from decision_chain
@@ -66,18 +68,25 @@ class Anchor(msgspec.Struct, frozen=True):
 
 
 class FilingTables:
-    """The database's side of the decision files. Every method raises StoreUnavailable."""
+    """The database's side of the decision files. Every method raises StoreUnavailable.
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    account_id: files the cycles of its traders alone; "": those of all.
+    """
+
+    def __init__(self, pool: Pool, account_id: str = "") -> None:
+        self._pool, self._account_id = pool, account_id
+
+    def of(self, account_id: str) -> FilingTables:
+        """The same for one account."""
+        return FilingTables(self._pool, account_id)
 
     async def due(self, limit: int, decided_before: int) -> list[Due]:
         """Complete cycles that are not in a file yet, oldest first; then ends of trades."""
-        cycles = await self._pool.fetch(_CYCLES, limit, decided_before)
+        cycles = await self._pool.fetch(_CYCLES, limit, decided_before, self._account_id)
         found = [Due(RecordKind.CYCLE, row["trader_id"], row["cycle_id"], row["cycle_id"]) for row in cycles]
         if found:
             return found
-        trades = await self._pool.fetch(_OUTCOMES, limit)
+        trades = await self._pool.fetch(_OUTCOMES, limit, self._account_id)
         return [Due(RecordKind.OUTCOME, row["trader_id"], row["cycle_id"], row["trade_id"]) for row in trades]
 
     async def anchor(self, trader_id: str, record: FiledRecord, subject: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Final, Self
@@ -29,6 +29,14 @@ log = structlog.get_logger()
 
 _RETRY_S: Final = 0.5
 _HEARTBEAT_S: Final = 1.0
+_ELSEWHERE: Final = """
+select t.trader_id, t.account_id from traders t join pg_locks l
+  on (l.classid::bigint << 32) + l.objid::bigint = hashtextextended(t.account_id, 0)
+where t.trader_id = any($1) and t.account_id <> $2
+  and l.locktype = 'advisory' and l.objsubid = 1 and l.granted
+  and l.database = (select oid from pg_database where datname = current_database())
+order by 1
+"""
 
 
 class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, MarketTables, AccountTables):
@@ -74,6 +82,11 @@ class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, M
                 holding.cancel()
         finally:  # not in the task: one that is cancelled before it began cleans nothing up
             connections[-1].terminate()
+
+    async def traders_elsewhere(self, account_id: str, trader_ids: Sequence[str]) -> dict[str, str]:
+        """Those of the traders that engines of other accounts run on this database now; id → account."""
+        rows = await self._pool.fetch(_ELSEWHERE, list(trader_ids), account_id)
+        return {str(row["trader_id"]): str(row["account_id"]) for row in rows}
 
     async def lost(self) -> None:
         """Returns when another engine has taken the account: stop at once."""

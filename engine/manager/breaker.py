@@ -11,7 +11,7 @@ import msgspec
 from engine.config.manager import BreakerAction
 from engine.core.times import NS_PER_DAY, NS_PER_S
 
-ACCOUNT: Final = "*"  # in place of a trader id: the state of the breaker over all traders
+ACCOUNT: Final = "*"  # in place of a trader id: all of the account
 
 
 class TradingState(StrEnum):

@@ -13,9 +13,8 @@ from engine.core.cash import Transfer
 from engine.core.decisions import AccountView
 from engine.core.orders import ZERO
 from engine.core.times import NS_PER_S
-from engine.journal.ports import KeepState
+from engine.journal.ports import KeepState, account_key
 from engine.manager.allocation import Standing, moves, smoothed
-from engine.manager.breaker import ACCOUNT
 from engine.manager.context import ManagerContext
 from engine.manager.traders import Trader
 from engine.retry import patiently
@@ -45,13 +44,14 @@ class Rebalancer:
         self._context = context
         self._traders = traders
         self._state = AllocationState()
+        self._key = account_key(context.books.account_id)
 
     async def start(self) -> None:
         """Continue where the former life stopped."""
         journal = self._context.journal
         states = await patiently(lambda: journal.load_states(KeepState.ALLOCATION))
-        if ACCOUNT in states:
-            self._state = msgspec.msgpack.decode(states[ACCOUNT], type=AllocationState)
+        if (kept := states.get(self._key)) is not None:
+            self._state = msgspec.msgpack.decode(kept, type=AllocationState)
 
     async def look(self, views: Sequence[AccountView]) -> None:
         """Rebalance when it is time and every equity is known; the first look only takes note."""
@@ -108,4 +108,4 @@ class Rebalancer:
         )
         state = msgspec.msgpack.encode(self._state)
         journal = self._context.journal
-        await patiently(lambda: journal.save_state(KeepState.ALLOCATION, ACCOUNT, state, now))
+        await patiently(lambda: journal.save_state(KeepState.ALLOCATION, self._key, state, now))

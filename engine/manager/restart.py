@@ -21,7 +21,8 @@ async def take_up(context: ManagerContext, traders: Mapping[str, Trader]) -> Non
     """Continue where the former life ended, from the journal alone."""
     await _restore_schedules(context)
     await _restore_traders(context, traders)
-    for cycle_id in await patiently(context.journal.open_cycles):
+    account_id = context.books.account_id
+    for cycle_id in await patiently(lambda: context.journal.open_cycles(account_id)):
         await abandon(context, cycle_id, "engine_ended")
     for trader_id in context.scheduler.traders:
         # Answered and journalled; whether the answer was published before the end, nobody knows.

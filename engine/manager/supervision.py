@@ -13,7 +13,7 @@ from engine.config.manager import AccountBreakerConfig, BreakerAction, RiskConfi
 from engine.core.decisions import AccountView, Decision
 from engine.core.ledger import ClosedTrade
 from engine.core.orders import ZERO, Order, OrderState, Purpose
-from engine.journal.ports import KeepState, RiskEvent
+from engine.journal.ports import KeepState, RiskEvent, account_key
 from engine.manager.breaker import ACCOUNT, Breaker, Tripped
 from engine.manager.context import ManagerContext
 from engine.manager.traders import Trader
@@ -138,8 +138,9 @@ class Supervision:
             return
         self._kept[watched.name] = state
         now = self._context.clock.now_ns()
-        journal = self._context.journal
-        await patiently(lambda: journal.save_state(KeepState.BREAKER, watched.name, state, now))
+        journal, account_id = self._context.journal, self._context.books.account_id
+        key = account_key(account_id) if watched is self._account else watched.name
+        await patiently(lambda: journal.save_state(KeepState.BREAKER, key, state, now))
 
     async def _journal(self, event_id: str, name: str, kind: str, detail: str) -> None:
         event = RiskEvent(

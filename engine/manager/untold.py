@@ -42,9 +42,10 @@ class Untold:
 
     async def _cycles(self) -> None:
         """A wakeup or an answer that was lost leaves its cycle open."""
-        clock = self._context.clock
+        clock, journal = self._context.clock, self._context.journal
         now, lives_ns = clock.now_ns(), clock.engine_ns(_ANSWER_LIVES_S)
-        for cycle_id in await patiently(self._context.journal.open_cycles):
+        account_id = self._context.books.account_id
+        for cycle_id in await patiently(lambda: journal.open_cycles(account_id)):
             name, _, woken_ms = cycle_id.rpartition("-")
             if (trader := self._traders.get(name)) is not None:
                 thinking_ns = int(trader.config.rhythm.max_thinking * NS_PER_S)
