@@ -126,7 +126,7 @@ GOOD = Entry(
 
 
 def with_(**changes: object) -> Entry:
-    fields = {name: getattr(GOOD, name) for name in Entry.__dataclass_fields__}
+    fields = {name: getattr(GOOD, name) for name in Entry.__struct_fields__}
     return Entry(**(fields | changes))
 
 

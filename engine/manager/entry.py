@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from engine.config.manager import RiskConfig
 from engine.core.decisions import AccountView, Act, Action
@@ -16,8 +17,7 @@ from engine.manager.sizing import Room, Sized
 BPS = Decimal(10_000)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What was wanted, what it would become at the venue, and the state around it. Times are engine ns."""
 
     intent_id: str

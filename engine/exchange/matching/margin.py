@@ -10,8 +10,9 @@ at its opening, and what was added) and its own ratio, (margin + unrealised) / (
 holds the margins of both kinds, so that cash + unrealised is the equity of the account.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
+
+import msgspec
 
 from engine.core.market import Side
 from engine.exchange.matching.options import Tier
@@ -23,8 +24,7 @@ from engine.exchange.ports import PositionMode
 ZERO = Decimal(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Margins:
+class Margins(msgspec.Struct, frozen=True, kw_only=True):
     """Sums over an account at the current marks, USDT."""
 
     unrealised: Decimal

@@ -4,7 +4,6 @@ These structs are mutable and stay inside the package; what leaves it are the im
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TypeVar
 
@@ -184,14 +183,13 @@ class VenueState(msgspec.Struct, kw_only=True):
         return account
 
 
-@dataclass(slots=True)
-class Step:
+class Step(msgspec.Struct):
     """One call at work: what is known, by which rules, at what time, and what it caused so far."""
 
     state: VenueState
     options: MatchingOptions
     ts: int
-    events: list[Event] = field(default_factory=list)
+    events: list[Event] = []
 
     def emit(self, event: Event) -> None:
         self.events.append(event)
