@@ -17,7 +17,8 @@ from engine.core.times import timeframe_ns
 from engine.exchange.okx import market_wire
 from engine.exchange.okx.frames import push_channel
 from engine.garbage import settle
-from engine.market.pipeline import ClosedCandle, MarketPipeline
+from engine.market.pipeline import MarketPipeline
+from engine.market.records import ClosedCandle
 
 _SYMBOLS: Final = tuple(f"COIN{number}-USDT-SWAP" for number in range(20))
 _TIMEFRAMES: Final = ("1m", "5m", "15m")

@@ -15,8 +15,9 @@ from engine.config.market_rules import BreakoutRule, CrossRule, SpikeRule, Thres
 from engine.config.values import Duration
 from engine.core.signals import Edge
 from engine.core.times import NS_PER_S
-from engine.market.detectors import BandDetector, CrossDetector, Crossing, Reading, Side, detector
-from engine.market.scorer import Evidence, Recurrence, Scorer, agreement
+from engine.market.detectors import BandDetector, CrossDetector, Side, detector
+from engine.market.records import Crossing, Evidence, Reading
+from engine.market.scorer import Recurrence, Scorer, agreement
 from engine.market.state import freeze, thaw
 
 RSI = ThresholdRule(name="rsi", feature="x", upper=70, upper_release=60, lower=30, lower_release=40)

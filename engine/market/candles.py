@@ -10,33 +10,13 @@ from collections.abc import Sequence
 from math import fsum
 from typing import ClassVar, Final
 
-import msgspec
-
 from engine.core.market import Candle
 from engine.core.times import timeframe_ns
+from engine.market.records import Gap
 
 _MAX_HELD: Final = 720
-_MARGIN: Final = 5
 _VOLUME_DIGITS: Final = 8  # venues give coins with at most 8 decimals; a sum rounded there is exact
 _NONE: Final[tuple[Candle, ...]] = ()
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """Closed candles that were never seen: those that open from `ts_from` to before `ts_to`.
-
-    `ts_newest` is the open of the newest candle that waits behind the gap.
-    """
-
-    symbol: str
-    timeframe: str
-    ts_from: int
-    ts_to: int
-    ts_newest: int
-
-    @property
-    def reach(self) -> int:
-        """How many of the newest candles to fetch to cover the gap, with some that close meanwhile."""
-        return (self.ts_newest - self.ts_from) // timeframe_ns(self.timeframe) + _MARGIN
 
 
 class CandleSeries:

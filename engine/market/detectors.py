@@ -12,11 +12,10 @@ from enum import StrEnum
 from math import isnan, sqrt
 from typing import ClassVar, Final, Protocol
 
-import msgspec
-
 from engine.config.market_rules import BreakoutRule, CrossRule, DetectorRule, Rule, SpikeRule, ThresholdRule
 from engine.core.signals import Edge
 from engine.core.times import NS_PER_S
+from engine.market.records import Crossing, Reading
 
 Band = tuple[float, float, float, float]  # upper threshold and release, lower threshold and release
 
@@ -26,33 +25,6 @@ _MEMORY: Final = 2.0 / (_SPAN + 1)  # weight of the newest change in the feature
 _BPS: Final = 10_000.0
 _INFINITY: Final = float("inf")
 _LONG_AGO: Final = -(2**62)
-
-
-class Reading(msgspec.Struct, frozen=True, gc=False):
-    """What a detector looks at: the value, the marks it is held against, and when.
-
-    For a cross `upper` is what the value crosses; for a breakout `upper`, `lower` and `release` are the
-    channel of the candle before.
-    """
-
-    value: float | None
-    ts: int
-    upper: float | None = None
-    lower: float | None = None
-    release: float | None = None
-    price: float | None = None
-
-
-class Crossing(msgspec.Struct, frozen=True, gc=False):
-    """One edge. `distance` is how far beyond the threshold in units of the feature's volatility."""
-
-    edge: Edge
-    value: float
-    threshold: float
-    release: float
-    distance: float | None
-    direction: int  # +1 up, -1 down, 0 back inside
-    ts: int
 
 
 class Side(StrEnum):

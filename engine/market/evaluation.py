@@ -8,9 +8,9 @@ from engine.config.market import ScorerConfig
 from engine.config.market_rules import BreakoutRule, CrossRule
 from engine.core.signals import Signal, signal_id
 from engine.core.times import NS_PER_S
-from engine.market.detectors import Crossing, Reading
 from engine.market.frames import Frame
-from engine.market.scorer import Evidence, Scorer, agreement
+from engine.market.records import Crossing, Evidence, Reading
+from engine.market.scorer import Scorer, agreement
 from engine.market.watch import Binding, Watch, trends
 
 

@@ -16,8 +16,8 @@ from engine.core.market import Candle
 from engine.core.signals import Signal
 from engine.exchange.ports import MarketFeed
 from engine.journal.ports import IntegrityEvent, IntegrityKind
-from engine.market.candles import Gap
 from engine.market.pipeline import MarketPipeline
+from engine.market.records import Gap
 
 log = structlog.get_logger()
 

@@ -18,9 +18,9 @@ from engine.config.market import MarketConfig
 from engine.core.market import Candle, MarketEvent, Trade
 from engine.core.signals import MarketSnapshot, Signal
 from engine.core.times import NS_PER_S
-from engine.market.candles import Gap
 from engine.market.evaluation import Evaluation
 from engine.market.frames import Frame
+from engine.market.records import ClosedCandle, Gap
 from engine.market.snapshot import snapshot
 from engine.market.state import freeze, thaw
 from engine.market.watch import Watch
@@ -33,13 +33,6 @@ class _Mode(Enum):
     LIVE = auto()  # crossings become signals
     SILENT = auto()  # detectors follow, nobody is told
     PASS = auto()  # detectors are not asked
-
-
-class ClosedCandle(msgspec.Struct, frozen=True):
-    """A final candle with the features as of its close; None where the warm-up is not over."""
-
-    candle: Candle
-    features: Mapping[str, float | None]
 
 
 class MarketPipeline:

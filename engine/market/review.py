@@ -13,7 +13,8 @@ from engine.config.market import MarketConfig
 from engine.core.market import Candle, MarketEvent
 from engine.core.signals import Signal
 from engine.core.times import NS_PER_DAY, NS_PER_S, timeframe_ns
-from engine.market.pipeline import ClosedCandle, MarketPipeline
+from engine.market.pipeline import MarketPipeline
+from engine.market.records import ClosedCandle
 
 _ENCODER: Final = msgspec.json.Encoder()
 

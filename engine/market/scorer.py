@@ -19,24 +19,12 @@ from collections.abc import Iterable
 from math import exp
 from typing import ClassVar, Final
 
-import msgspec
-
 from engine.config.market import ScorerConfig
 from engine.core.signals import Edge
 from engine.core.times import NS_PER_S
+from engine.market.records import Evidence
 
 _UNKNOWN: Final = 0.5
-
-
-class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """What the score is made of. Everything but the edge and the age may be unknown (None)."""
-
-    edge: Edge
-    age_s: float
-    distance: float | None  # deviations, not negative
-    earlier: float  # decayed count of earlier edges
-    volume_ratio: float | None
-    agreement: float | None  # -1..1
 
 
 class Recurrence:

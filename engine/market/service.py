@@ -24,7 +24,8 @@ from engine.exchange.ports import MarketFeed
 from engine.journal.ports import FeatureRow, IntegrityEvent, KeepState
 from engine.market.history import CandleHistory
 from engine.market.outbox import SignalOutbox
-from engine.market.pipeline import ClosedCandle, MarketPipeline
+from engine.market.pipeline import MarketPipeline
+from engine.market.records import ClosedCandle
 from engine.retry import patiently
 
 log = structlog.get_logger()
