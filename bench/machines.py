@@ -41,10 +41,10 @@ def scheduler(run: Run) -> list[Row]:
     heap = [(_FIRST + number * _apart_ns(traders), number) for number in range(traders)]
     pairs = []
     for cycle in range(3):  # the first is the start of all, and warms up
-        fires, wanted = Fires(), Fires()
-        path = timed(lambda: _fire(made, names, cycle, fires))  # noqa: B023 - called at once
+        fires, wanted = list[tuple[int, str]](), Fires()
+        path = timed(lambda: _fire(made, cycle, fires))  # noqa: B023 - called at once
         reference = timed(lambda: _pop(heap, cycle, wanted))  # noqa: B023
-        same("who fired when", fires, wanted)
+        same("who fired when", [(second, names[name]) for second, name in fires], wanted)
         same("how many fired", len(fires), traders)
         if cycle:
             pairs.append((path, reference))
@@ -68,7 +68,7 @@ async def _lateness(traders: int, rounds: int) -> Row:
     for _ in range(rounds):
         numbers = {f"trader{number}": number for number in range(traders)}
         made = _scheduler(numbers, NS_PER_S // traders)
-        late += await _handed_out(traders, lambda now: [numbers[due.trader_id] for due in made.poll(now)])  # noqa: B023
+        late += await _handed_out(traders, lambda now: _due(made, numbers, now))  # noqa: B023
         heap = [(_START + number * (NS_PER_S // traders), number) for number in range(traders)]
         bare_late += await _handed_out(traders, lambda now: _popped(heap, now))  # noqa: B023
     return of_items(
@@ -99,6 +99,12 @@ async def _handed_out(traders: int, poll: Callable[[int], list[int]]) -> list[in
     return late
 
 
+def _due(made: Scheduler, numbers: dict[str, int], now: int) -> list[int]:
+    due = [numbers[due.trader_id] for due in made.poll(now)]
+    made.take_changed()
+    return due
+
+
 def _popped(heap: list[tuple[int, int]], now: int) -> list[int]:
     numbers = []
     while heap and heap[0][0] <= now:
@@ -125,11 +131,11 @@ def _seconds(cycle: int) -> range:
     return range(1 + cycle * _CYCLE_S, 1 + (cycle + 1) * _CYCLE_S)
 
 
-def _fire(made: Scheduler, names: dict[str, int], cycle: int, fires: Fires) -> None:
+def _fire(made: Scheduler, cycle: int, fires: list[tuple[int, str]]) -> None:
     for second in _seconds(cycle):
         now = _START + second * NS_PER_S
         for due in made.poll(now):
-            fires.append((second, names[due.trader_id]))
+            fires.append((second, due.trader_id))
             made.on_closed(due.cycle_id, due.trader_id, now)
         made.take_changed()
 

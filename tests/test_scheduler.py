@@ -18,7 +18,7 @@ from engine.core.errors import CodecError
 from engine.core.signals import Edge, Signal, signal_id
 from engine.core.times import NS_PER_DAY, NS_PER_HOUR, NS_PER_MIN, NS_PER_S
 from engine.manager.budget import Budget, Shortage
-from engine.manager.calendar import Calendar
+from engine.manager.calendar import NUMBER_BITS, Calendar
 from engine.manager.rhythm import MAX_REASONS
 from engine.manager.rollout import live_part, on_paper, paper_part, weight
 from engine.manager.scheduler import Due, Refusal, Scheduler
@@ -564,26 +564,28 @@ def test_canary_enters_some_symbols_live_and_the_others_on_paper() -> None:
     st.lists(
         st.one_of(
             st.integers(0, 5 * 2**27).map(lambda at: ("enter", at)),
+            st.integers(0, 5 * 2**27).map(lambda at: ("enter last", at)),
             st.integers(0, 2**28).map(lambda step: ("take", step)),
             st.just(("first", 0)),
         )
     )
 )
 def test_the_calendar_gives_what_is_due_in_the_order_of_one_heap(steps: list[tuple[str, int]]) -> None:
-    calendar, heap, now = Calendar(), list[tuple[int, int]](), 0
+    calendar, heap, now = Calendar(), list[int](), 0
     for number, (step, value) in enumerate(steps):
-        if step == "enter":  # also into the past, which is due at the next look
-            calendar.enter(value, number)
-            heapq.heappush(heap, (value, number))
-        elif step == "first":
+        if step == "first":
             assert calendar.first() == (heap[0] if heap else None)
             if heap:
                 calendar.drop_first()
                 heapq.heappop(heap)
-        else:
+        elif step == "take":
             now += value
-            wanted = list[tuple[int, int]]()
-            while heap and heap[0][0] <= now:
+            wanted = list[int]()
+            while heap and heap[0] >> NUMBER_BITS <= now:
                 wanted.append(heapq.heappop(heap))
             assert calendar.take_due(now) == wanted
+        else:  # also into the past, which is due at the next look
+            entry = value << NUMBER_BITS | number
+            (calendar.enter if step == "enter" else calendar.enter_last)(entry)
+            heapq.heappush(heap, entry)
         assert len(calendar) == len(heap)

@@ -1,79 +1,119 @@
-"""What is due next, of very many: a heap of the near future, and beyond it an unsorted list a stretch.
+"""What is due next, of very many: the near future in order, and beyond it an unsorted list a stretch.
 
 To enter something far ahead costs an append; sorting waits until its stretch has come, and is over few. Many
-traders whose timers are minutes away make a plain heap of all of them slow at every step.
+traders whose timers are minutes away make a plain heap of all of them slow at every step. What comes in the
+order of its time, as deadlines do, needs no sorting: it queues.
+
+An entry is one number, its time before its owner's number: of hundreds of thousands of tuples the collector
+of garbage would have to know.
 """
 
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-Entry = tuple[int, int]  # time in nanoseconds, number
+Entry = int  # time in nanoseconds << NUMBER_BITS | number
 
-_STRETCH: Final = 27  # bits of a stretch: 2^27 ns, an eighth of a second
+NUMBER_BITS: Final = 32
+NUMBER: Final = (1 << NUMBER_BITS) - 1  # entry & NUMBER is the number
+_STRETCH: Final = NUMBER_BITS + 27  # bits below a stretch: 2^27 ns, an eighth of a second
 
 
 class Calendar:
     """Entries by time, then number. What is void is for whoever takes an entry out to know."""
 
+    __slots__ = ("_far", "_horizon", "_near", "_queue", "_soon", "_stretches", "_taken", "_total")
+
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self._near: list[Entry] = []  # a heap of all that lies before the horizon
+        self._near: list[Entry] = []  # one stretch, sorted
+        self._taken = 0  # how many of `_near` are taken out
+        self._soon: list[Entry] = []  # a heap of what was entered before the horizon
+        self._queue: deque[Entry] = deque()  # ascending
         self._horizon = 0
         self._far: dict[int, list[Entry]] = {}  # by stretch
         self._stretches: list[int] = []  # a heap of the keys of `_far`
-        self._count = 0
-        for at, number in entries:
-            self.enter(at, number)
+        self._total = 0
+        for entry in entries:
+            self.enter(entry)
 
     def __len__(self) -> int:
-        return self._count
+        return self._total
 
-    def enter(self, at: int, number: int) -> None:
+    def enter(self, entry: Entry) -> None:
         """Add an entry."""
-        self._count += 1
-        if at < self._horizon:
-            heapq.heappush(self._near, (at, number))
+        self._total += 1
+        if entry < self._horizon:
+            heapq.heappush(self._soon, entry)
             return
-        stretch = at >> _STRETCH
+        stretch = entry >> _STRETCH
         entries = self._far.get(stretch)
         if entries is None:
-            self._far[stretch] = [(at, number)]
+            self._far[stretch] = [entry]
             heapq.heappush(self._stretches, stretch)
         else:
-            entries.append((at, number))
+            entries.append(entry)
+
+    def enter_last(self, entry: Entry) -> None:
+        """Add an entry that is probably later than all others added so; cheaper when it is."""
+        queue = self._queue
+        if queue and entry < queue[-1]:
+            self.enter(entry)
+        else:
+            self._total += 1
+            queue.append(entry)
 
     def first(self) -> Entry | None:
         """The earliest entry; None when there is none."""
-        if not self._near and self._stretches:
+        if self._taken == len(self._near) and not self._soon and self._stretches:
             self._bring_near()
-        return self._near[0] if self._near else None
+        heads = [entries[0] for entries in (self._soon, self._queue) if entries]
+        if self._taken < len(self._near):
+            heads.append(self._near[self._taken])
+        return min(heads, default=None)
 
     def drop_first(self) -> None:
         """Take out the entry that `first` has just told."""
-        self._count -= 1
-        heapq.heappop(self._near)
+        self._total -= 1
+        first = self.first()
+        if self._queue and first == self._queue[0]:
+            self._queue.popleft()
+        elif self._soon and first == self._soon[0]:
+            heapq.heappop(self._soon)
+        else:
+            self._taken += 1
 
     def take_due(self, now: int) -> list[Entry]:
         """Take out what is due until `now`, earliest first."""
-        due: list[Entry] = []
-        near, far, stretches = self._near, self._far, self._stretches
-        while near and near[0][0] <= now:
-            due.append(heapq.heappop(near))
-        if not near:
-            while stretches and (stretches[0] + 1) << _STRETCH <= now:  # the whole of it is due
-                due += sorted(far.pop(heapq.heappop(stretches)))
-            if stretches and stretches[0] << _STRETCH <= now:
-                self._bring_near()
-                while self._near and self._near[0][0] <= now:
-                    due.append(heapq.heappop(self._near))
-        self._count -= len(due)
+        end = (now + 1) << NUMBER_BITS
+        due = self._take_near(end)
+        stretches, soon, queue = self._stretches, self._soon, self._queue
+        while stretches and (stretches[0] + 1) << _STRETCH <= end:  # the whole of it is due
+            due += sorted(self._far.pop(heapq.heappop(stretches)))
+        if stretches and stretches[0] << _STRETCH < end:
+            self._bring_near()
+            due += self._take_near(end)
+        in_order = len(due)
+        while soon and soon[0] < end:
+            due.append(heapq.heappop(soon))
+        while queue and queue[0] < end:
+            due.append(queue.popleft())
+        if len(due) > in_order:
+            due.sort()
+        self._total -= len(due)
         return due
 
+    def _take_near(self, end: Entry) -> list[Entry]:
+        began = self._taken
+        self._taken = bisect_left(self._near, end, lo=began)
+        return self._near[began : self._taken]
+
     def _bring_near(self) -> None:
-        """The first stretch becomes the near future; only when that is empty."""
+        """The first stretch becomes the near future; only when nothing else is near."""
         stretch = heapq.heappop(self._stretches)
-        self._near = self._far.pop(stretch)
-        heapq.heapify(self._near)
+        self._near = sorted(self._far.pop(stretch))
+        self._taken = 0
         self._horizon = (stretch + 1) << _STRETCH

@@ -30,7 +30,7 @@ class Thinking(msgspec.Struct, frozen=True, gc=False):
     deadline_ns: int
 
 
-class Due(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Due(msgspec.Struct, frozen=True, gc=False):
     """A trader is to decide now. `notes`: what was refused or merged since its last wakeup, oldest first.
 
     `cycle_id` follows from the time at which the wakeup was due: the same state gives the same id.

@@ -8,7 +8,6 @@ a minute longer than it has, by its salience. So nothing starves.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
@@ -17,17 +16,19 @@ from typing import Final
 import msgspec
 
 from engine.config.scheduler import BudgetConfig, RhythmConfig
+from engine.core.decisions import CycleMode
 from engine.core.errors import CodecError
 from engine.core.signals import Signal
+from engine.manager.admission import UNSCHEDULED, Admission, Rank, Seat, Served
 from engine.manager.budget import ZERO, Budget, Shortage, Spend
-from engine.manager.calendar import Calendar
+from engine.manager.calendar import NUMBER, NUMBER_BITS, Calendar, Entry
 from engine.manager.rhythm import Rhythm
 from engine.manager.rhythm_state import Due, Refusal, RhythmState
 
 __all__ = ["Due", "Refusal", "Scheduler", "Shortage"]
 
 _VERSION: Final = 1
-_UNSCHEDULED: Final = -1
+_LONG: Final = CycleMode.LONG
 
 
 class _Kept(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,18 +37,6 @@ class _Kept(msgspec.Struct, frozen=True, kw_only=True):
     version: int
     rhythm: RhythmState
     spent: Spend
-
-
-class _Seat:
-    """A trader's place in the heaps. Entries with another time or rank than here are void."""
-
-    __slots__ = ("at", "number", "rank", "rhythm")
-
-    def __init__(self, number: int, rhythm: Rhythm) -> None:
-        self.number = number
-        self.rhythm = rhythm
-        self.at = _UNSCHEDULED
-        self.rank: int | None = None  # in the queue: when it was ready, less its bonus
 
 
 class Scheduler:
@@ -59,12 +48,11 @@ class Scheduler:
     def __init__(self, budget: Budget | None = None) -> None:
         self.refusals: Counter[str] = Counter()
         self._budget = budget or Budget(BudgetConfig())
-        self._seats: dict[str, _Seat] = {}
-        self._order: list[_Seat | None] = []  # by number
-        self._by_symbol: dict[str, list[_Seat]] = {}
+        self._seats: dict[str, Seat] = {}
+        self._order: list[Seat | None] = []  # by number
+        self._by_symbol: dict[str, list[Seat]] = {}
         self._calendar = Calendar()  # by the numbers of the seats
-        self._queues: dict[str, list[tuple[int, int]]] = {}  # model → (rank, number)
-        self._try_again_ns: int | None = None
+        self._admission = Admission(self._budget, self._order)
         self._changed: dict[str, None] = {}
 
     # -- traders
@@ -79,7 +67,7 @@ class Scheduler:
         """
         if trader_id in self._seats:
             raise ValueError(f"trader {trader_id} is scheduled already")
-        seat = _Seat(len(self._order), Rhythm(trader_id, config, model, self.refusals))
+        seat = Seat(len(self._order), Rhythm(trader_id, config, model, self.refusals))
         self._seats[trader_id] = seat
         self._order.append(seat)
         for symbol in dict.fromkeys(symbols):
@@ -95,7 +83,7 @@ class Scheduler:
         for seats in self._by_symbol.values():
             if seat in seats:
                 seats.remove(seat)
-        if (thinking := seat.rhythm.state.thinking) is not None:
+        if (thinking := seat.rhythm.thinking) is not None:
             self._budget.release(thinking.cycle_id)
 
     @property
@@ -117,7 +105,7 @@ class Scheduler:
             if seat.rhythm.on_signal(signal, now_ns):
                 touched.append(seat.rhythm.trader_id)
             if seat.rank is not None:
-                self._queue_if_ready(seat, now_ns)
+                self._admission.queue(seat, now_ns)
             self._place(seat)
         self._changed.update(dict.fromkeys(touched))
         return tuple(touched)
@@ -129,23 +117,36 @@ class Scheduler:
         again after a restart, with the same cycle id.
         """
         self._bound_calendar()
-        touched: list[_Seat] = []
-        while due := self._calendar.take_due(now_ns):
-            for at, number in due:
-                seat = self._order[number]
-                if seat is not None and seat.at == at:
-                    seat.at = _UNSCHEDULED
-                    self._advance(seat, now_ns)
-                    self._queue_if_ready(seat, now_ns)
-                    if seat.rank is None:
-                        self._place(seat)
-                    else:
-                        touched.append(seat)
-        admitted = self._admit(now_ns)
-        for seat in touched:
-            if seat.rank is not None:  # it waits for the budget; the admitted have their place
+        timers, woken = list[Entry](), list[Due]()  # of those woken by nothing but their timer: nearly all
+        served, waiting = list[Served](), list[Seat]()
+        seats, enter_last = self._order, self._calendar.enter_last
+        for entry in self._calendar.take_due(now_ns):
+            seat = seats[entry & NUMBER]
+            if seat is None or seat.entry != entry:
+                continue
+            due = None if seat.rhythm.model else seat.rhythm.take_timer(seat.at, now_ns)
+            if due is None:
+                self._advance_due(seat, now_ns, served, waiting)
+                continue
+            timers.append(entry)
+            woken.append(due)
+            if due.mode is _LONG:  # only the deadline concerns it while it thinks
+                seat.at = due.deadline_ns
+                seat.entry = due.deadline_ns << NUMBER_BITS | seat.number
+                enter_last(seat.entry)
+            else:
                 self._place(seat)
-        return admitted
+        waiting += self._admission.admit(now_ns, served)
+        for seat in waiting:
+            self._place(seat)
+        if served:
+            served += [(timer, due.trader_id, due) for timer, due in zip(timers, woken, strict=True)]
+            served.sort(key=_urgency)
+            woken = [due for _, _, due in served if due is not None]
+            self._changed.update((trader_id, None) for _, trader_id, _ in served)
+        else:
+            self._changed.update((due.trader_id, None) for due in woken)
+        return woken
 
     def on_closed(self, cycle_id: str, trader_id: str, now_ns: int, *, cost_usd: Decimal = ZERO) -> bool:
         """A decision is there, whatever it says. False for a cycle that was not under way any more.
@@ -155,10 +156,11 @@ class Scheduler:
         seat = self._seats.get(trader_id)
         if seat is None:
             return False
-        self._advance(seat, now_ns)
+        if seat.at <= now_ns:
+            self._advance(seat, now_ns)
         closed = seat.rhythm.close(cycle_id, now_ns)
         if closed:
-            self._try_again_ns = now_ns
+            self._admission.try_again_ns = now_ns
             if seat.rhythm.model:
                 self._budget.release(cycle_id)
         if cost_usd:
@@ -186,14 +188,14 @@ class Scheduler:
     def cool_off(self, now_ns: int, until_ns: int) -> None:
         """The account lost too much: no timer and no signal wakes until then. Pauses of operators last."""
         for trader_id, seat in self._seats.items():
-            state = seat.rhythm.state
-            if not state.paused or state.paused_until_ns:
-                self.pause(trader_id, now_ns, until_ns=max(until_ns, state.paused_until_ns))
+            rhythm = seat.rhythm
+            if not rhythm.paused or rhythm.paused_until_ns:
+                self.pause(trader_id, now_ns, until_ns=max(until_ns, rhythm.paused_until_ns))
 
     def end_cool_off(self, now_ns: int) -> None:
         """Whoever is in a cool-off looks at once; pauses of operators last."""
         for trader_id, seat in self._seats.items():
-            if seat.rhythm.state.paused_until_ns:
+            if seat.rhythm.paused_until_ns:
                 self.wake(trader_id, now_ns)
 
     def look_again(self, cycle_id: str, trader_id: str, now_ns: int) -> None:
@@ -209,20 +211,20 @@ class Scheduler:
 
     def resume(self, trader_id: str, now_ns: int) -> None:
         """End a pause; the trader looks at once. Does nothing when it is not paused."""
-        if self._seats[trader_id].rhythm.state.paused:
+        if self._seats[trader_id].rhythm.paused:
             self.wake(trader_id, now_ns)
 
     def next_due_ns(self) -> int | None:
         """When `poll` has something to do next; a time in the past means now, None means never."""
         times = []
         while (entry := self._calendar.first()) is not None:
-            seat = self._order[entry[1]]
-            if seat is not None and seat.at == entry[0]:
-                times.append(entry[0])
+            seat = self._order[entry & NUMBER]
+            if seat is not None and seat.entry == entry:
+                times.append(seat.at)
                 break
             self._calendar.drop_first()
-        if self._try_again_ns is not None and any(self._queues.values()):
-            times.append(self._try_again_ns)
+        if self._admission.try_again_ns is not None and self._admission.waiting:
+            times.append(self._admission.try_again_ns)
         return min(times, default=None)
 
     # -- state
@@ -252,95 +254,61 @@ class Scheduler:
             raise CodecError(f"state of trader {trader_id} does not decode: {error}", state) from error
         if kept.version != _VERSION:
             raise CodecError(f"state of trader {trader_id} has version {kept.version}", state)
-        if (former := seat.rhythm.state.thinking) is not None:
+        if (former := seat.rhythm.thinking) is not None:
             self._budget.release(former.cycle_id)
-        seat.rhythm.state = kept.rhythm
+        seat.rhythm.restore(kept.rhythm)
         self._budget.restore(trader_id, kept.spent)
         if (thinking := kept.rhythm.thinking) is not None:
             self._budget.hold(thinking.cycle_id, seat.rhythm.model)
         self._place(seat)
 
-    # -- the heaps
+    # -- the calendar
 
-    def _advance(self, seat: _Seat, now_ns: int) -> None:
+    def _advance(self, seat: Seat, now_ns: int) -> None:
         if seat.at > now_ns:
             return  # nothing happens before its time in the calendar
-        before = seat.rhythm.state.thinking
+        before = seat.rhythm.thinking
         seat.rhythm.advance(now_ns)
-        if before is not None and seat.rhythm.state.thinking is None:
+        if before is not None and seat.rhythm.thinking is None:
             self._budget.release(before.cycle_id)
 
-    def _place(self, seat: _Seat) -> None:
+    def _advance_due(self, seat: Seat, now_ns: int, served: list[Served], waiting: list[Seat]) -> None:
+        """Let time pass for a trader whose entry is taken out, and wake it when it asks no model."""
+        self._advance(seat, now_ns)
+        seat.at = seat.entry = UNSCHEDULED
+        rhythm = seat.rhythm
+        if rhythm.model:
+            self._admission.queue(seat, now_ns)
+        elif (ready := rhythm.ready_ns()) is not None and ready <= now_ns:
+            rank = seat.urgency(ready)
+            served.append((rank, rhythm.trader_id, rhythm.take(ready, now_ns)))
+        if seat.rank is None:
+            self._place(seat)
+        else:
+            waiting.append(seat)
+
+    def _place(self, seat: Seat) -> None:
         """Enter into the calendar when time concerns the trader next."""
-        at = seat.rhythm.next_change_ns()
-        ready = None if seat.rank is not None else seat.rhythm.ready_ns()
-        if ready is not None and (at is None or ready < at):
-            at = ready
+        rhythm = seat.rhythm
+        at = rhythm.next_change_ns()
+        if seat.rank is None and rhythm.pending:
+            ready = rhythm.ready_ns()
+            if ready is not None and (at is None or ready < at):
+                at = ready
         if at is None:
-            seat.at = _UNSCHEDULED
+            seat.at = seat.entry = UNSCHEDULED
         elif at != seat.at:
             seat.at = at
-            self._calendar.enter(at, seat.number)
+            seat.entry = at << NUMBER_BITS | seat.number
+            self._calendar.enter(seat.entry)
 
     def _bound_calendar(self) -> None:
         """Drop void entries when there are many: the calendar stays bounded by the number of traders."""
         if len(self._calendar) <= 4 * len(self._seats) + 64:
             return
-        placed = (seat for seat in self._seats.values() if seat.at != _UNSCHEDULED)
-        self._calendar = Calendar((seat.at, seat.number) for seat in placed)
+        seats = self._seats.values()
+        self._calendar = Calendar([seat.entry for seat in seats if seat.entry != UNSCHEDULED])
 
-    def _queue_if_ready(self, seat: _Seat, now_ns: int) -> None:
-        """Enter a ready wakeup into its queue, or move it up there when it has become more urgent."""
-        ready = seat.rhythm.ready_ns()
-        if ready is not None and ready <= now_ns:
-            rank = ready - seat.rhythm.bonus_ns()
-            if rank != seat.rank:
-                seat.rank = rank
-                heapq.heappush(self._queues.setdefault(seat.rhythm.model, []), (rank, seat.number))
 
-    def _admit(self, now_ns: int) -> list[Due]:
-        """Empty the queues as far as the budget allows; the most urgent head of all queues goes first."""
-        admitted: list[Due] = []
-        open_queues = {model: queue for model, queue in self._queues.items() if queue}
-        self._try_again_ns = None
-        while open_queues:
-            if len(open_queues) > 1:
-                model = min(open_queues, key=lambda each: open_queues[each][0])
-            else:
-                (model,) = open_queues
-            queue = open_queues[model]
-            rank, number = queue[0]
-            seat = self._order[number]
-            if seat is not None and seat.rank == rank:
-                ready = seat.rhythm.ready_ns()
-                if ready is not None and ready <= now_ns and not self._serve(seat, ready, now_ns, admitted):
-                    del open_queues[model]
-                    continue
-                seat.rank = None
-                self._place(seat)
-            heapq.heappop(queue)
-            if not queue:
-                del open_queues[model]
-        return admitted
-
-    def _serve(self, seat: _Seat, ready_ns: int, now_ns: int, admitted: list[Due]) -> bool:
-        """Wake the trader, or refuse the wakeup; False when it has to wait for the budget."""
-        rhythm = seat.rhythm
-        if not rhythm.model:
-            admitted.append(rhythm.take(ready_ns, now_ns))
-            self._changed[rhythm.trader_id] = None
-            return True
-        shortage = self._budget.shortage(rhythm.trader_id, rhythm.model, now_ns)
-        if shortage is not None and shortage.passes_soon:
-            rhythm.defer(shortage, now_ns)
-            if shortage is Shortage.RATE:
-                self._try_again_ns = self._budget.next_request_ns
-            return False
-        if shortage is not None:
-            rhythm.give_up(shortage, now_ns)
-        else:
-            due = rhythm.take(ready_ns, now_ns)
-            self._budget.take(due.cycle_id, rhythm.model, now_ns)
-            admitted.append(due)
-        self._changed[rhythm.trader_id] = None
-        return True
+def _urgency(served: Served) -> Rank:
+    return served[0]
