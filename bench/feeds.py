@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from bench.frames import Market, book_frames
 from bench.measure import ROUNDS, Kind, Row, Run, Title, of_rounds, same, timed
 from bench.peers import CcxtPro, Cryptofeed, Peer, Seen, missing
-from bench.wire import bare_decoder, best_levels, channel_of
+from bench.wire import Decoders, bare_decoder, best_levels, channel_of
 from engine.clock import SystemClock, cancelled
 from engine.config.exchange import OkxConfig
+from engine.core.errors import CodecError
 from engine.core.market import BookTop, Trade
+from engine.exchange.okx.dispatch import Dispatch
 from engine.exchange.okx.feed import OkxMarketFeed
-from engine.exchange.okx.frames import CHANNELS, HEAD
+from engine.exchange.okx.frames import HEAD
 from engine.exchange.okx.links import PUBLIC
-from engine.exchange.okx.market_wire import CODECS
 
 _SYMBOL: Final = "BTC-USDT-SWAP"
 _MIXED: Final = frozenset({"trades", "tickers"})
@@ -85,16 +87,16 @@ class _TypedRows:
     def __init__(self, symbol: str) -> None:
         self._newest: deque[Any] = deque(maxlen=1)
         self._frames: list[bytes] = []
-        self._decoders = {name: codec.decode for name, codec in CODECS.items()}
+        self._decoders = Decoders()
 
     def take(self, frames: Sequence[bytes]) -> None:
         self._read(frames, self._newest.append)
         self._frames += frames
 
     def _read(self, frames: Sequence[bytes], hand_over: Callable[[Any], object]) -> None:
-        channels, decoders = CHANNELS, self._decoders
+        decoders = self._decoders
         for frame in frames:
-            hand_over(decoders[channels[frame[:HEAD]]](frame))
+            hand_over(decoders[frame[:HEAD]](frame))
 
     def seen(self) -> Seen:
         """Of the same frames, read once more."""
@@ -116,6 +118,7 @@ class _Edgewise:
         self._loop = asyncio.new_event_loop()
         self._clock = SystemClock()
         self._feed = OkxMarketFeed(OkxConfig(book_channel="books"), (symbol,), (), self._clock)
+        self._data = Dispatch(partial(self._feed.reader, PUBLIC), _refused)
         self._trades, self._contracts, self._top = 0, 0.0, BookTop(symbol, (), (), 0)
 
     def take(self, frames: Sequence[bytes]) -> None:
@@ -125,19 +128,19 @@ class _Edgewise:
         reader = asyncio.create_task(self._read(), name="reader")
         for at in range(0, len(frames), _YIELD_EVERY):
             ts_recv = self._clock.now_ns()
-            for frame in frames[at : at + _YIELD_EVERY]:
-                self._feed.on_push(PUBLIC, channel_of(frame), frame, ts_recv)
+            self._data.take(frames[at : at + _YIELD_EVERY], 0, ts_recv)
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         await cancelled(reader)
 
     async def _read(self) -> None:
-        async for event in self._feed.events():
-            if isinstance(event, Trade):
-                self._trades += 1
-                self._contracts += event.size
-            elif isinstance(event, BookTop):
-                self._top = event
+        async for events in self._feed.events():
+            for event in events:
+                if isinstance(event, Trade):
+                    self._trades += 1
+                    self._contracts += event.size
+                elif isinstance(event, BookTop):
+                    self._top = event
 
     def seen(self) -> Seen:
         return Seen(self._trades, self._contracts, self._top.bids, self._top.asks)
@@ -145,6 +148,11 @@ class _Edgewise:
     def close(self) -> None:
         self._loop.run_until_complete(self._feed.close())
         self._loop.close()
+
+
+def _refused(channel: str, error: CodecError) -> None:
+    """A frame that did not parse, which the tape has none of."""
+    raise error
 
 
 class _Tape(NamedTuple):

@@ -164,12 +164,13 @@ async def _ours(
 async def _drain(feed: OkxMarketFeed, count: int, handle: Handler) -> float:
     settle()
     began = 0
-    async for event in feed.events():
-        if isinstance(event, FeedStatus):
-            continue
-        began = began or process_time_ns()
-        handle(event)
-        count -= 1
+    async for events in feed.events():
+        for event in events:
+            if isinstance(event, FeedStatus):
+                continue
+            began = began or process_time_ns()
+            handle(event)
+            count -= 1
         if not count:
             break
     return (process_time_ns() - began) / _NS_PER_US

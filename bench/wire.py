@@ -12,7 +12,9 @@ from bench.measure import Row, Run, Title, paired, same
 from engine.core.market import MarketEvent
 from engine.exchange.okx import market_wire
 from engine.exchange.okx.book import OrderBook, Outcome
-from engine.exchange.okx.frames import CHANNELS, HEAD, push_channel
+from engine.exchange.okx.frames import HEAD, push_channel
+from engine.exchange.okx.lanes import Lane
+from engine.exchange.okx.market_wire import Events
 
 T = TypeVar("T")
 _SYMBOLS: Final = tuple(f"COIN{number}-USDT-SWAP" for number in range(20))
@@ -74,6 +76,14 @@ _BARE: Final[dict[str, Callable[[bytes], object]]] = {
 _BARE_BOOK: Final = msgspec.json.Decoder(_Push[_Book], strict=False).decode
 
 
+class Decoders(dict[bytes, Callable[[bytes], Any]]):
+    """The typed decoder of a frame by its first bytes, as engine.exchange.okx.dispatch finds its reader."""
+
+    def __missing__(self, head: bytes) -> Callable[[bytes], Any]:
+        decoder = self[head] = market_wire.CODECS[push_channel(head) or ""].decode
+        return decoder
+
+
 def bare_decoder(channel: str) -> Callable[[bytes], object]:
     """The bare decoder of a channel."""
     return _BARE_BOOK if channel == "books" else _BARE[channel]
@@ -96,10 +106,11 @@ def _mixed_row(frames: Sequence[Frame]) -> Row:
     bare = [(_BARE[frame.channel], frame.data) for frame in frames]
     same("typed rows", [_typed(data) for data in raw], [_plain(decode(data)) for decode, data in bare])
 
+    decoders = Decoders()
+
     def typed() -> None:
-        channels, codecs = CHANNELS, market_wire.CODECS
         for data in raw:
-            codecs[channels[data[:HEAD]]].decode(data)
+            decoders[data[:HEAD]](data)
 
     def reference() -> None:
         for decode, data in bare:
@@ -113,7 +124,7 @@ def _mixed_row(frames: Sequence[Frame]) -> Row:
 
 def _channel_row(channel: str, frames: Sequence[Frame]) -> Row:
     handed: list[MarketEvent] = []
-    _dispatch(frames, handed.append)
+    _laned(frames, handed.extend)
     same(f"events of {channel}", handed, [frame.event for frame in frames])
     raw, bare = [frame.data for frame in frames], _BARE[channel]
 
@@ -122,7 +133,7 @@ def _channel_row(channel: str, frames: Sequence[Frame]) -> Row:
             bare(data)
 
     title = Title(_BY_CHANNEL, f"{channel}: events, to a handler", "bare msgspec decode", "every event")
-    return paired(title, lambda: _dispatch(frames, _nothing), reference, len(frames))
+    return paired(title, lambda: _laned(frames, _nothing), reference, len(frames))
 
 
 def _typed(data: bytes) -> object:
@@ -146,16 +157,21 @@ def _plain(push: Any) -> list[list[object]]:
 
 def channel_of(data: bytes) -> str:
     """Of a data frame."""
-    return CHANNELS.get(data[:HEAD]) or push_channel(data) or ""
+    return push_channel(data) or ""
 
 
-def _dispatch(frames: Sequence[Frame], handler: Callable[[MarketEvent], object]) -> None:
+def _laned(frames: Sequence[Frame], handler: Callable[[Events], None]) -> None:
+    """As the feed does it, once a frame's channel is known."""
+    lane = Lane(market_wire.CODECS[frames[0].channel], handler, set(_SYMBOLS), _unheard)
     for _, data, ts_recv, _ in frames:
-        for event in market_wire.decode(channel_of(data), data, ts_recv):
-            handler(event)
+        lane.take(data, ts_recv)
 
 
-def _nothing(event: object) -> None:
+def _unheard(symbol: str, ts_recv: int) -> None:
+    raise LookupError(symbol)
+
+
+def _nothing(events: Events) -> None:
     """Where events go when only the way there is timed."""
 
 

@@ -60,9 +60,9 @@ class ScriptedFeed:
         self.closed = max(self.closed, indices[-1] + 1)
         self.send(*(CANDLES[index] for index in indices))
 
-    async def events(self) -> AsyncIterator[MarketEvent]:
+    async def events(self) -> AsyncIterator[Sequence[MarketEvent]]:
         while True:
-            yield await self._events.get()
+            yield (await self._events.get(),)
             self._events.task_done()
 
     async def worked_through(self) -> None:

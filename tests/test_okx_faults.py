@@ -70,8 +70,8 @@ async def watched(**changes: Any) -> AsyncIterator[Watched]:
         feed.on_listed = take
 
         async def listen() -> None:
-            async for event in feed.events():
-                here.events.append(event)
+            async for events in feed.events():
+                here.events += events
 
         async def live() -> None:
             async with asyncio.TaskGroup() as tasks:

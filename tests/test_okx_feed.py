@@ -51,8 +51,8 @@ class Reader:
             tasks.create_task(self._read())
 
     async def _read(self) -> None:
-        async for event in self.feed.events():
-            self.events.append(event)
+        async for events in self.feed.events():
+            self.events += events
 
     def of(self, kind: type[MarketEvent]) -> list[MarketEvent]:
         return [event for event in self.events if isinstance(event, kind)]
@@ -257,25 +257,24 @@ async def test_warm_up_pages_back_until_it_has_enough_closed_candles(venue: Scri
     assert len(everything) == 500
 
 
-def test_full_buffer_drops_old_ticks_never_closed_candles_or_states() -> None:
+async def test_full_buffer_drops_old_ticks_never_closed_candles_or_states() -> None:
     buffer = EventBuffer(3)
     closed = Candle(BTC, "1m", 0, 1, 1, 1, 1, 1, True, 0)
     status = FeedStatus(BTC, "trades", LIVE, 0)
     ticks = [MarkPrice(BTC, float(i), 0) for i in range(1, 5)]
     for event in (closed, ticks[0], status, ticks[1], ticks[2], ticks[3]):
-        buffer.put(event)
+        buffer.extend((event,))
     assert buffer.dropped == 3
-    assert list(buffer._events) == [closed, status, ticks[3]]
+    assert [await anext(buffer.batches())] == [[closed, status, ticks[3]]]
 
 
 def test_buffer_that_nobody_reads_is_an_error_and_not_a_leak() -> None:
     buffer = EventBuffer(2)
     status = FeedStatus(BTC, "trades", LIVE, 0)
     for _ in range(8):
-        buffer.put(status)
+        buffer.extend((status,))
     with pytest.raises(InvariantBroken):
-        buffer.put(status)
-    assert len(buffer) == 8
+        buffer.extend((status,))
 
 
 def test_freshness_tells_each_change_once() -> None:

@@ -445,9 +445,8 @@ async def test_seconds_flow_as_candles_and_equal_the_history() -> None:
         told: list[Candle] = []
 
         async def read() -> None:
-            async for event in feed.events():
-                if isinstance(event, Candle) and event.closed:
-                    told.append(event)
+            async for events in feed.events():
+                told.extend(event for event in events if isinstance(event, Candle) and event.closed)
 
         async with running(feed.run()), running(read()):
             await until(lambda: len(told) > 60, deadline_s=20)
@@ -467,9 +466,10 @@ async def test_generated_market_flows_and_warms_up() -> None:
         seen: dict[str, set[str]] = {BTC: set(), "ETH-USDT-SWAP": set()}
 
         async def read() -> None:
-            async for event in feed.events():
-                name: type[MarketEvent] = type(event)
-                seen[event.symbol].add(name.__name__)
+            async for events in feed.events():
+                for event in events:
+                    name: type[MarketEvent] = type(event)
+                    seen[event.symbol].add(name.__name__)
 
         everything = {
             *("Trade", "Ticker", "MarkPrice", "IndexPrice", "FundingRate", "OpenInterest", "BookTop"),

@@ -166,10 +166,10 @@ class ReplayedMarket:
 
     # -- the feed
 
-    async def events(self) -> AsyncIterator[MarketEvent]:
-        """Everything that happens, in order."""
+    async def events(self) -> AsyncIterator[Sequence[MarketEvent]]:
+        """Everything that happens, in order and one by one."""
         while True:
-            yield await self._queue.get()
+            yield (await self._queue.get(),)
 
     async def instruments(self) -> tuple[Instrument, ...]:
         """What the recordings are of."""

@@ -217,8 +217,8 @@ class MarketFeed(Protocol):
 
     async def run(self) -> None: ...
 
-    def events(self) -> AsyncIterator[MarketEvent]:
-        """Everything that was subscribed, in arrival order, from a bounded queue.
+    def events(self) -> AsyncIterator[Sequence[MarketEvent]]:
+        """Everything that was subscribed, in arrival order: all that waits in a bounded queue, at least one.
 
         Full: the oldest tick-like events are dropped and counted, never a closed candle or a FeedStatus.
         """

@@ -101,8 +101,9 @@ class MarketService:
         await self._warm_up()
         self.warm.set()
         log.info("market warmed up", symbols=len(self._config.symbols))
-        async for event in self._feed.events():
-            self.take(event)
+        async for events in self._feed.events():
+            for event in events:
+                self.take(event)
 
     def take(self, event: MarketEvent) -> bool:
         """Work through one event at once, after the warm-up; True when it made signals."""

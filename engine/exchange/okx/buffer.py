@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
@@ -16,51 +15,58 @@ _PATIENCE: Final = 4  # times the limit, of events that must not be dropped
 class EventBuffer:
     """Keeps the order. Full: the oldest tick-like event goes, counted in `dropped`.
 
-    Closed candles and FeedStatus are never dropped; a reader that lets `4 * limit` of them pile up is dead,
-    which raises InvariantBroken.
+    Closed candles and FeedStatus are never dropped; a reader that lets more than `4 * limit` of them pile up
+    is dead, which raises InvariantBroken.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._events: deque[MarketEvent] = deque()
-        self._waiting: asyncio.Event | None = None  # set for the reader that waits
+        self._events: list[MarketEvent] = []
+        self._waiting: asyncio.Future[None] | None = None  # of the reader that waits
         self.dropped = 0
 
     def __len__(self) -> int:
         return len(self._events)
 
-    def put(self, event: MarketEvent) -> None:
-        """Add an event; never waits."""
-        self.extend((event,))
-
     def extend(self, events: Sequence[MarketEvent]) -> None:
         """Add events in order; never waits."""
-        held = self._events
-        excess = len(held) + len(events) - self._limit
-        if excess > 0:
-            for _ in range(min(len(events), excess)):
-                self._make_room()
-        held.extend(events)
+        self._events += events
+        if len(self._events) > self._limit:
+            self._make_room()
         if self._waiting is not None:
-            self._waiting.set()
+            self._wake()
 
-    async def read(self) -> AsyncIterator[MarketEvent]:
-        """Events in order, for one reader; waits for more without end."""
-        events = self._events
+    async def batches(self) -> AsyncIterator[Sequence[MarketEvent]]:
+        """All events that wait, oldest first and at least one, for one reader; without end."""
         while True:
-            while events:
-                yield events.popleft()
-            self._waiting = asyncio.Event()
-            await self._waiting.wait()
-            self._waiting = None
+            if not self._events:
+                self._waiting = asyncio.get_running_loop().create_future()
+                try:
+                    await self._waiting
+                finally:
+                    self._waiting = None
+            taken, self._events = self._events, []
+            yield taken
+
+    def _wake(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def _make_room(self) -> None:
-        for index, event in enumerate(self._events):
-            if not _precious(event):
-                del self._events[index]
+        """Leave out the oldest that may be; what must not is kept beyond the limit, and that has an end."""
+        excess = len(self._events) - self._limit
+        kept: list[MarketEvent] = []
+        for at, event in enumerate(self._events):
+            if not excess:
+                kept += self._events[at:]
+                break
+            if _precious(event):
+                kept.append(event)
+            else:
+                excess -= 1
                 self.dropped += 1
-                return
-        if len(self._events) >= _PATIENCE * self._limit:
+        self._events = kept
+        if len(kept) > _PATIENCE * self._limit:
             raise InvariantBroken("nobody reads the market feed")
 
 

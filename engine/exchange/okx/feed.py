@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -13,16 +14,18 @@ from engine.clock import Clock
 from engine.config.exchange import OkxConfig
 from engine.core.errors import CodecError, Defect, Rejected, Unavailable
 from engine.core.instruments import Instrument
-from engine.core.market import PRICE_LIMIT, BookTop, Candle, ChannelState, FeedStatus, MarketEvent, Trade
+from engine.core.market import PRICE_LIMIT, BookTop, Candle, ChannelState, FeedStatus, MarketEvent
 from engine.core.times import NS_PER_MS
 from engine.exchange.okx import market_wire, reference_wire
 from engine.exchange.okx.book import OrderBook, Outcome, Resync
 from engine.exchange.okx.book_check import BookCheck
 from engine.exchange.okx.buffer import EventBuffer
+from engine.exchange.okx.dispatch import FrameReader
 from engine.exchange.okx.frames import Arg
 from engine.exchange.okx.freshness import Freshness
+from engine.exchange.okx.lanes import Lane, NewTrades
 from engine.exchange.okx.links import BUSINESS, PUBLIC, Network, build
-from engine.exchange.okx.market_wire import Events, Read
+from engine.exchange.okx.market_wire import BookMessage, Codec, Events
 from engine.exchange.okx.rest import RestClient, readable
 from engine.exchange.okx.session import Refused
 
@@ -31,21 +34,9 @@ log = structlog.get_logger()
 _SWAP_CHANNELS: Final = ("trades", "tickers", "mark-price", "funding-rate", "open-interest", PRICE_LIMIT)
 _INDEX: Final = "index-tickers"
 _WATCH_S: Final = 1.0
-_REMEMBERED_TRADES: Final = 256
 _PAGE: Final = 300
-_REMEMBERED_DELAYS: Final = 4096  # until somebody takes them; the oldest go
 _ONLY_HISTORY: Final = frozenset({"1s"})  # bars that market/candles does not know
 _RECENT_BARS: Final = 1400  # market/candles keeps 1,440; beyond it the history endpoint
-
-
-class _Lane:
-    """One channel: how its frames become events, what checks these, and the symbols that are fresh in it."""
-
-    __slots__ = ("check", "fresh", "pushes", "read")
-
-    def __init__(self, read: Read, check: Callable[[Events], Events] | None, fresh: set[str]) -> None:
-        self.read, self.check, self.fresh = read, check, fresh
-        self.pushes = 0
 
 
 class OkxMarketFeed:
@@ -71,7 +62,7 @@ class OkxMarketFeed:
         self._books = {symbol: OrderBook(symbol) for symbol in symbols}
         self._resync = Resync()
         self.book_check = BookCheck(self._rest, clock, config.timeouts.book_check, self._distrust)
-        self._seen_trades = {symbol: OrderedDict[str, None]() for symbol in symbols}
+        self._trades = NewTrades(symbols)
         self._public_args = tuple(_public_args(symbols, config.book_channel))
         self._business_args = tuple(
             Arg(market_wire.candle_channel(timeframe), symbol)
@@ -80,14 +71,13 @@ class OkxMarketFeed:
         )
         keys = [(_symbol_of(arg), arg.channel) for arg in self._public_args + self._business_args]
         self._freshness = Freshness((key for key in keys if key[0]), config.stale_s, clock.real_s())
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         make = build(config, network or Network.of(config), clock, self)
         self._public = make(PUBLIC, self._public_args, None)
         self._business = make(BUSINESS, self._business_args, None)
         self.on_listed: Callable[[Sequence[Instrument], bool], None] = _unheard
         self.refused: dict[tuple[str, str], str] = {}  # (symbol, channel) → code and text
         self.book_gaps = 0
-        self._delays_ns: deque[int] = deque(maxlen=_REMEMBERED_DELAYS)
 
     async def run(self) -> None:
         """Bring events until cancelled."""
@@ -106,9 +96,9 @@ class OkxMarketFeed:
         """End the REST connections; `run` does so by itself."""
         await self._rest.close()
 
-    def events(self) -> AsyncIterator[MarketEvent]:
+    def events(self) -> AsyncIterator[Sequence[MarketEvent]]:
         """Everything in order of arrival. Full: see EventBuffer."""
-        return self._buffer.read()
+        return self._buffer.batches()
 
     async def instruments(self) -> tuple[Instrument, ...]:
         """Every linear swap of the settlement currency. Raises Unavailable, Rejected."""
@@ -175,25 +165,16 @@ class OkxMarketFeed:
 
         Trades only: tickers, prices and candles carry the time of a state, which may be old when it is sent.
         """
-        taken = list(self._delays_ns)
-        self._delays_ns.clear()
-        return taken
+        return self._trades.take_delays_ns()
 
     # -- what the links tell
 
-    def on_push(self, link: str, channel: str, frame: bytes, ts_recv: int) -> None:
+    def reader(self, link: str, channel: str) -> FrameReader:
         """Decode and queue. Raises CodecError."""
         lane = self._lanes.get(channel)
         if lane is None:
-            lane = self._lanes[channel] = self._lane(channel, frame)
-        lane.pushes += 1
-        events = lane.read(frame, ts_recv)
-        for event in events:
-            if event.symbol not in lane.fresh:
-                self._heard(event.symbol, channel, ts_recv)
-        if lane.check is not None:
-            events = lane.check(events)
-        self._buffer.extend(events)
+            lane = self._lanes[channel] = self._lane(channel)
+        return lane.take
 
     def on_up(self, link: str) -> None:
         log.info("market data connected", link=link)
@@ -223,27 +204,20 @@ class OkxMarketFeed:
 
     # -- inside
 
-    def _lane(self, channel: str, frame: bytes) -> _Lane:
-        checks = {"trades": self._new_trades, self._config.book_channel: self._watched_tops}
-        readers = {"instruments": self._on_listing, "books": self._on_book}
-        codec = market_wire.CODECS.get(channel)
-        read = readers.get(channel) or (None if codec is None else codec.read)
-        if read is None:
-            raise CodecError(f"no codec for channel {channel[:40]!r}", frame, Defect.UNKNOWN)
-        return _Lane(read, checks.get(channel), self._freshness.fresh.get(channel, set()))
+    def _lane(self, channel: str) -> Lane:
+        codecs = market_wire.CODECS | {
+            "instruments": Codec(reference_wire.decode_instruments, self._on_listing),
+            "books": Codec(market_wire.decode_books, self._on_book),
+        }
+        if channel not in codecs:
+            raise CodecError(f"no codec for channel {channel[:40]!r}", defect=Defect.UNKNOWN)
+        checks = {"trades": self._trades.check, self._config.book_channel: self._watched_tops}
+        fresh, heard = self._freshness.fresh.get(channel, set()), partial(self._heard, channel)
+        return Lane(codecs[channel], self._buffer.extend, fresh, heard, checks.get(channel))
 
-    def _heard(self, symbol: str, channel: str, ts_recv: int) -> None:
+    def _heard(self, channel: str, symbol: str, ts_recv: int) -> None:
         if self._freshness.heard((symbol, channel), self._clock.real_s()):
             self._status((symbol, channel), ChannelState.LIVE, ts_recv)
-
-    def _new_trades(self, events: Events) -> Events:
-        """Those that were not told before, with their delays."""
-        new: Events = []
-        for event in events:
-            if isinstance(event, Trade) and not self._repeated(event):
-                self._delays_ns.append(event.ts_recv - event.ts_event)
-                new.append(event)
-        return new
 
     def _watched_tops(self, events: Events) -> Events:
         for event in events:
@@ -251,24 +225,14 @@ class OkxMarketFeed:
                 self.book_check.saw(event)
         return events
 
-    def _on_listing(self, frame: bytes, ts_recv: int) -> Events:
-        self._list(reference_wire.decode_instruments(frame), whole=False)
+    def _on_listing(self, found: Sequence[Instrument], ts_recv: int) -> Events:
+        self._list(found, whole=False)
         return []
 
-    def _repeated(self, trade: Trade) -> bool:
-        """OKX sends the newest trade again after each subscription."""
-        seen = self._seen_trades.get(trade.symbol)
-        if seen is None or trade.trade_id in seen:
-            return True
-        seen[trade.trade_id] = None
-        if len(seen) > _REMEMBERED_TRADES:
-            seen.popitem(last=False)
-        return False
-
-    def _on_book(self, frame: bytes, ts_recv: int) -> Events:
+    def _on_book(self, messages: Sequence[BookMessage], ts_recv: int) -> Events:
         """The best levels of each book that changed."""
         tops: Events = []
-        for message in market_wire.decode_books(frame):
+        for message in messages:
             book = self._books.get(message.symbol)
             if book is None:
                 continue
@@ -278,7 +242,7 @@ class OkxMarketFeed:
                 log.warning("order book has a gap", symbol=message.symbol)
                 self._distrust(message.symbol)
             elif book.valid:
-                self._heard(message.symbol, "books", ts_recv)
+                self._heard("books", message.symbol, ts_recv)
                 top = book.top(ts_recv) if outcome is Outcome.CHANGED else None
                 if top is not None:
                     tops.append(top)
@@ -323,7 +287,7 @@ class OkxMarketFeed:
 
     def _status(self, key: tuple[str, str], state: ChannelState, ts: int = 0) -> None:
         ts = ts or self._clock.now_ns()
-        self._buffer.put(FeedStatus(key[0], key[1], state, ts, ts))
+        self._buffer.extend((FeedStatus(key[0], key[1], state, ts, ts),))
 
 
 def _unheard(found: Sequence[Instrument], whole: bool) -> None:

@@ -1,7 +1,7 @@
 """What kind of frame a socket brought: keep-alive, event, answer to an operation, or data.
 
-Pure functions of bytes. Data frames are told by their first bytes, so that the common case costs one slice
-and one look into a dictionary; https://www.okx.com/docs-v5/en/#overview-websocket.
+Pure functions of bytes. Data frames are told by their first bytes (engine.exchange.okx.dispatch);
+https://www.okx.com/docs-v5/en/#overview-websocket.
 
     {"arg":{"channel":"trades","instId":"BTC-USDT-SWAP"},"data":[...]}
     {"id":"1","event":"subscribe","arg":{"channel":"orders","instType":"SWAP"},"connId":"a4d3ae55"}
@@ -90,26 +90,18 @@ _envelope: Final = msgspec.json.Decoder(_Envelope)
 
 
 HEAD: Final = 44  # bytes of a data frame that hold the whole name of its channel, and none of its data
-CHANNELS: Final[dict[bytes, str]] = {}  # channel by head, learnt as they come: some for each symbol
-_MOST_HEADS: Final = 4096
 
 
 def push_channel(frame: bytes) -> str | None:
-    """Channel of a data frame that starts as OKX writes them; None: look closer with `classify`.
-
-    Where every frame counts, look into CHANNELS first.
-    """
+    """Channel of a data frame that starts as OKX writes them; None: look closer with `classify`."""
     head, start = frame[:HEAD], len(_PUSH_START)
     end = head.find(b'"', start)
     if end < 0 or not head.startswith(_PUSH_START):
         return None
     try:
-        channel = head[start:end].decode("ascii")
+        return head[start:end].decode("ascii")
     except UnicodeDecodeError:
         return None
-    if len(CHANNELS) < _MOST_HEADS:
-        CHANNELS[head] = channel
-    return channel
 
 
 def classify(frame: bytes) -> Frame:

@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, Protocol
 
 import msgspec
@@ -17,8 +18,9 @@ import structlog
 
 from engine.clock import Clock
 from engine.core.errors import CodecError, Unavailable, VenueMisconfigured
+from engine.exchange.okx.dispatch import Dispatch, FrameReader
 from engine.exchange.okx.errors import closed_because, is_serious_close, remedy
-from engine.exchange.okx.frames import CHANNELS, HEAD, Arg, Event, OperationAck, classify, push_channel
+from engine.exchange.okx.frames import Arg, OperationAck
 from engine.exchange.okx.session import (
     Action,
     Answer,
@@ -59,8 +61,8 @@ class LinkPlan(msgspec.Struct, frozen=True):
 class LinkHandler(Protocol):
     """Where a link's events go; all of it synchronous and quick."""
 
-    def on_push(self, link: str, channel: str, frame: bytes, ts_recv: int) -> None:
-        """Data, taken from the socket at `ts_recv`. Raises CodecError for a frame that does not parse."""
+    def reader(self, link: str, channel: str) -> FrameReader:
+        """Who reads the data of a channel. Raises CodecError for a channel that nobody reads."""
         ...
 
     def on_up(self, link: str) -> None:
@@ -119,23 +121,15 @@ class _Life:
 
     async def _take(self, frames: Sequence[bytes], session: Session) -> None:
         """Give data to its handler, and all else to the session. What came together has one time."""
-        link, known = self._link, CHANNELS
-        name, on_push, ts_recv = link.plan.name, link.handler.on_push, link.clock.now_ns()
+        link, ts_recv = self._link, self._link.clock.now_ns()
         session.heard(link.clock.real_s())
         link.frames += len(frames)
-        for frame in frames:
-            try:
-                channel = known.get(frame[:HEAD]) or push_channel(frame)
-                if channel is not None:
-                    on_push(name, channel, frame, ts_recv)
-                    continue
-            except CodecError as error:
-                if not _is_event(frame):
-                    link.note_bad(channel or "", error)
-                    continue
-            await self._consider(frame, session)
+        at = link.data.take(frames, 0, ts_recv)
+        while at < len(frames):
+            await self._consider(frames[at], session)
             if self.end is not None:
                 return
+            at = link.data.take(frames, at + 1, ts_recv)
 
     async def _consider(self, frame: bytes, session: Session) -> None:
         """Let the session look at a frame that is not plain data."""
@@ -157,7 +151,7 @@ class _Life:
                 case Send(frame):
                     await self.send(frame)
                 case Deliver(channel, frame):
-                    handler.on_push(name, channel, frame, self._link.clock.now_ns())
+                    handler.reader(name, channel)(frame, self._link.clock.now_ns())
                 case Refused():
                     handler.on_refused(name, action)
                 case Became():
@@ -203,6 +197,7 @@ class Link:
         self, plan: LinkPlan, handler: LinkHandler, clock: Clock, connect: Connect, gate: ConnectGate
     ) -> None:
         self.plan, self.handler, self.clock = plan, handler, clock
+        self.data = Dispatch(partial(handler.reader, plan.name), self.note_bad)
         self.connect, self.gate = connect, gate
         self.on_answer: Callable[[OperationAck], None] = _unasked
         self.busy: Callable[[], bool] = lambda: False  # answers are awaited: what was replaced stays open
@@ -321,10 +316,3 @@ class Link:
 def _unasked(ack: OperationAck) -> None:
     """An answer where nothing was asked: an operation that was given up, or another client's mistake."""
     log.debug("answer to no operation of ours", operation=ack.op, id=ack.id, code=ack.code)
-
-
-def _is_event(frame: bytes) -> bool:
-    try:
-        return isinstance(classify(frame), Event)
-    except CodecError:
-        return False

@@ -50,7 +50,6 @@ from engine.exchange.okx.market_rows import (
 )
 
 Events = list[MarketEvent]
-Read = Callable[[bytes, int], Events]  # a data frame and when it was received; raises CodecError
 # Bars of 6 hours and more open at 00:00 UTC+8 unless the name ends in utc.
 BARS: Final[dict[str, str]] = {
     "1s": "1s",
@@ -79,10 +78,10 @@ class BookMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 class Codec(NamedTuple):
-    """How the frames of a channel become events: `read` gives the rows of `decode` to their event maker."""
+    """How the frames of a channel become events: `events` makes them of what `decode` found."""
 
-    decode: Callable[[bytes], Any]  # → Push of the channel's rows
-    read: Read
+    decode: Callable[[bytes], Any]  # raises ValueError, or CodecError
+    events: Callable[[Any, int], Events]
 
 
 _books: Final = msgspec.json.Decoder(PushOf[BookRow], strict=False).decode
@@ -184,16 +183,7 @@ def _bar_events(timeframe: str) -> Callable[[PushOf[Bar], int], Events]:
 
 
 def _codec(push: Any, events: Callable[[Any, int], Events]) -> Codec:
-    typed = msgspec.json.Decoder(push, strict=False).decode
-
-    def read_frame(frame: bytes, ts_recv: int) -> Events:
-        try:
-            rows = typed(frame)
-        except (ValueError, RecursionError):
-            rows = read(typed, frame)
-        return events(rows, ts_recv)
-
-    return Codec(typed, read_frame)
+    return Codec(msgspec.json.Decoder(push, strict=False).decode, events)
 
 
 CODECS: Final[dict[str, Codec]] = {
@@ -215,7 +205,7 @@ def decode(channel: str, frame: bytes, ts_recv: int) -> Events:
     codec = CODECS.get(channel)
     if codec is None:
         raise CodecError(f"no codec for channel {channel[:40]!r}", frame, Defect.UNKNOWN)
-    return codec.read(frame, ts_recv)
+    return codec.events(read(codec.decode, frame), ts_recv)
 
 
 def decode_books(frame: bytes) -> list[BookMessage]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 
 import structlog
@@ -13,6 +14,7 @@ from engine.clock import Clock
 from engine.config.exchange import OkxConfig
 from engine.core.errors import CodecError, Defect
 from engine.exchange.okx import account_wire, orders_wire
+from engine.exchange.okx.dispatch import FrameReader
 from engine.exchange.okx.frames import Arg
 from engine.exchange.okx.links import BUSINESS, PRIVATE, Network, build
 from engine.exchange.okx.operations import Operations
@@ -89,24 +91,35 @@ class PrivateStream:
 
     # -- what the links tell
 
-    def on_push(self, link: str, channel: str, frame: bytes, ts_recv: int) -> None:
+    def reader(self, link: str, channel: str) -> FrameReader:
         """Decode and queue. Raises CodecError."""
-        if channel in self._heard_s:
-            self._heard_s[channel] = self._clock.real_s()
-        if channel == "orders":
-            self._on_orders(frame, ts_recv)
-        elif channel == "positions":
-            for position in account_wire.decode_positions(frame):
-                self._put(position)
-        elif channel == "account":
-            balance = account_wire.decode_balance(frame, self._config.settle_currency)
-            if balance is not None:
-                self._put(balance)
-        elif channel in {"orders-algo", "algo-advance"}:
-            for algo in orders_wire.decode_algos(frame):
-                self._origins.learn(algo)
-        else:
-            raise CodecError(f"no codec for channel {channel[:40]!r}", frame, Defect.UNKNOWN)
+        readers: dict[str, FrameReader] = {
+            "orders": self._on_orders,
+            "positions": self._on_positions,
+            "account": self._on_account,
+            "orders-algo": self._on_algos,
+            "algo-advance": self._on_algos,
+        }
+        if channel not in readers:
+            raise CodecError(f"no codec for channel {channel[:40]!r}", defect=Defect.UNKNOWN)
+        return partial(self._heard, channel, readers[channel])
+
+    def _heard(self, channel: str, read: FrameReader, frame: bytes, ts_recv: int) -> None:
+        self._heard_s[channel] = self._clock.real_s()
+        read(frame, ts_recv)
+
+    def _on_positions(self, frame: bytes, ts_recv: int) -> None:
+        for position in account_wire.decode_positions(frame):
+            self._put(position)
+
+    def _on_account(self, frame: bytes, ts_recv: int) -> None:
+        balance = account_wire.decode_balance(frame, self._config.settle_currency)
+        if balance is not None:
+            self._put(balance)
+
+    def _on_algos(self, frame: bytes, ts_recv: int) -> None:
+        for algo in orders_wire.decode_algos(frame):
+            self._origins.learn(algo)
 
     def _on_orders(self, frame: bytes, ts_recv: int) -> None:
         for record in orders_wire.decode_orders(frame):

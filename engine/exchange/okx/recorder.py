@@ -17,6 +17,7 @@ from engine.clock import Clock
 from engine.config.exchange import OkxConfig
 from engine.core.errors import CodecError, VenueMisconfigured
 from engine.core.times import NS_PER_S
+from engine.exchange.okx.dispatch import FrameReader
 from engine.exchange.okx.frames import Arg
 from engine.exchange.okx.link import Link
 from engine.exchange.okx.links import BUSINESS, PUBLIC, Network, build
@@ -99,8 +100,11 @@ class Recorder:
 
     # -- of the links
 
-    def on_push(self, link: str, channel: str, frame: bytes, ts_recv: int) -> None:
-        """Raises nothing: what a frame holds is not looked at."""
+    def reader(self, link: str, channel: str) -> FrameReader:
+        """What a frame holds is not looked at."""
+        return self._keep_frame
+
+    def _keep_frame(self, frame: bytes, ts_recv: int) -> None:
         if b"\n" in frame:  # no line then; the venue writes none
             self.progress.bad += 1
             return
