@@ -217,8 +217,9 @@ async def _keepers(
 ) -> dict[str, Keeper]:
     """The months of the database, and the decision files when they are wanted."""
     config = settings.engine.journal
+    keep_s, whole_s = msgspec.structs.asdict(config.keep), config.whole_performance
     keepers: dict[str, Keeper] = {
-        "journal upkeep": Upkeep(journal.partitions, clock, msgspec.structs.asdict(config.keep))
+        "journal upkeep": Upkeep(journal.partitions, journal.thinning, clock, keep_s, whole_s)
     }
     if config.decisions_mb:
         reader = await stack.enter_async_context(JournalReader(dsn, slow_s=settings.engine.slow_log.sql))

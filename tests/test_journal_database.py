@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from datetime import UTC, datetime
+from decimal import Decimal
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from engine.cli.db import app
 from engine.clock import SimClock, SystemClock
 from engine.core.errors import ConfigError, StoreUnavailable
-from engine.core.times import NS_PER_DAY
+from engine.core.times import NS_PER_DAY, NS_PER_HOUR, NS_PER_S
 from engine.embedded import EmbeddedServers, ServerAddresses
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import PARTITIONED, Migration, migrate, shipped
@@ -209,7 +210,7 @@ async def test_upkeep_drops_what_is_too_old_and_keeps_what_a_cycle_came_from(dat
         await journal.record_wakeup(parts.wakeup())
         await journal.record_signals([parts.SIGNAL, other])
         await journal.record_performance([parts.view(T0)])
-        upkeep = Upkeep(journal.partitions, clock, keep_s)
+        upkeep = Upkeep(journal.partitions, journal.thinning, clock, keep_s, 0)
         await upkeep.once()
         assert len(await pool.fetch("select from trader_performance")) == 1
         clock.set(T0 + 200 * NS_PER_DAY)
@@ -218,6 +219,28 @@ async def test_upkeep_drops_what_is_too_old_and_keeps_what_a_cycle_came_from(dat
         (kept,) = await pool.fetch("select signal_id from signals")
         assert kept["signal_id"] == parts.SIGNAL.signal_id
         await journal.record_performance([parts.view(clock.now_ns())])  # its month is there
+
+
+async def test_old_performance_keeps_the_ends_and_extremes_of_its_hours(database: str) -> None:
+    hour = T0 // NS_PER_HOUR * NS_PER_HOUR
+    equities = [100, 140, 60, None, 90, None] + [100 + n for n in range(50)]
+    views = [
+        msgspec.structs.replace(parts.view(hour + n * 600 * NS_PER_S), equity=equity and Decimal(equity))
+        for n, equity in enumerate(equities)
+    ]
+    clock = SimClock(hour + 7 * NS_PER_DAY + 8 * NS_PER_HOUR + 1)
+    async with PostgresJournal(database, clock) as journal, Pool(database) as pool:
+        await journal.record_traders([parts.TRADER])
+        await journal.record_performance(views)
+        upkeep = Upkeep(journal.partitions, journal.thinning, clock, {}, 7 * 86400.0)
+        for _ in range(2):
+            await upkeep.once()
+            rows = await pool.fetch("select ts, equity from trader_performance order by ts")
+            kept = [((row["ts"] - hour) // (600 * NS_PER_S), row["equity"]) for row in rows]
+            thin = [n for n, _ in kept if n < 48]
+            assert thin == [1, 2, 4, 5] + [n for n in range(6, 48) if n % 6 in {0, 5}]
+            assert [n for n, _ in kept if n >= 48] == list(range(48, 56))  # younger than a week
+        assert kept[:4] == [(1, 140), (2, 60), (4, 90), (5, None)]
 
 
 async def test_signals_of_an_older_version_move_into_months_with_their_numbers(empty_database: str) -> None:

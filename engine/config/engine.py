@@ -84,13 +84,15 @@ class JournalConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """What is written beside the trading itself.
 
     A balance of the account is skipped when its equity has moved by less than both thresholds since the
-    last one that was kept.
+    last one that was kept. Older than `whole_performance`, of an hour of a trader only the last row of
+    trader_performance stays, with those of its lowest and its highest equity; 0: all of them, for ever.
     """
 
     decisions_mb: Annotated[int, Meta(ge=0, le=1_000_000)] = 512  # of decision files a trader; 0: none
     spool_mb: Annotated[int, Meta(ge=1, le=100_000)] = 256  # on disk, while Postgres is away
     balance_min_usd: Annotated[Decimal, Meta(ge=0)] = Decimal(1)
     balance_min_pct: Annotated[Decimal, Meta(ge=0, le=100)] = Decimal("0.01")
+    whole_performance: Duration = Duration(7 * 86400)
     keep: KeepConfig = KeepConfig()
 
 

@@ -1,7 +1,7 @@
 """A shadow or canary trader beside a live one: what both decided, and what came of it. Pure.
 
 Money is dollars; fees and funding are negative when paid. Ratios are of hourly returns, annualised,
-risk-free rate 0 (see engine.journal.ratios); the drawdown is of every measured moment.
+risk-free rate 0 (see engine.journal.ratios); the drawdown is of every moment that is kept.
 """
 
 from __future__ import annotations

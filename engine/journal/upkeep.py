@@ -1,4 +1,4 @@
-"""Months of the database: the coming ones are made in time, those beyond their retention dropped."""
+"""Age of the database: coming months are made in time, old ones dropped, old performance thinned."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from engine.core.errors import StoreUnavailable
 from engine.core.times import NS_PER_S
 from engine.journal.postgres_bulk import SIGNALS
 from engine.journal.postgres_partitions import Partitions
+from engine.journal.postgres_thinning import Thinning
 
 log = structlog.get_logger()
 
@@ -23,11 +24,19 @@ class Upkeep:
     """`keep_s`: table → how long its rows are wanted, seconds of engine time; 0 for ever.
 
     A month goes as a whole, when its last moment is old enough; of signals those that woke nobody, and the
-    month when none is left.
+    month when none is left. `whole_s`: for so long every row of performance stays; 0 for ever.
     """
 
-    def __init__(self, partitions: Partitions, clock: Clock, keep_s: Mapping[str, float]) -> None:
-        self._partitions, self._clock, self._keep_s = partitions, clock, keep_s
+    def __init__(
+        self,
+        partitions: Partitions,
+        thinning: Thinning,
+        clock: Clock,
+        keep_s: Mapping[str, float],
+        whole_s: float,
+    ) -> None:
+        self._partitions, self._thinning, self._clock = partitions, thinning, clock
+        self._keep_s, self._whole_s = keep_s, whole_s
 
     async def run(self) -> None:
         """Every six hours of engine time, for ever; an outage is waited for."""
@@ -40,7 +49,7 @@ class Upkeep:
             await self._clock.sleep(_EVERY_S)
 
     async def once(self) -> None:
-        """Make and drop what is due now. Raises StoreUnavailable."""
+        """Make, drop and thin what is due now. Raises StoreUnavailable."""
         now = self._clock.now_ns()
         made = await self._partitions.ensure_ahead(now)
         dropped = 0
@@ -52,3 +61,5 @@ class Upkeep:
                 dropped += await self._partitions.drop_before(table, before)
         if made or dropped:
             log.info("months looked after", made=made, dropped=dropped)
+        if self._whole_s and (gone := await self._thinning.thin(now - int(self._whole_s * NS_PER_S))):
+            log.info("performance thinned", rows=gone)
