@@ -67,17 +67,16 @@ class Front:
         began_ns = self.clock.now_ns() if self.export is not None else 0
         meaning = self.known.get(request.raw_path) if request.method == "GET" else None
         request_id, allowed = _id_of(request), _cors(request, self.origins)
+        response = self._at_once(request, is_allowed=bool(allowed))
+        is_routed = response is None and meaning is None
         self.slow.busy(request.protocol)
         try:
-            if allowed and request.method == "OPTIONS":
-                response: web.StreamResponse = _preflight()
-            else:
-                handler = routed if meaning is None else meaning.answer
-                response = await self._answered(request, handler, request_id)
+            if response is None:
+                response = await _answered(request, routed if meaning is None else meaning.answer, request_id)
             status = response.status
         finally:
             self.slow.idle(request.protocol)
-            route = await self._route(request) if meaning is None else meaning.route
+            route = meaning.route if meaning is not None else await self._route(request, is_routed=is_routed)
             self.metrics.count(route, status, self.clock.real_s() - began_s)
         if not response.prepared:  # that of a stream is: its headers are out
             _finish(response, request_id, allowed)
@@ -86,31 +85,39 @@ class Front:
             self.export(span_of(request, route, response, request_id, times))
         return response
 
-    async def _route(self, request: web.Request) -> str:
+    def _at_once(self, request: web.Request, *, is_allowed: bool) -> web.StreamResponse | None:
+        """The answer to a browser that asks whether it may, or the first objection; None: go on."""
+        if is_allowed and request.method == "OPTIONS":
+            return _preflight()
+        for check in self.checks:
+            if (objection := check(request)) is not None:
+                return objection
+        return None
+
+    async def _route(self, request: web.Request, *, is_routed: bool) -> str:
         """The pattern, never the address that was asked for."""
-        resource = (await self.app.router.resolve(request)).route.resource
+        found = request.match_info if is_routed else await self.app.router.resolve(request)
+        resource = found.route.resource
         return resource.canonical if resource is not None else "unknown"
 
-    async def _answered(self, request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
-        """The first objection, else the handler's answer; what went wrong in words."""
-        try:
-            for check in self.checks:
-                if (objection := check(request)) is not None:
-                    return objection
-            return await handler(request)
-        except web.HTTPException as error:
-            if error.content_type == _PROBLEM:
-                return web.Response(status=error.status, text=error.text, content_type=_PROBLEM)
-            response = problem(error.status, error.reason)
-            response.headers.extend({k: v for k, v in error.headers.items() if k == "Allow"})
-        except StoreUnavailable:
-            log.warning("answer without the database refused", path=request.path)
-            response = problem(503, "Database unavailable", "Try again; the engine is not affected.")
-            response.headers["Retry-After"] = "2"
-        except Exception:
-            log.exception("request failed", path=request.path, request=request_id)
-            response = problem(500, "Internal error", f"It was logged as {request_id}.")
-        return response
+
+async def _answered(request: web.Request, handler: Handler, request_id: str) -> web.StreamResponse:
+    """The handler's answer; what went wrong in words."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.content_type == _PROBLEM:
+            return web.Response(status=error.status, text=error.text, content_type=_PROBLEM)
+        response = problem(error.status, error.reason)
+        response.headers.extend({k: v for k, v in error.headers.items() if k == "Allow"})
+    except StoreUnavailable:
+        log.warning("answer without the database refused", path=request.path)
+        response = problem(503, "Database unavailable", "Try again; the engine is not affected.")
+        response.headers["Retry-After"] = "2"
+    except Exception:
+        log.exception("request failed", path=request.path, request=request_id)
+        response = problem(500, "Internal error", f"It was logged as {request_id}.")
+    return response
 
 
 def _id_of(request: web.Request) -> str:

@@ -81,9 +81,11 @@ def bad_query(detail: str) -> web.HTTPBadRequest:
 
 def only_reads(request: web.Request) -> web.Response | None:
     """Refuse every method that could change something."""
-    if request.method not in _READS:
-        raise web.HTTPMethodNotAllowed(request.method, _READS)
-    return None
+    if request.method in _READS:
+        return None
+    response = problem(405, "Method Not Allowed")
+    response.headers["Allow"] = ",".join(_READS)
+    return response
 
 
 def bearer(tokens: tuple[str, ...], open_paths: frozenset[str]) -> Check:

@@ -15,6 +15,7 @@ from engine.config.market import Timeframe
 from engine.core.errors import ConfigError
 from engine.core.instruments import coin, venue_symbol
 from engine.core.times import NS_PER_MS, timeframe_ns
+from engine.journal.views_market import CandleRow
 
 NEWEST_MS = 1 << 43  # a time before which everything is
 _SYMBOL = r"[A-Za-z0-9]{1,16}([-/_][A-Za-z0-9]{1,8})?(:[A-Za-z0-9]{1,8})?(-(SWAP|swap))?"
@@ -35,23 +36,12 @@ class CandlesQuery(msgspec.Struct, frozen=True, kw_only=True):
     before: BeforeMs = NEWEST_MS
 
 
-class MarketCandle(msgspec.Struct, frozen=True, kw_only=True):
-    """`timestamp` is the open in ms; `volume` in coins."""
-
-    timestamp: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-
-
 class Candles(msgspec.Struct, frozen=True, kw_only=True):
     """Closed candles, oldest first; pass `nextBefore` back as `before` for the page before."""
 
     symbol: str
     timeframe: str
-    candles: list[MarketCandle]
+    candles: list[CandleRow]
     nextBefore: int | None
     serverTime: int
 
@@ -135,17 +125,16 @@ async def crypto_prices(sources: Sources, _: NoQuery) -> CryptoPrices:
     return CryptoPrices(prices=dict(sorted(prices.items())), serverTime=sources.server_time())
 
 
-async def candles(sources: Sources, query: CandlesQuery) -> dict[str, object]:
-    """Candles, whose rows are JSON already."""
+async def candles(sources: Sources, query: CandlesQuery) -> Candles:
     symbol = symbol_of(query.symbol)
     rows = await sources.reader.candles(symbol, query.timeframe, query.before * NS_PER_MS, query.limit)
-    return {
-        "symbol": symbol,
-        "timeframe": query.timeframe,
-        "candles": rows.json,
-        "nextBefore": rows.last if rows.count == query.limit else None,
-        "serverTime": sources.server_time(),
-    }
+    return Candles(
+        symbol=symbol,
+        timeframe=query.timeframe,
+        candles=rows,
+        nextBefore=rows[0].timestamp if len(rows) == query.limit else None,
+        serverTime=sources.server_time(),
+    )
 
 
 async def funding(sources: Sources, query: SymbolQuery) -> FundingRates:

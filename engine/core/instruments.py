@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from functools import lru_cache
 
 import msgspec
 
@@ -74,6 +75,7 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
         return self.round_price(price, ROUND_CEILING)
 
 
+@lru_cache(maxsize=1024)  # the same few names, asked for with every page and frame
 def venue_symbol(text: str, quote: str = "USDT") -> str:
     """The swap's venue id from any common spelling: `BTC`, `BTCUSDT`, `BTC/USDT:USDT`, `btc-usdt-swap`.
 

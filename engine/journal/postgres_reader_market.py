@@ -4,25 +4,21 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-
 from engine.journal.postgres_pool import ReadPool
-from engine.journal.views import JsonRows
+from engine.journal.postgres_rows import in_order
 from engine.journal.views_market import (
     BacktestDetail,
     BacktestRow,
     BalanceRow,
+    CandleRow,
     CostRow,
     CoverageRow,
     IntegrityRow,
 )
 
-# As JSON, which Postgres writes at a third of what the rows would cost on their way.
 _CANDLES: Final = """
-select coalesce(json_agg(c order by c.timestamp)::text, '[]') as rows, count(*) as count,
-       min(c.timestamp) as oldest
-from (select ts_open / 1000000 as timestamp, open, high, low, close, volume from klines
-      where symbol = $1 and timeframe = $2 and ts_open < $3 order by ts_open desc limit $4) c"""
+select ts_open / 1000000 as timestamp, open, high, low, close, volume from klines
+where symbol = $1 and timeframe = $2 and ts_open < $3 order by ts_open desc limit $4"""
 _COVERAGE: Final = """
 select timeframe, min(ts_open) as ts_first, max(ts_open) as ts_last, count(*) as count from klines
 where symbol = $1 and ($2 = '' or timeframe = $2) group by timeframe order by timeframe"""
@@ -52,13 +48,10 @@ from backtest_runs where run_id = $1"""
 class MarketReader(ReadPool):
     """Part of JournalReader; every method raises StoreUnavailable."""
 
-    async def candles(self, symbol: str, timeframe: str, before_ns: int, limit: int) -> JsonRows:
-        """The newest closed candles that open before `before_ns`, oldest first; `last` is the oldest's ms.
-
-        Each has `timestamp` (ms), `open`, `high`, `low`, `close` and `volume` in coins.
-        """
-        row = (await self.rows(_CANDLES, symbol, timeframe, before_ns, limit))[0]
-        return JsonRows(json=msgspec.Raw(row["rows"].encode()), count=row["count"], last=row["oldest"] or 0)
+    async def candles(self, symbol: str, timeframe: str, before_ns: int, limit: int) -> list[CandleRow]:
+        """The newest closed candles that open before `before_ns`, oldest first."""
+        rows = await self.rows(_CANDLES, symbol, timeframe, before_ns, limit)
+        return in_order(CandleRow, reversed(rows))
 
     async def coverage(self, symbol: str, timeframe: str) -> list[CoverageRow]:
         """What there is of a symbol, for one timeframe or ("") all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -137,6 +137,11 @@ def typed(type_: type[T], rows: Sequence[asyncpg.Record]) -> list[T]:
         return []
     json_columns = _json_columns(type_)
     return [msgspec.convert(_plain(row, json_columns), type_, strict=False) for row in rows]
+
+
+def in_order(type_: Callable[..., T], rows: Iterable[asyncpg.Record]) -> list[T]:
+    """Rows of plain values as Structs whose fields are the columns in their order; nothing is converted."""
+    return [type_(*row) for row in rows]
 
 
 def _json_columns(type_: Any) -> frozenset[str]:

@@ -10,6 +10,17 @@ import msgspec
 from engine.journal.views import ReasonRow
 
 
+class CandleRow(msgspec.Struct, frozen=True):
+    """A closed candle as the columns stand in the query: `timestamp` is its open, ms; `volume` in coins."""
+
+    timestamp: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
 class CoverageRow(msgspec.Struct, frozen=True, kw_only=True):
     """What there is of one timeframe; times are those of the first and the last open."""
 
