@@ -101,7 +101,8 @@ $(BUILD)/.unpacked: $(BUILD)/.wheel
 	@$(PIP) --no-deps --target $(BUILD)/unpacked $(BUILD)/*.whl
 	@touch $@
 
-# The compiler's tools stay out of .venv, and what it leaves behind out of the checkout.
+# The compiler's tools stay out of .venv, and what it leaves behind out of the checkout. Without contraction
+# a product and a sum are rounded one after the other on every processor, as in Python.
 $(BUILD)/.wheel: requirements-compile.lock $(SOURCE) | $(VENV)/.installed
 	@command -v "$${CC:-cc}" >/dev/null \
 		&& test -e "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" \
@@ -110,7 +111,7 @@ $(BUILD)/.wheel: requirements-compile.lock $(SOURCE) | $(VENV)/.installed
 	@rm -rf $(BUILD) && mkdir -p $(BUILD)/source
 	@$(PIP) --require-hashes --target $(BUILD)/tools -r requirements-compile.lock
 	@cp -R pyproject.toml README.md LICENSE engine api etc prompts $(BUILD)/source
-	@PYTHONPATH=$(CURDIR)/$(BUILD)/tools HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip wheel --quiet --quiet \
+	@PYTHONPATH=$(CURDIR)/$(BUILD)/tools HATCH_BUILD_HOOKS_ENABLE=1 CFLAGS=-ffp-contract=off $(BIN)/python -m pip wheel --quiet --quiet \
 		--disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(BUILD) $(BUILD)/source
 	@rm -rf $(BUILD)/source
 	@touch $@
