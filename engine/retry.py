@@ -14,10 +14,11 @@ _FIRST_WAIT_S: Final = 0.1
 _LONGEST_WAIT_S: Final = 2.0
 
 
-async def patiently(action: Callable[[], Awaitable[T]]) -> T:
+async def patiently(action: Callable[[], Awaitable[T]], at_most_s: float | None = None) -> T:
     """Await `action()` until Postgres or Redis, whichever it needs, is back; other errors pass.
 
-    Only for idempotent actions: one that failed may have been done. Never for requests to a venue.
+    Only for idempotent actions: one that failed may have been done. Never for requests to a venue. After
+    `at_most_s` of real time, if given, the newest StoreUnavailable or BusUnavailable passes too.
     """
     try:
         return await action()  # nearly always; the machinery of retries costs more than most actions
@@ -26,7 +27,7 @@ async def patiently(action: Callable[[], Awaitable[T]]) -> T:
     async for attempt in stamina.retry_context(
         on=(StoreUnavailable, BusUnavailable),
         attempts=None,
-        timeout=None,
+        timeout=at_most_s,
         wait_initial=_FIRST_WAIT_S,
         wait_max=_LONGEST_WAIT_S,
     ):

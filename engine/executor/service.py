@@ -12,9 +12,11 @@ import structlog
 from engine.bus import DECISIONS, WAKEUPS, Bus, Message
 from engine.clock import Clock
 from engine.core.decisions import CycleRecord, CycleStatus, Wakeup
+from engine.core.errors import BusUnavailable, StoreUnavailable
 from engine.executor.deadline import real_seconds_left
 from engine.executor.decision import held
 from engine.executor.ports import Decider
+from engine.executor.strategies.rule import StrategyDecider
 from engine.jobs import Jobs
 from engine.journal.ports import Journal
 from engine.log import TRACE
@@ -39,6 +41,7 @@ class ExecutorService:
     ) -> None:
         self._deciders = deciders
         self._log = log.bind()
+        self._rules = {name for name, decider in deciders.items() if isinstance(decider, StrategyDecider)}
         self._bus = bus
         self._journal = journal
         self._clock = clock
@@ -97,9 +100,13 @@ class ExecutorService:
         left_s = real_seconds_left(wakeup.deadline_ns, self._clock)
         if left_s <= 0:
             return self._empty(wakeup, CycleStatus.TIMEOUT, "timeout", "the deadline passed before its turn")
+        decider = self._deciders[wakeup.trader_id]
         try:
-            async with asyncio.timeout(left_s + _GRACE_S):
-                record = await self._deciders[wakeup.trader_id].decide(wakeup)
+            if wakeup.trader_id in self._rules:  # asks nobody: there is nothing to wait for
+                record = await decider.decide(wakeup)
+            else:
+                async with asyncio.timeout(left_s + _GRACE_S):
+                    record = await decider.decide(wakeup)
         except TimeoutError:
             record = self._empty(wakeup, CycleStatus.TIMEOUT, "timeout", f"no answer in {left_s:.1f} s")
             return msgspec.structs.replace(record, ts_started=started)
@@ -120,12 +127,13 @@ class ExecutorService:
         """Journal first, then publish. A cycle that was closed before is left alone."""
         decision = msgspec.structs.replace(record.decision, cost_usd=record.cost_usd)
         try:
-            async with asyncio.timeout(_PATIENCE_S):
-                if not await patiently(lambda: self._journal.record_cycle(record)):
-                    log.info("cycle was closed before", cycle=decision.cycle_id)
-                    return
-                await patiently(lambda: self._bus.publish(DECISIONS, decision, trace_id=decision.cycle_id))
-        except TimeoutError:
+            if not await patiently(lambda: self._journal.record_cycle(record), _PATIENCE_S):
+                log.info("cycle was closed before", cycle=decision.cycle_id)
+                return
+            await patiently(
+                lambda: self._bus.publish(DECISIONS, decision, trace_id=decision.cycle_id), _PATIENCE_S
+            )
+        except (StoreUnavailable, BusUnavailable):
             log.exception("answer lost", cycle=decision.cycle_id, waited_s=_PATIENCE_S)
             return
         self.cycles[record.status] = self.cycles.get(record.status, 0) + 1
