@@ -114,6 +114,10 @@ class Change(NamedTuple):
 _happened = attrgetter("ts_event")
 
 
+def _by_name(holding: tuple[str, PositionSide | None]) -> tuple[str, str]:
+    return holding[0], holding[1] or ""
+
+
 class Booked(msgspec.Struct, frozen=True):
     """What one fill did: the traders it touched, the trades it closed, what it opened of nobody's."""
 
@@ -320,7 +324,7 @@ class Books:
         venue = {(h.symbol, h.position_side): h for h in holdings if h.contracts}
         differences = [
             Difference(symbol, side, theirs, mine)
-            for symbol, side in sorted({*ours, *venue}, key=str)
+            for symbol, side in sorted({*ours, *venue}, key=_by_name)
             if (mine := ours.get((symbol, side), ZERO))
             != (theirs := venue[symbol, side].contracts if (symbol, side) in venue else ZERO)
         ]

@@ -41,6 +41,8 @@ def divide_fill(fill: Fill, parts: Sequence[tuple[str, Decimal]]) -> list[Fill]:
 
     A fill that has one owner stays itself. Ids of parts are the fill's with the owner's name.
     """
+    if len(parts) == 1 and parts[0] == (fill.trader_id, fill.contracts):
+        return [fill]
     divided, fee = [], fill.fee
     for number, (trader_id, contracts) in enumerate(parts, 1):
         own_fee = fee if number == len(parts) else split(fill.fee, contracts, fill.contracts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cached_property
 
 import msgspec
 
@@ -17,7 +18,7 @@ from engine.manager.sizing import Room, Sized
 BPS = Decimal(10_000)
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
+class Entry(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """What was wanted, what it would become at the venue, and the state around it. Times are engine ns."""
 
     intent_id: str
@@ -55,7 +56,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("the freshness check comes first")
         return self.price
 
-    @property
+    @cached_property
     def mark(self) -> Decimal | None:
         """The newest mark price, or trade, which triggers stops; None when nothing is known."""
         price = self.snapshot.price() if self.snapshot else None
@@ -68,7 +69,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         told = None if snapshot is None else snapshot.highest_buy if long else snapshot.lowest_sell
         return Decimal(str(told)) if told else None
 
-    @property
+    @cached_property
     def notional(self) -> Decimal:
         """Quote value of the contracts that would be sent, at the entry price."""
         return self.instrument.notional(self.sized.contracts, self.entry_price)
