@@ -40,14 +40,13 @@ class Jobs:
             raise RuntimeError("jobs are started inside their context")
         if self._closing or key in self._tasks or len(self._tasks) >= self._bound:
             return False
-        job = self._run(work)
+        job = self._run(key, work)
         try:
             task = self._group.create_task(job, name=f"job {key}")
         except RuntimeError:  # the group is shutting down because a job failed
             job.close()
             return False
         self._tasks[key] = task
-        task.add_done_callback(lambda _: self._tasks.pop(key, None))
         return True
 
     def running(self, key: str) -> bool:
@@ -69,6 +68,7 @@ class Jobs:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+        self._tasks.clear()  # of those that had not begun
 
     async def __aenter__(self) -> Self:
         await self._group.__aenter__()
@@ -81,8 +81,14 @@ class Jobs:
         self._closing = True
         for task in tuple(self._tasks.values()):
             task.cancel()
-        await self._group.__aexit__(kind, error, trace)
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        finally:
+            self._tasks.clear()
 
-    async def _run(self, work: Work) -> None:
-        async with self._slots:
-            await work()
+    async def _run(self, key: str, work: Work) -> None:
+        try:
+            async with self._slots:
+                await work()
+        finally:
+            del self._tasks[key]

@@ -72,6 +72,7 @@ class ExchangeService:
         self.ready = False
         self.stream_up = False
         self._leverage_refused: set[str] = set()
+        self._leverage_stuck = asyncio.Event()  # set while one is refused
         self._gap = asyncio.Event()  # the private stream was down
         self.balance: VenueBalance | None = None
 
@@ -152,17 +153,20 @@ class ExchangeService:
                 self._leverage_refused.discard(symbol)
             except Rejected as error:
                 self._leverage_refused.add(symbol)
+                self._leverage_stuck.set()
                 log.warning("leverage not set, no entries", symbol=symbol, error=str(error))
 
     async def _repeat_leverage(self) -> None:
         """An order or a position that stood in the way may be gone."""
         while True:
+            await self._leverage_stuck.wait()
             await self._context.clock.sleep_real(_LEVERAGE_EVERY_S)
             try:
-                if self._leverage_refused:
-                    await self.set_leverage()
+                await self.set_leverage()
             except (Unavailable, OutcomeUnknown) as error:
                 log.warning("leverage not asked for", error=str(error))
+            if not self._leverage_refused:
+                self._leverage_stuck.clear()
 
     async def run(self) -> None:
         """Everything that goes on beside each other; ends only with an error."""
@@ -175,13 +179,12 @@ class ExchangeService:
                 ("order updates", self.desk.updates.publish()),
                 ("stops", self.guard.run()),
                 ("patrol", self.guard.patrol()),
-                ("in flight", self.watch.in_flight()),
+                ("orders under way", self.watch.under_way(self._cancel_stale)),
                 ("open orders", self.watch.resting()),
                 ("audit", self.auditor.run(self._rules.audit_every_s)),
                 ("funding", self._funding()),
                 ("fees", self.fees.run()),
                 ("leverage", self._repeat_leverage()),
-                ("resting orders", self._cancel_stale()),
                 ("lost intents", self._resume_lost()),
                 ("intents", self._context.bus.consume(INTENTS, "exchange", self._on_intent)),
                 ("transfers", self._context.bus.consume(TRANSFERS, "exchange", self._on_transfer)),
@@ -251,16 +254,10 @@ class ExchangeService:
             except (Unavailable, OutcomeUnknown, Rejected) as error:
                 log.warning("funding not asked for", error=str(error))
 
-    async def _cancel_stale(self) -> None:
-        """Cancel entries that rest for longer than they may."""
-        clock = self._context.clock
-        while True:
-            await clock.sleep_real(1.0)
-            for order in list(self.desk.open.values()):
-                if self._is_stale(order):
-                    self._context.jobs.start(
-                        f"cancel:{order.client_order_id}", partial(self.desk.cancel, order)
-                    )
+    def _cancel_stale(self, order: Order) -> None:
+        """Cancel an entry that rests for longer than it may."""
+        if self._is_stale(order):
+            self._context.jobs.start(f"cancel:{order.client_order_id}", partial(self.desk.cancel, order))
 
     def _is_stale(self, order: Order) -> bool:
         intent = order.intent

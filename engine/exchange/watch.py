@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
@@ -34,11 +35,13 @@ class Watch:
         self.queries = 0  # orders asked for one by one, in this life
         self.inferred = 0  # fills that no list of the venue ever showed
 
-    async def in_flight(self) -> None:
-        """Ask for orders whose outcome is open for too long, for ever. Real time."""
+    async def under_way(self, look: Callable[[Order], None]) -> None:
+        """`look` at each open order, and ask for those whose outcome is open for too long, for ever."""
         clock = self._context.clock
         while True:
             await clock.sleep_real(self._thresholds.between_looks_s)
+            for order in list(self._desk.open.values()):
+                look(order)
             for name in [name for name in self._asked if name not in self._desk.open]:
                 del self._asked[name]
             for order in list(self._desk.open.values()):
