@@ -21,6 +21,7 @@ from api.cache import LiveCache
 from api.endpoint import Endpoint, Meaning, Sources, mount
 from api.front import Front
 from api.http import bearer, only_reads
+from api.kept_tallies import KeptTallies
 from api.limits import SlowClients, rate_limit
 from api.metrics import ApiMetrics, Counted
 from api.routes import (
@@ -42,7 +43,7 @@ from api.routes import (
     web as page,
 )
 from api.stream import Broadcast
-from api.tallies import Tallies
+from api.tallies import Kept, Tallies
 from engine import build, garbage
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.engine import ClockConfig, EngineConfig
@@ -90,10 +91,14 @@ def make_app(
     engine: EngineConfig,
     clock: Clock,
     export: Export | None = None,
+    kept: Kept | None = None,
 ) -> Service:
-    """The application over stores that the caller has opened and will close. `export` gets its spans."""
+    """The application over stores that the caller has opened and will close.
+
+    `export` gets its spans; in `kept` its statistics outlive the process.
+    """
     config, slow = engine.api, SlowClients(clock, engine.api.header_timeout)
-    tallies = Tallies(reader)
+    tallies = Tallies(reader, kept)
     answers = Answers(clock, cache, lambda: broadcast.live)
 
     async def names() -> tuple[str, ...]:
@@ -167,7 +172,7 @@ async def _serve(config: EngineConfig, home: Path) -> None:
 
             to_collector = exporting(config.tracing, f"{config.name}-api", config.env)
             export = await stack.enter_async_context(to_collector)
-        service = make_app(reader, cache, config, clock, export)
+        service = make_app(reader, cache, config, clock, export, KeptTallies(home))
         runner = web.AppRunner(
             service.app,
             access_log=None,
@@ -195,6 +200,7 @@ async def _serve(config: EngineConfig, home: Path) -> None:
             await stopped.wait()
             for task in beside:
                 task.cancel()
+        service.tallies.keep()
         log.info("api stopped")
 
 

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 
+from api.kept_tallies import FILE, KeptTallies
 from api.tallies import Tallies
 from engine.core.decisions import Act, Action
 from engine.journal.stats import Minutes, Statistics
-from engine.journal.views import CountedCycle, CountedTrade
+from engine.journal.views import CountedCycle, CountedTrade, TraderRow
 
 MANY = 5001  # more than one query brings
+TRADER = TraderRow(
+    trader_id="t",
+    name="t",
+    kind="model",
+    model="m",
+    account_id="a",
+    config={},
+    capital=Decimal(1),
+    ts_inception=0,
+    invocations=0,
+)
 
 
 def trade(seq: int, net: float = 1.0) -> CountedTrade:
@@ -83,6 +96,42 @@ async def test_statistics_that_grew_are_those_of_the_whole_history() -> None:
         assert tally.last_trade == max(
             (row for row in journal.trades if row.trader_id == trader_id), key=lambda row: row.seq
         )
+
+
+async def test_a_start_goes_on_from_what_was_counted(tmp_path: Path) -> None:
+    journal = Journal(
+        [trade(seq, seq % 7 - 3.25) for seq in range(1, MANY)], [cycle(1), cycle(2, is_open=True)]
+    )
+    before = Tallies(journal, KeptTallies(tmp_path))
+    await before.refresh()
+    before.keep()
+    journal.told = 0
+    journal.trades += [trade(MANY, -4.0), trade(MANY + 1, 9.0)]
+    journal.cycles[1] = cycle(2)
+    after = Tallies(journal, KeptTallies(tmp_path))
+    await after.refresh()
+    assert journal.told < MANY // 2  # not the history again
+    await before.refresh()
+    for name in ("t0", "t1"):
+        assert after.of(name).tables(TRADER, [], 10**9) == before.of(name).tables(TRADER, [], 10**9)
+        assert after.of(name).last_trade == before.of(name).last_trade
+    assert after.of("t1").statistics.signals(Minutes()).total_signals == 2
+
+
+async def test_what_was_counted_of_another_journal_or_is_broken_is_counted_anew(tmp_path: Path) -> None:
+    kept = KeptTallies(tmp_path)
+    before = Tallies(Journal([trade(seq) for seq in range(1, 101)]), kept)
+    await before.refresh()
+    before.keep()
+    other = [msgspec.structs.replace(trade(seq), trade_id=f"other-{seq}") for seq in range(1, 121)]
+    for damage in (b"", b"\x00" * 100, None):
+        if damage is not None:
+            (tmp_path / FILE).write_bytes(damage)
+        tallies = Tallies(Journal(other), kept)
+        await tallies.refresh()
+        assert tallies.of("t0").statistics.overall().total_trades == 60
+        tallies.keep()
+        other = [msgspec.structs.replace(row, trade_id=f"new-{row.seq}") for row in other]
 
 
 async def test_a_row_that_was_committed_after_its_successor_is_counted_once() -> None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import heapq
 import math
+from array import array
 from typing import Final
+
+import msgspec
 
 _PARTS: Final = 10**9  # a billionth of a dollar or of a minute: a thousand times finer than what is shown
 _PLACES: Final = 6
@@ -23,6 +26,23 @@ def rounded(value: float) -> float:
 def share(part: float, whole: float) -> float:
     """Percent, 0-100; 0 of nothing."""
     return rounded(100 * part / whole) if whole else 0.0
+
+
+class MomentsState(msgspec.Struct, frozen=True, array_like=True):
+    """A `Moments` as it stands; its sums as text, since they outgrow 64 bits."""
+
+    count: int
+    least: float
+    greatest: float
+    total: str
+    squares: str
+
+
+class MedianState(msgspec.Struct, frozen=True, array_like=True):
+    """A `Median` as it stands: both heaps, as this machine writes doubles."""
+
+    lower: bytes
+    upper: bytes
 
 
 class Moments:
@@ -48,6 +68,14 @@ class Moments:
         self.greatest = max(self.greatest, value)
         self._total += parts
         self._squares += parts * parts
+
+    def state(self) -> MomentsState:
+        return MomentsState(self.count, self.least, self.greatest, str(self._total), str(self._squares))
+
+    def restore(self, state: MomentsState) -> None:
+        """Go on from there. Raises ValueError for what is no state."""
+        self.count, self.least, self.greatest = state.count, state.least, state.greatest
+        self._total, self._squares = int(state.total), int(state.squares)
 
     @property
     def total(self) -> float:
@@ -87,6 +115,14 @@ class Median:
         heapq.heappush(self._upper, -heapq.heappushpop(self._lower, -value))
         if len(self._upper) > len(self._lower):
             heapq.heappush(self._lower, -heapq.heappop(self._upper))
+
+    def state(self) -> MedianState:
+        return MedianState(array("d", self._lower).tobytes(), array("d", self._upper).tobytes())
+
+    def restore(self, state: MedianState) -> None:
+        """Go on from there. Raises ValueError for what is no state."""
+        self._lower = list(array("d", state.lower))
+        self._upper = list(array("d", state.upper))
 
     @property
     def value(self) -> float:

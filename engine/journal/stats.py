@@ -15,7 +15,7 @@ from engine.core.decisions import Act
 from engine.core.ledger import ClosedTrade
 from engine.core.orders import PositionSide
 from engine.core.times import NS_PER_MIN
-from engine.journal.moments import Median, Moments, rounded, share
+from engine.journal.moments import Median, MedianState, Moments, MomentsState, rounded, share
 from engine.journal.tables import (
     FeePnlMoves,
     Invocations,
@@ -67,6 +67,15 @@ class Minutes(msgspec.Struct, frozen=True, kw_only=True):
     open_short_mins: float = 0.0
     alive_mins: float = 0.0
     coins: int = 0
+
+
+class StatisticsState(msgspec.Struct, frozen=True, array_like=True):
+    """A `Statistics` as it stands."""
+
+    moments: tuple[MomentsState, ...]
+    medians: tuple[MedianState, ...]
+    starts: int
+    last_start_ns: int
 
 
 def figures(trade: ClosedTrade) -> TradeFigures:
@@ -139,6 +148,34 @@ class Statistics:
             self._breaks.add((start_ns - self._last_start_ns) / NS_PER_MIN)
         self._starts += 1
         self._last_start_ns = start_ns
+
+    # -- kept, to go on with later
+
+    def state(self) -> StatisticsState:
+        moments, medians = self._parts()
+        return StatisticsState(
+            moments=tuple(each.state() for each in moments),
+            medians=tuple(each.state() for each in medians),
+            starts=self._starts,
+            last_start_ns=self._last_start_ns,
+        )
+
+    def restore(self, state: StatisticsState) -> None:
+        """Go on from there. Raises ValueError or TypeError for what is no state."""
+        moments, medians = self._parts()
+        for moment, kept in zip(moments, state.moments, strict=True):
+            moment.restore(kept)
+        for median, kept_median in zip(medians, state.medians, strict=True):
+            median.restore(kept_median)
+        self._starts, self._last_start_ns = state.starts, state.last_start_ns
+
+    def _parts(self) -> tuple[list[Moments], list[Median]]:
+        groups = (self._all, self._winners, self._losers, self._longs, self._shorts)
+        moments = [each for of in groups for each in (of.net, of.held, of.size, of.leverage)]
+        moments += [self._gross, self._fees, *self._said.values()]
+        moments += [self._confidence, self._asked, self._breaks]
+        medians = [self._mid_held, self._mid_size, self._mid_leverage, self._mid_confidence, self._mid_asked]
+        return moments, medians
 
     # -- what it amounts to
 
