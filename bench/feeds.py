@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 from bench.frames import Market, book_frames
 from bench.measure import ROUNDS, Kind, Row, Run, Title, of_rounds, same, timed
 from bench.peers import CcxtPro, Cryptofeed, Peer, Seen, missing
-from bench.wire import Decoders, bare_decoder, best_levels, channel_of
+from bench.wire import Decoders, bare_decoder, best_levels, channel_of, pairs
 from engine.clock import SystemClock, cancelled
 from engine.config.exchange import OkxConfig
 from engine.core.errors import CodecError
@@ -143,7 +143,7 @@ class _Edgewise:
                     self._top = event
 
     def seen(self) -> Seen:
-        return Seen(self._trades, self._contracts, self._top.bids, self._top.asks)
+        return Seen(self._trades, self._contracts, pairs(self._top.bids), pairs(self._top.asks))
 
     def close(self) -> None:
         self._loop.run_until_complete(self._feed.close())

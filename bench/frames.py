@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from engine.core.market import BookTop, Candle, MarketEvent, MarkPrice, Side, Ticker, Trade
+from engine.core.market import BookTop, Candle, Level, MarketEvent, MarkPrice, Side, Ticker, Trade
 from engine.core.times import NS_PER_MIN, NS_PER_MS, NS_PER_S, timeframe_ns
 
 START: Final = 1_790_000_100 * NS_PER_S // (15 * NS_PER_MIN) * (15 * NS_PER_MIN)
@@ -125,11 +125,11 @@ class Market:
 
     def _book(self, price: float, ts: int) -> Frame:
         sizes = [self._coins() for _ in range(2 * _DEPTH)]
-        bids = tuple((round(price - 0.1 * (n + 1), 1), sizes[n]) for n in range(_DEPTH))
-        asks = tuple((round(price + 0.1 * (n + 1), 1), sizes[_DEPTH + n]) for n in range(_DEPTH))
+        bids = tuple(Level(round(price - 0.1 * (n + 1), 1), sizes[n]) for n in range(_DEPTH))
+        asks = tuple(Level(round(price + 0.1 * (n + 1), 1), sizes[_DEPTH + n]) for n in range(_DEPTH))
         row = {
-            "asks": [[f"{at}", f"{size}", "0", "3"] for at, size in asks],
-            "bids": [[f"{at}", f"{size}", "0", "3"] for at, size in bids],
+            "asks": [[f"{each.price}", f"{each.size}", "0", "3"] for each in asks],
+            "bids": [[f"{each.price}", f"{each.size}", "0", "3"] for each in bids],
             "instId": self.symbol,
             "ts": str(ts // NS_PER_MS),
             "seqId": ts // NS_PER_MS,

@@ -9,7 +9,7 @@ import msgspec
 
 from bench.frames import Frame, Market, book_frames
 from bench.measure import Row, Run, Title, paired, same
-from engine.core.market import MarketEvent
+from engine.core.market import Levels, MarketEvent
 from engine.exchange.okx import market_wire
 from engine.exchange.okx.book import OrderBook, Outcome
 from engine.exchange.okx.frames import HEAD, push_channel
@@ -183,9 +183,9 @@ def books(run: Run) -> list[Row]:
         for message in market_wire.decode_books(frame):
             same("outcome of a book update", book.apply(message), Outcome.CHANGED)
             top = book.top(0)
-    same("top of the book", None if top is None else (top.bids, top.asks), best_levels(sides))
+    same("top of the book", None if top is None else (pairs(top.bids), pairs(top.asks)), best_levels(sides))
     deep = book.top(0, depth=1000)
-    whole = None if deep is None else (dict(deep.bids), dict(deep.asks))
+    whole = None if deep is None else (dict(pairs(deep.bids)), dict(pairs(deep.asks)))
     same("the whole book", whole, (sides["bids"], sides["asks"]))
 
     def alone() -> None:
@@ -207,6 +207,11 @@ def books(run: Run) -> list[Row]:
         paired(plain, lambda: applied(tops=False), alone, len(frames)),
         paired(best, lambda: applied(tops=True), alone, len(frames)),
     ]
+
+
+def pairs(levels: Levels) -> tuple[tuple[float, float], ...]:
+    """Price and contracts of each level."""
+    return tuple((level.price, level.size) for level in levels)
 
 
 def best_levels(sides: dict[str, dict[float, float]]) -> tuple[tuple[tuple[float, float], ...], ...]:

@@ -10,7 +10,6 @@ the market has passed meanwhile fires at the first price after the start; fundin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
@@ -29,6 +28,7 @@ from engine.core.market import (
     BookTop,
     FundingRate,
     IndexPrice,
+    Levels,
     MarketEvent,
     MarkPrice,
     Trade,
@@ -254,8 +254,8 @@ def _on_paper(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, exchange=exchange, manager=manager)
 
 
-def _levels(levels: Sequence[tuple[float, float]]) -> list[tuple[Decimal, Decimal]]:
-    return [(_exact(price), _exact(size)) for price, size in levels]
+def _levels(levels: Levels) -> list[tuple[Decimal, Decimal]]:
+    return [(_exact(level.price), _exact(level.size)) for level in levels]
 
 
 def _exact(value: float) -> Decimal:

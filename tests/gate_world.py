@@ -11,6 +11,7 @@ from engine.core.books import Books
 from engine.core.cash import CashFlow, FlowKind
 from engine.core.decisions import Action, Decision, Verdict
 from engine.core.instruments import Instrument
+from engine.core.market import Level
 from engine.core.orders import ZERO, Fill, Order, OrderIntent, OrderState, StopMove
 from engine.core.signals import MarketSnapshot
 from engine.manager.accounts import TraderAccounts
@@ -111,8 +112,8 @@ class GateWorld:
             last=price,
             bid=price - half,
             ask=price + half,
-            bids=((price - half, 1e6),),
-            asks=((price + half, 1e6),),
+            bids=(Level(price - half, 1e6),),
+            asks=(Level(price + half, 1e6),),
             mark=price,
             ts_price=now,
             ts_mark=now,

@@ -17,7 +17,7 @@ from engine.cli.signals import signals
 from engine.cli.signals_report import Report
 from engine.config.market import MarketConfig
 from engine.core.errors import ConfigError
-from engine.core.market import BookTop, Candle, MarketEvent, Side, Trade
+from engine.core.market import BookTop, Candle, Level, MarketEvent, Side, Trade
 from engine.core.times import NS_PER_DAY, NS_PER_MS, to_datetime
 from engine.market.recording import read_events
 from engine.market.review import Replayed, fitted, replay
@@ -61,7 +61,7 @@ def test_prints_and_quotes_of_a_file(tmp_path: Path) -> None:
     ]
     quotes = "ts_ms,update_id,bid,bid_size,ask,ask_size\n5,1,10,2,11,3\n"
     assert list(read_events(write(tmp_path, quotes), BTC)) == [
-        BookTop(BTC, ((10.0, 2.0),), ((11.0, 3.0),), 5 * NS_PER_MS)
+        BookTop(BTC, (Level(10.0, 2.0),), (Level(11.0, 3.0),), 5 * NS_PER_MS)
     ]
 
 
@@ -195,8 +195,8 @@ def test_book_is_followed_from_its_snapshot(tmp_path: Path) -> None:
         '{"T":4,"u":6,"b":[["10","0"]],"a":[["12","4"]]}\n'
     )
     assert list(read_events(path, BTC)) == [
-        BookTop(BTC, ((10.0, 1.0), (9.0, 2.0)), ((11.0, 3.0),), 2 * NS_PER_MS),
-        BookTop(BTC, ((9.0, 2.0),), ((11.0, 3.0), (12.0, 4.0)), 4 * NS_PER_MS),
+        BookTop(BTC, (Level(10.0, 1.0), Level(9.0, 2.0)), (Level(11.0, 3.0),), 2 * NS_PER_MS),
+        BookTop(BTC, (Level(9.0, 2.0),), (Level(11.0, 3.0), Level(12.0, 4.0)), 4 * NS_PER_MS),
     ]
 
 

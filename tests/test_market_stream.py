@@ -17,6 +17,7 @@ from engine.core.market import (
     FeedStatus,
     FundingRate,
     IndexPrice,
+    Level,
     MarketEvent,
     MarkPrice,
     OpenInterest,
@@ -117,7 +118,8 @@ def test_spread_in_bps(bid: float | None, ask: float | None, expected: float | N
 def test_book_imbalance_of_the_best_levels(
     bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]], expected: float | None
 ) -> None:
-    assert book_imbalance(BookTop(BTC, tuple(bids), tuple(asks), 0), 1) == expected
+    book = BookTop(BTC, tuple(Level(*each) for each in bids), tuple(Level(*each) for each in asks), 0)
+    assert book_imbalance(book, 1) == expected
 
 
 def test_unknown_is_none_never_zero() -> None:
@@ -136,7 +138,7 @@ def test_snapshot_shows_the_newest_values_with_their_times() -> None:
         FundingRate(BTC, 0.0001, at(3600), at(1)),
         OpenInterest(BTC, 500.0, 5.0, at(1)),
         Trade(BTC, 101.5, 2.0, Side.BUY, "1", at(2), at(2) + 5),
-        BookTop(BTC, ((100.0, 3.0),), ((100.5, 1.0),), at(2)),
+        BookTop(BTC, (Level(100.0, 3.0),), (Level(100.5, 1.0),), at(2)),
     ).snapshot(BTC, at(3))
     assert (view.last, view.ts_price) == (101.5, at(2) + 5)
     assert (view.bid, view.ask, view.mark, view.index) == (100.0, 100.5, 100.2, 100.0)
@@ -164,7 +166,7 @@ def test_older_price_does_not_replace_a_newer_one() -> None:
 
 
 def test_older_book_does_not_replace_newer_quotes() -> None:
-    made = pipeline(ticker(5), BookTop(BTC, ((1.0, 1.0),), ((2.0, 1.0),), at(4)))
+    made = pipeline(ticker(5), BookTop(BTC, (Level(1.0, 1.0),), (Level(2.0, 1.0),), at(4)))
     assert made.snapshot(BTC, at(6)).bid == 99.0
 
 

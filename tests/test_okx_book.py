@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.market import Level, Levels
 from engine.exchange.okx.book import OrderBook, Outcome, Resync
-from engine.exchange.okx.market_rows import Level
 from engine.exchange.okx.market_wire import BookMessage, decode_books
 
 BTC = "BTC-USDT-SWAP"
 
 
-def levels(rows: Sequence[tuple[float, float]]) -> list[Level]:
-    return [Level(price, size) for price, size in rows]
+def levels(rows: Sequence[tuple[float, float]]) -> Levels:
+    return tuple(Level(price, size) for price, size in rows)
 
 
 def message(
@@ -43,8 +43,8 @@ def test_updates_that_chain_are_applied_and_zero_removes() -> None:
     assert book.apply(message(13, 10, [(100.0, 0.0), (98.0, 5.0)], [(101.0, 7.0)])) is Outcome.CHANGED
     top = book.top(1)
     assert top is not None
-    assert top.bids == ((99.0, 2.0), (98.0, 5.0))
-    assert top.asks == ((101.0, 7.0), (102.0, 3.0))
+    assert top.bids == (Level(99.0, 2.0), Level(98.0, 5.0))
+    assert top.asks == (Level(101.0, 7.0), Level(102.0, 3.0))
 
 
 def test_D1_gap_makes_the_book_invalid_at_once() -> None:
@@ -64,7 +64,7 @@ def test_D2_reset_is_accepted_and_keep_alive_changes_nothing() -> None:
     assert book.gaps == 0
     top = book.top(1)
     assert top is not None
-    assert top.bids[0] == (100.0, 5.0)
+    assert top.bids[0] == Level(100.0, 5.0)
 
 
 def test_D3_checksum_of_zero_is_no_mismatch() -> None:
@@ -88,7 +88,7 @@ def test_D11_updates_before_their_snapshot_count_only_when_newer() -> None:
     assert book.apply(snapshot(10)) is Outcome.CHANGED
     top = book.top(1)
     assert top is not None
-    assert top.bids[0] == (100.0, 6.0)
+    assert top.bids[0] == Level(100.0, 6.0)
     assert book.apply(message(13, 12, [(100.0, 7.0)])) is Outcome.CHANGED
 
 
@@ -97,7 +97,7 @@ def test_snapshot_replaces_and_is_never_merged() -> None:
     book.apply(message(20, -1, [(50.0, 1.0)], [(51.0, 1.0)]))
     top = book.top(1)
     assert top is not None
-    assert (top.bids, top.asks) == (((50.0, 1.0),), ((51.0, 1.0),))
+    assert (top.bids, top.asks) == ((Level(50.0, 1.0),), (Level(51.0, 1.0),))
 
 
 def test_duplicates_of_a_second_connection_are_ignored() -> None:
@@ -131,7 +131,8 @@ def test_book_equals_the_sum_of_its_updates(changes: list[tuple[int, int]], data
         plain[float(price)] = float(size)
     top = book.top(0, depth=100)
     assert top is not None
-    assert dict(top.bids) == {price: size for price, size in plain.items() if size}
+    kept = {price: size for price, size in plain.items() if size}
+    assert {level.price: level.size for level in top.bids} == kept
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from engine.clock import SystemClock
 from engine.config.values import Duration
-from engine.core.market import BookTop, ChannelState
+from engine.core.market import BookTop, ChannelState, Level
 from engine.exchange.okx.feed import OkxMarketFeed
 from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, ok, running, scripted, until
 from tests.test_okx_feed import Reader
@@ -51,7 +51,7 @@ async def test_book_that_agrees_with_rest_is_left_alone(venue: ScriptedVenue, ch
         await until(lambda: reader.feed.book_check.looks >= 3)
     (top,) = reader.of(BookTop)
     assert isinstance(top, BookTop)
-    assert (top.bids, top.asks) == (((100.0, 1.0),), ((101.0, 2.0),))
+    assert (top.bids, top.asks) == ((Level(100.0, 1.0),), (Level(101.0, 2.0),))
     assert reader.feed.book_check.wrong == 0
     assert reader.states(channel) == [ChannelState.LIVE]
     assert subscriptions(venue, channel) == 1
@@ -93,7 +93,7 @@ async def test_answer_that_is_older_than_the_book_says_nothing(venue: ScriptedVe
     venue.answers["GET market/books"] = ok(levels("90", "91"))
     feed = OkxMarketFeed(venue.config(timeouts=OFTEN), [BTC], [], SystemClock())
     now_ns = 1_700_000_000_001 * 1_000_000
-    feed.book_check.saw(BookTop(BTC, ((100.0, 1.0),), ((101.0, 1.0),), now_ns))
+    feed.book_check.saw(BookTop(BTC, (Level(100.0, 1.0),), (Level(101.0, 1.0),), now_ns))
     await feed.book_check.check(BTC)
     await feed.close()
     assert (feed.book_check.looks, feed.book_check.wrong) == (1, 0)
@@ -102,7 +102,7 @@ async def test_answer_that_is_older_than_the_book_says_nothing(venue: ScriptedVe
 async def test_venue_that_does_not_answer_says_nothing_about_the_book(venue: ScriptedVenue) -> None:
     venue.answers["GET market/books"] = {"code": "50001", "msg": "away", "data": []}
     feed = OkxMarketFeed(venue.config(timeouts=OFTEN), [BTC], [], SystemClock())
-    feed.book_check.saw(BookTop(BTC, ((100.0, 1.0),), ((101.0, 1.0),), 1))
+    feed.book_check.saw(BookTop(BTC, (Level(100.0, 1.0),), (Level(101.0, 1.0),), 1))
     await feed.book_check.check(BTC)
     await feed.close()
     assert (feed.book_check.looks, feed.book_check.wrong) == (0, 0)

@@ -21,6 +21,7 @@ from engine.core.market import (
     Candle,
     FundingRate,
     IndexPrice,
+    Level,
     MarketEvent,
     MarkPrice,
     OpenInterest,
@@ -55,12 +56,12 @@ EXPECTED: dict[str, MarketEvent] = {
     "open-interest": OpenInterest(BTC, 2500000.5, 25000.005, 1_700_000_000_600 * MS, RECV),
     "books5": BookTop(
         BTC,
-        ((50000.0, 4.0), (49999.9, 2.0)),
-        ((50000.1, 3.0), (50000.2, 1.5)),
+        (Level(50000.0, 4.0), Level(49999.9, 2.0)),
+        (Level(50000.1, 3.0), Level(50000.2, 1.5)),
         1_700_000_000_700 * MS,
         RECV,
     ),
-    "bbo-tbt": BookTop(BTC, ((50000.0, 4.0),), (), 1_700_000_000_800 * MS, RECV),
+    "bbo-tbt": BookTop(BTC, (Level(50000.0, 4.0),), (), 1_700_000_000_800 * MS, RECV),
 }
 
 

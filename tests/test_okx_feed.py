@@ -18,6 +18,7 @@ from engine.core.market import (
     Candle,
     ChannelState,
     FeedStatus,
+    Level,
     MarketEvent,
     MarkPrice,
     Trade,
@@ -231,7 +232,8 @@ async def test_D1_book_gap_is_told_and_a_snapshot_is_asked_for(venue: ScriptedVe
         await until(lambda: sum('"books"' in text and '"subscribe"' in text for _, text in venue.heard) == 2)
         await venue.push("public", book(-1, 20, "103"))
         await until(lambda: reader.states("books") == [LIVE, STALE, LIVE])
-    assert [e.bids for e in reader.events if isinstance(e, BookTop)] == [((100.0, 1.0),), ((103.0, 1.0),)]
+    tops = [event.bids for event in reader.events if isinstance(event, BookTop)]
+    assert tops == [(Level(100.0, 1.0),), (Level(103.0, 1.0),)]
 
 
 async def test_warm_up_pages_back_until_it_has_enough_closed_candles(venue: ScriptedVenue) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from engine.config.manager import RiskConfig
 from engine.core.decisions import AccountView, Act, Action, PositionView
 from engine.core.instruments import Instrument
+from engine.core.market import Level
 from engine.core.orders import PositionSide
 from engine.core.signals import MarketSnapshot
 from engine.manager.breaker import Breaker, TradingState
@@ -81,8 +82,8 @@ SNAPSHOT = MarketSnapshot(
     last=100.0,
     bid=99.95,
     ask=100.0,
-    bids=((99.95, 5000.0),),
-    asks=((100.0, 500.0), (100.1, 600.0)),
+    bids=(Level(99.95, 5000.0),),
+    asks=(Level(100.0, 500.0), Level(100.1, 600.0)),
     mark=100.0,
     ts_price=NOW,
     reference_px=100.2,
@@ -163,7 +164,7 @@ REFUSALS = {
     "too_concentrated": with_(limits=limits(max_concentration_pct=D("9.99"))),
     "margin_usage": with_(room=Room(symbol_usd=D(10**6), gross_usd=D(10**6), pending_margin=D(5801))),
     "risk_too_high": with_(limits=limits(risk_per_trade_pct=D("0.19"))),
-    "slippage_too_high": with_(snapshot=msgspec.structs.replace(SNAPSHOT, asks=((100.0, 999.0),))),
+    "slippage_too_high": with_(snapshot=msgspec.structs.replace(SNAPSHOT, asks=(Level(100.0, 999.0),))),
     "liquidation_before_stop": with_(action=act(leverage=D(20), stop_loss=D(95), take_profit=D(120))),
     "spread_too_wide": with_(snapshot=msgspec.structs.replace(SNAPSHOT, bid=99.0)),
     "cooldown": with_(cooldown_until=NOW + 1),

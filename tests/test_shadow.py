@@ -17,7 +17,7 @@ from engine.config.scheduler import RolloutConfig
 from engine.config.settings import Settings, load_settings
 from engine.config.values import Duration
 from engine.core.decisions import Act, Action, Decision
-from engine.core.market import BookTop, FundingRate, MarkPrice
+from engine.core.market import BookTop, FundingRate, Level, MarkPrice
 from engine.core.orders import PositionSide, Purpose
 from engine.core.signals import MarketSnapshot
 from engine.core.times import NS_PER_S
@@ -67,7 +67,7 @@ class World:
     async def price(self, price: float) -> None:
         """The live market is here, and the live manager was shown it."""
         ts = CLOCK.now_ns()
-        bids, asks = ((price - 0.5, 500.0),), ((price, 500.0),)
+        bids, asks = (Level(price - 0.5, 500.0),), (Level(price, 500.0),)
         self.desk.on_market(BookTop(BTC, bids, asks, ts))
         self.desk.on_market(MarkPrice(BTC, price, ts))
         shown = MarketSnapshot(

@@ -13,6 +13,7 @@ from engine.core.market import (
     Candle,
     FundingRate,
     IndexPrice,
+    Level,
     MarketEvent,
     MarkPrice,
     Ticker,
@@ -190,12 +191,13 @@ class ReplayedMarket:
         """What a venue's channels would say of it."""
         symbol, ts = quote.symbol, quote.ts
         price = float(quote.price)
-        bids = tuple((float(level), float(size)) for level, size in quote.bids)
-        asks = tuple((float(level), float(size)) for level, size in quote.asks)
+        bids = tuple(Level(float(at), float(size)) for at, size in quote.bids)
+        asks = tuple(Level(float(at), float(size)) for at, size in quote.asks)
         yield BookTop(symbol, bids, asks, ts, ts)
         if quote.size:
             yield Trade(symbol, price, float(quote.size), quote.side, str(ts), ts, ts)
-        yield Ticker(symbol, price, bids[0][0], asks[0][0], bids[0][1], asks[0][1], None, None, ts, ts)
+        bid, ask = bids[0], asks[0]
+        yield Ticker(symbol, price, bid.price, ask.price, bid.size, ask.size, None, None, ts, ts)
         yield IndexPrice(symbol, float(quote.index), ts, ts)
         yield MarkPrice(symbol, float(quote.mark), ts, ts)
         if ts - self._funding_told.get(symbol, 0) >= _FUNDING_EVERY_NS:

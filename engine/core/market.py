@@ -7,11 +7,23 @@ means that the event was made, not received (backtest, backfill).
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
-Levels = tuple[tuple[float, float], ...]  # of one side of a book, best first: price, contracts
+_MOST: Final = 1e18  # beyond any price or size; keeps NaN and the infinities out as well
+Price = Annotated[float, msgspec.Meta(gt=0, lt=_MOST)]  # also a size that cannot be 0
+Amount = Annotated[float, msgspec.Meta(ge=0, lt=_MOST)]
+
+
+class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Contracts at a price; 0 only where an update of a book takes the level away."""
+
+    price: Price
+    size: Amount
+
+
+Levels = tuple[Level, ...]  # of one side of a book, best first
 
 
 class Side(StrEnum):

@@ -87,7 +87,7 @@ def slippage(entry: Entry) -> Outcome:
     average, taken = walk(levels, entry.sized.contracts)
     if taken < entry.sized.contracts:
         return False, f"the shown book holds {taken} of {entry.sized.contracts} contracts"
-    best = Decimal(str(levels[0][0])) if levels else entry.entry_price
+    best = Decimal(str(levels[0].price)) if levels else entry.entry_price
     cost = abs(average / best - 1) * BPS
     most = entry.limits.max_slippage_bps
     return cost <= most, f"{cost:.2f} bp beyond the best price, at most {most}"
@@ -96,10 +96,10 @@ def slippage(entry: Entry) -> Outcome:
 def walk(levels: Levels, contracts: Decimal) -> tuple[Decimal, Decimal]:
     """Average price of taking `contracts` from one side of a book, and how many of them it holds."""
     taken = value = Decimal(0)
-    for price, size in levels:
-        part = min(Decimal(str(size)), contracts - taken)
+    for level in levels:
+        part = min(Decimal(str(level.size)), contracts - taken)
         taken += part
-        value += part * Decimal(str(price))
+        value += part * Decimal(str(level.price))
         if taken >= contracts:
             break
     return (value / taken if taken else Decimal(0)), taken

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from engine.core.errors import ConfigError
-from engine.core.market import BookTop
+from engine.core.market import BookTop, Level
 from engine.core.times import NS_PER_MS
 
 _LEVELS: Final = 5
@@ -60,8 +60,8 @@ def read_depth(path: Path, lines: Iterable[str], symbol: str) -> Iterator[BookTo
             raise ConfigError(f"{path}:{number}: {error}") from error
         yield BookTop(
             symbol,
-            tuple((price, bids[price]) for price in heapq.nlargest(_LEVELS, bids)),
-            tuple((price, asks[price]) for price in heapq.nsmallest(_LEVELS, asks)),
+            tuple(Level(price, bids[price]) for price in heapq.nlargest(_LEVELS, bids)),
+            tuple(Level(price, asks[price]) for price in heapq.nsmallest(_LEVELS, asks)),
             line.T * NS_PER_MS,
         )
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.core.errors import ConfigError
-from engine.core.market import BookTop, Candle, FundingRate, MarketEvent, Side, Trade
+from engine.core.market import BookTop, Candle, FundingRate, Level, MarketEvent, Side, Trade
 from engine.core.times import NS_PER_MS, TIMEFRAMES, timeframe_ns
 from engine.market.recorded_depth import read_depth
 from engine.recordings import read_lines
@@ -105,7 +105,8 @@ def _trade(row: Row, symbol: str, time: str) -> Trade:
 
 
 def _book(row: Row, symbol: str, time: str) -> BookTop:
-    bid, ask = (float(row["bid"]), float(row["bid_size"])), (float(row["ask"]), float(row["ask_size"]))
+    bid = Level(float(row["bid"]), float(row["bid_size"]))
+    ask = Level(float(row["ask"]), float(row["ask_size"]))
     return BookTop(symbol, (bid,), (ask,), int(row[time]) * NS_PER_MS)
 
 

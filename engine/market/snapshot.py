@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.core.signals import MarketSnapshot
+from engine.core.signals import SHOWN_LEVELS, MarketSnapshot
 from engine.market.stream import LiveFeature
 from engine.market.watch import Watch, is_slow
 
@@ -18,6 +18,7 @@ def snapshot(watch: Watch, now: int, max_age_ns: int) -> MarketSnapshot:
     unknown. `stale` also names the timeframes that wait for missing candles. Changes nothing.
     """
     change = (watch.last / watch.open_24h - 1.0) * 100.0 if watch.last and watch.open_24h else None
+    book = watch.book
     views = (frame.view() for frame in watch.frames.values())
     gaps = [f"candles {frame.timeframe}" for frame in watch.frames.values() if frame.series.held]
     return MarketSnapshot(
@@ -26,8 +27,8 @@ def snapshot(watch: Watch, now: int, max_age_ns: int) -> MarketSnapshot:
         last=watch.last,
         bid=watch.bid,
         ask=watch.ask,
-        bids=watch.bids,
-        asks=watch.asks,
+        bids=() if book is None else book.bids[:SHOWN_LEVELS],
+        asks=() if book is None else book.asks[:SHOWN_LEVELS],
         mark=watch.mark,
         index=watch.index,
         funding_rate=watch.funding_rate,

@@ -231,8 +231,8 @@ def spread_bps(bid: float | None, ask: float | None) -> float | None:
 def book_imbalance(book: BookTop, levels: int) -> float | None:
     """Contracts bid less contracts asked on the best levels, as a share of both: -1 to +1."""
     bid = ask = 0.0
-    for _, size in book.bids[:levels]:
-        bid += size
-    for _, size in book.asks[:levels]:
-        ask += size
+    for level in book.bids[:levels]:
+        bid += level.size
+    for level in book.asks[:levels]:
+        ask += level.size
     return (bid - ask) / (bid + ask) if bid + ask > 0 else None

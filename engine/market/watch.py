@@ -15,7 +15,6 @@ from engine.core.market import (
     FeedStatus,
     FundingRate,
     IndexPrice,
-    Levels,
     MarketEvent,
     MarkPrice,
     OpenInterest,
@@ -23,7 +22,6 @@ from engine.core.market import (
     Ticker,
     Trade,
 )
-from engine.core.signals import SHOWN_LEVELS
 from engine.market.candles import Aggregator
 from engine.market.detectors import detector
 from engine.market.frames import Frame
@@ -79,9 +77,8 @@ class Watch:
         "_ts_quotes",
         "aggregators",
         "ask",
-        "asks",
         "bid",
-        "bids",
+        "book",
         "frame_bindings",
         "frames",
         "funding_rate",
@@ -112,8 +109,7 @@ class Watch:
         self.symbol = symbol
         self.last: float | None = None
         self.bid: float | None = None
-        self.bids: Levels = ()
-        self.asks: Levels = ()
+        self.book: BookTop | None = None
         self.ask: float | None = None
         self.mark: float | None = None
         self.index: float | None = None
@@ -186,9 +182,9 @@ class Watch:
         self._quotes(event.ts_event, event.bid, event.ask)
 
     def _on_book(self, event: BookTop) -> None:
-        bid = event.bids[0][0] if event.bids else None
-        ask = event.asks[0][0] if event.asks else None
-        self.bids, self.asks = event.bids[:SHOWN_LEVELS], event.asks[:SHOWN_LEVELS]
+        bid = event.bids[0].price if event.bids else None
+        ask = event.asks[0].price if event.asks else None
+        self.book = event
         self._quotes(event.ts_event, bid, ask)
         for gauge, levels in self._imbalances:
             gauge.set(event.ts_event, book_imbalance(event, levels))

@@ -15,8 +15,7 @@ from enum import Enum, auto
 from math import inf
 from typing import Final
 
-from engine.core.market import BookTop
-from engine.exchange.okx.market_rows import Level
+from engine.core.market import BookTop, Level, Levels
 from engine.exchange.okx.market_wire import BookMessage
 
 _SNAPSHOT: Final = -1
@@ -33,35 +32,34 @@ class Outcome(Enum):
 
 
 class _Side:
-    """Contracts by price, and the prices in ascending order: a new level costs one bisection."""
+    """Levels by price, and the prices in ascending order: a new level costs one bisection."""
 
-    __slots__ = ("contracts", "prices")
+    __slots__ = ("by_price", "prices")
 
     def __init__(self) -> None:
-        self.contracts: dict[float, float] = {}
+        self.by_price: dict[float, Level] = {}
         self.prices: list[float] = []
 
     def replace(self, rows: Iterable[Level]) -> None:
         """All levels anew."""
-        self.contracts = {row.price: row.size for row in rows if row.size}
-        self.prices = sorted(self.contracts)
+        self.by_price = {row.price: row for row in rows if row.size}
+        self.prices = sorted(self.by_price)
 
     def merge(self, rows: Iterable[Level]) -> None:
         """Set levels; those of no size go."""
-        contracts, prices = self.contracts, self.prices
+        by_price, prices = self.by_price, self.prices
         for row in rows:
-            price, size = row.price, row.size
-            if size:
-                if price not in contracts:
+            price = row.price
+            if row.size:
+                if price not in by_price:
                     insort(prices, price)
-                contracts[price] = size
-            elif contracts.pop(price, None) is not None:
+                by_price[price] = row
+            elif by_price.pop(price, None) is not None:
                 del prices[bisect_left(prices, price)]
 
-    def levels(self, prices: list[float]) -> tuple[tuple[float, float], ...]:
-        """These prices with their contracts."""
-        contracts = self.contracts
-        return tuple([(price, contracts[price]) for price in prices])
+    def levels(self, prices: list[float]) -> Levels:
+        """The levels at these prices."""
+        return tuple(map(self.by_price.__getitem__, prices))
 
 
 class OrderBook:

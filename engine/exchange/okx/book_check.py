@@ -14,7 +14,7 @@ import structlog
 
 from engine.clock import Clock
 from engine.core.errors import Rejected, Unavailable
-from engine.core.market import BookTop
+from engine.core.market import BookTop, Levels
 from engine.exchange.okx.market_wire import decode_top
 from engine.exchange.okx.rest import RestClient, readable
 
@@ -87,8 +87,8 @@ class BookCheck:
         return _within(_best(venue.bids), bids) and _within(_best(venue.asks), asks)
 
 
-def _best(levels: tuple[tuple[float, float], ...]) -> float | None:
-    return levels[0][0] if levels else None
+def _best(levels: Levels) -> float | None:
+    return levels[0].price if levels else None
 
 
 def _within(price: float | None, shown: Iterable[float | None]) -> bool:

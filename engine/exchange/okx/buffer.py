@@ -13,14 +13,15 @@ _PATIENCE: Final = 4  # times the limit, of events that must not be dropped
 
 
 class EventBuffer:
-    """Keeps the order. Full: the oldest tick-like event goes, counted in `dropped`.
+    """Keeps the order. Full: the oldest tick-like events go, counted in `dropped`.
 
+    Room is made when a 64th too many wait, so that it costs little an event where the reader stays behind.
     Closed candles and FeedStatus are never dropped; a reader that lets more than `4 * limit` of them pile up
     is dead, which raises InvariantBroken.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self._limit, self._most = limit, limit + limit // 64
         self._events: list[MarketEvent] = []
         self._waiting: asyncio.Future[None] | None = None  # of the reader that waits
         self.dropped = 0
@@ -31,7 +32,7 @@ class EventBuffer:
     def extend(self, events: Sequence[MarketEvent]) -> None:
         """Add events in order; never waits."""
         self._events += events
-        if len(self._events) > self._limit:
+        if len(self._events) > self._most:
             self._make_room()
         if self._waiting is not None:
             self._wake()

@@ -8,19 +8,16 @@ second time with null in its place (`read`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Final, Generic, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
 from engine.core.errors import CodecError, Defect
-from engine.core.market import Side
+from engine.core.market import Amount, Levels, Price, Side
 from engine.exchange.okx.numbers import LAST_MS
 
 T = TypeVar("T")
-_MOST: Final = 1e18  # beyond any price or size; keeps NaN and the infinities out as well
-Price = Annotated[float, msgspec.Meta(gt=0, lt=_MOST)]  # also a size that cannot be 0
-Amount = Annotated[float, msgspec.Meta(ge=0, lt=_MOST)]
-Real = Annotated[float, msgspec.Meta(gt=-_MOST, lt=_MOST)]
+Real = Annotated[float, msgspec.Meta(gt=-1e18, lt=1e18)]
 Millis = Annotated[int, msgspec.Meta(ge=0, le=LAST_MS)]
 
 
@@ -41,13 +38,6 @@ class PushOf(Push[T], Generic[T], gc=False):
 
     arg: Arg = Arg()
     action: str = ""
-
-
-class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Contracts at a price, 0 to take the level away. What OKX writes behind them (0, orders) is not read."""
-
-    price: Price
-    size: Amount
 
 
 class TradeRow(msgspec.Struct, gc=False):
@@ -106,23 +96,15 @@ class LimitRow(msgspec.Struct, gc=False):
     sellLmt: Price | None = None
 
 
-class TopLevel(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Contracts at one of the best prices, never none."""
-
-    price: Price
-    size: Price
-
-
 class TopRow(msgspec.Struct, gc=False):
-    asks: list[TopLevel]
-    bids: list[TopLevel]
+    """What OKX writes behind price and contracts of a level (0, orders) is not read."""
+
+    asks: Levels
+    bids: Levels
     ts: Millis
 
 
-class BookRow(msgspec.Struct, gc=False):
-    asks: list[Level]
-    bids: list[Level]
-    ts: Millis
+class BookRow(TopRow, gc=False):
     seqId: int | None = None
     prevSeqId: int | None = None
 

@@ -37,13 +37,11 @@ from engine.exchange.okx.market_rows import (
     FundingRow,
     IndexRow,
     InterestRow,
-    Level,
     LimitRow,
     MarkRow,
     Push,
     PushOf,
     TickerRow,
-    TopLevel,
     TopRow,
     TradeRow,
     read,
@@ -70,8 +68,8 @@ class BookMessage(msgspec.Struct, frozen=True, gc=False):
 
     symbol: str
     snapshot: bool
-    bids: list[Level]
-    asks: list[Level]
+    bids: Levels
+    asks: Levels
     sequence: int | None
     previous: int | None
     ts_event: int
@@ -159,14 +157,12 @@ def _top_events(push: PushOf[TopRow], ts_recv: int) -> Events:
     """books5 and bbo-tbt: every push is a whole book, valid by itself."""
     events: Events = []
     for row in push.data:
-        bids, asks = best(row.bids), best(row.asks)
-        events.append(BookTop(push.arg.instId, bids, asks, row.ts * NS_PER_MS, ts_recv))
+        events.append(_top(push.arg.instId, row, ts_recv))
     return events
 
 
-def best(rows: list[TopLevel]) -> Levels:
-    """Price and contracts of the best five levels."""
-    return tuple([(row.price, row.size) for row in rows[:_BEST]])
+def _top(symbol: str, row: TopRow, ts_recv: int) -> BookTop:
+    return BookTop(symbol, row.bids[:_BEST], row.asks[:_BEST], row.ts * NS_PER_MS, ts_recv)
 
 
 def _bar_events(timeframe: str) -> Callable[[PushOf[Bar], int], Events]:
@@ -224,7 +220,7 @@ def decode_top(body: bytes, symbol: str) -> BookTop:
     rows = read(_tops, body).data
     if not rows:
         raise CodecError("market/books is empty", body)
-    return BookTop(symbol, best(rows[0].bids), best(rows[0].asks), rows[0].ts * NS_PER_MS)
+    return _top(symbol, rows[0], 0)
 
 
 def candle_channel(timeframe: str) -> str:
