@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Final, TypeVar
 
@@ -18,6 +20,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 Check = Callable[[web.Request], web.Response | None]  # what it objects to a request with
 
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9.]+E[+-][0-9]+')  # a text, or a power of ten
 CORS: Final = web.RequestKey("cors", dict[str, str])  # headers of answers to an allowed origin
 _READS: Final = ("GET", "HEAD", "OPTIONS")
 
@@ -32,8 +35,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def encode(body: object) -> bytes:
-    """JSON bytes; Decimals become JSON numbers with all their digits."""
-    return _ENCODER.encode(body)
+    """JSON bytes; Decimals become JSON numbers with all their digits, never as powers of ten."""
+    text = _ENCODER.encode(body)
+    return _TOKEN.sub(_plain, text) if b"E+" in text or b"E-" in text else text
+
+
+def _plain(token: re.Match[bytes]) -> bytes:
+    found = token[0]
+    return found if found.startswith(b'"') else f"{Decimal(found.decode()):f}".encode()
 
 
 def respond(request: web.Request, answer: Answer, wrong_for_s: float = 0.0) -> web.StreamResponse:

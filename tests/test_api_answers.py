@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Iterable
+from decimal import Decimal
 
+import msgspec
 import pytest
 import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 
 from api.answers import Answer, Answers, Question
+from api.http import encode
 from engine.clock import SimClock
 from engine.core.errors import StoreUnavailable
 
@@ -204,3 +209,13 @@ def test_bytes_come_as_the_client_takes_them(accepted: str, encoding: str) -> No
     assert sent == body
     small = Answer(b"{}", 0).form("zstd, gzip")
     assert (small.body, small.headers.get("Content-Encoding")) == (b"{}", None)
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**30), max_value=10**30), st.text())
+def test_no_number_is_written_as_a_power_of_ten_and_no_text_is_touched(value: Decimal, text: str) -> None:
+    texts = {"1E+5": f"{text}[1E+5, 2E-7]", "plain": text}
+    body = encode({"value": value, "each": [value, Decimal("1.2E+5"), Decimal("-3E-9")], **texts})
+    told = msgspec.json.decode(body)
+    assert {name: told[name] for name in texts} == texts
+    assert body.endswith(msgspec.json.encode(texts)[1:])
+    assert f'"each":[{value:f},120000,-0.000000003]'.encode() in body

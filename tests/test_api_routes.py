@@ -83,6 +83,7 @@ async def test_money_is_summed_and_compared_with_the_venue(api: Client) -> None:
     assert (summary["traders"], summary["venue_equity"], summary["balanced"]) == (1, 100_000, True)
     assert summary["equity"] == 10_050
     assert summary["return_pct"] == pytest.approx(0.5)
+    assert summary["margin_used_pct"] == pytest.approx(summary["margin_used"] / 10_050 * 100)
     (balance,) = (await get(api, "/api/balances"))["balances"]
     assert (balance["cash"], balance["equity"], balance["timestamp"]) == (99_990.5, 100_000, T0_MS)
     costs = await get(api, "/api/costs?days=2")

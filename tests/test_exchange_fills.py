@@ -210,7 +210,8 @@ async def test_R3_a_close_larger_than_the_position_does_not_flip_it(sim: Simulat
         await entered(now)
         close = now.exit("too much", contracts="50")
         await now.service.desk.accept(close)
-        assert (await now.done(close)).filled == 2
+        reduced = await now.done(close)
+        assert (reduced.filled, reduced.reason) == (D(2), "close_reduced: 2 of 50 contracts were left")
         assert now.held() == 0
         await now.balanced()
 

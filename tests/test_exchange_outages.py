@@ -77,6 +77,7 @@ async def test_B2_without_redis_fills_are_booked_and_the_news_of_them_comes_late
 
     async def on_order(message: Message[OrderUpdate]) -> None:
         heard.append(message.body)
+        assert message.trace_id == message.body.order.intent.intent_id  # no cycle asked for it
 
     async with life(sim, database, bus=bus) as now:
         listening = asyncio.create_task(bus.consume(ORDERS, "test", on_order), name="listener")

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +75,13 @@ def execution(contracts: str, price: str = "100") -> Fill:
         maker=False,
         ts_event=5,
     )
+
+
+def test_a_venues_reason_to_end_an_order_takes_the_place_of_ours_and_stays() -> None:
+    reduced = msgspec.structs.replace(order(), reason="close_reduced: 1 of 2")
+    ended = apply(reduced, msgspec.structs.replace(report(S.CANCELED), reason="51400"))
+    assert (apply(reduced, report(S.NEW)).reason, ended.reason) == (reduced.reason, "51400")
+    assert apply(ended, msgspec.structs.replace(report(S.CANCELED), reason="late")).reason == "51400"
 
 
 Row = tuple[OrderState, str, str]  # venue state, cumulative fill, execution ("" none)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from api.endpoint import MEDIUM_S, Endpoint, NoQuery, Sources
-from api.views import millis, number
+from api.views import millis, number, percent
 from engine.bus import DECISIONS, ORDERS
 from engine.core.decisions import AccountView
 from engine.core.paper import PAPER
@@ -47,6 +47,7 @@ class AccountSummary(msgspec.Struct, frozen=True, kw_only=True):
     equity: float | None
     cash: float
     margin_used: float
+    margin_used_pct: float | None
     realised: float
     unrealised: float | None
     fees: float
@@ -96,13 +97,15 @@ async def account_summary(sources: Sources, _: NoQuery) -> AccountSummary:
 def _summary(views: list[AccountView], checks: list[CheckRow], server_time: int) -> AccountSummary:
     capital = sum((view.capital for view in views), _ZERO)
     equity = _total([view.equity for view in views])
+    margin = sum((view.margin_used for view in views), _ZERO)
     unrealised = _total([view.unrealised for view in views])
     return AccountSummary(
         traders=len(views),
         capital=number(capital),
         equity=None if equity is None else number(equity),
         cash=number(sum((view.cash for view in views), _ZERO)),
-        margin_used=number(sum((view.margin_used for view in views), _ZERO)),
+        margin_used=number(margin),
+        margin_used_pct=None if not equity else percent(margin, equity),
         realised=number(sum((view.realised for view in views), _ZERO)),
         unrealised=None if unrealised is None else number(unrealised),
         fees=number(sum((view.fees for view in views), _ZERO)),

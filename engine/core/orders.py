@@ -170,7 +170,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     claimed: Decimal = ZERO  # cumulative fill as the venue says; more than `filled`: fills are missing
     average_price: Decimal | None = None
     fees: Decimal = ZERO  # venue's sign: negative was charged
-    reason: str = ""  # why it was rejected or cancelled
+    reason: str = ""  # why it was rejected or cancelled, or is smaller than asked
     ts_sent: int = 0
     ts_acked: int = 0
     ts_updated: int = 0
@@ -283,7 +283,7 @@ def apply(order: Order, report: ExecutionReport, fill: Fill | None = None) -> Or
         claimed=claimed,
         average_price=average,
         fees=order.fees + (fill.fee if fill else ZERO),
-        reason=order.reason or report.reason,
+        reason=(order.reason or report.reason) if order.state.done else (report.reason or order.reason),
         ts_acked=order.ts_acked or report.ts_event,
         ts_updated=max(order.ts_updated, report.ts_event),
     )

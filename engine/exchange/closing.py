@@ -18,6 +18,7 @@ from engine.core.orders import ZERO, Order, OrderIntent, Purpose
 log = structlog.get_logger()
 
 ALREADY_CLOSING: Final = "already_closing"  # reason code: other orders take what a close asked for
+CLOSE_REDUCED: Final = "close_reduced"  # reason code: less was there to close than it asked for
 
 
 def closable(
@@ -35,12 +36,17 @@ def closable(
     return held.contracts - sum((size for other, size in under_way if _closes_the_same(other, intent)), ZERO)
 
 
-def clamped(intent: OrderIntent, most: Decimal) -> OrderIntent:
-    """At most `most` contracts; one that may take nothing keeps its size, to be refused."""
+def order_of(intent: OrderIntent, most: Decimal) -> Order:
+    """An order for at most `most` contracts, with the reason if it asks for less than its intent.
+
+    One that may take nothing keeps its size, to be refused.
+    """
+    name = intent.client_order_id
     if not 0 < most < intent.contracts:
-        return intent
-    log.info("close reduced", order=intent.client_order_id, asked=str(intent.contracts), left=str(most))
-    return msgspec.structs.replace(intent, contracts=most)
+        return Order(client_order_id=name, intent=intent)
+    log.info("close reduced", order=name, asked=str(intent.contracts), left=str(most))
+    reason = f"{CLOSE_REDUCED}: {most:f} of {intent.contracts:f} contracts were left"
+    return Order(client_order_id=name, intent=msgspec.structs.replace(intent, contracts=most), reason=reason)
 
 
 def _closes_the_same(other: OrderIntent, intent: OrderIntent) -> bool:

@@ -33,7 +33,7 @@ from engine.core.orders import (
     entry_of,
 )
 from engine.exchange.attribution import fill_of, venue_made
-from engine.exchange.closing import ALREADY_CLOSING, clamped, closable
+from engine.exchange.closing import ALREADY_CLOSING, closable, order_of
 from engine.exchange.context import ExchangeContext
 from engine.exchange.updates import OrderUpdates
 from engine.journal.ports import RiskEvent
@@ -85,7 +85,7 @@ class OrderDesk:
         if name in self.open or name in self._arriving or name in self._done:
             return
         most = self.closable(intent)
-        order = Order(client_order_id=name, intent=clamped(intent, most))
+        order = order_of(intent, most)
         if most > 0:
             self._arriving[name] = order.intent
         try:

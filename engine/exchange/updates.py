@@ -39,4 +39,6 @@ class OrderUpdates:
             self._filled.clear()
 
     async def _put(self, update: OrderUpdate) -> None:
-        await patiently(lambda: self._bus.publish(ORDERS, update))
+        intent = update.order.intent
+        trace_id = intent.cycle_id or intent.intent_id  # a breaker's or an operator's order has no cycle
+        await patiently(lambda: self._bus.publish(ORDERS, update, trace_id=trace_id))

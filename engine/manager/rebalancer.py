@@ -78,7 +78,11 @@ class Rebalancer:
                 ts=now,
             )
             log.info("capital moves", giver=move.giver, taker=move.taker, amount=str(move.amount))
-            await patiently(lambda transfer=transfer: self._context.bus.publish(TRANSFERS, transfer))  # type: ignore[misc]
+            await self._publish(transfer)
+
+    async def _publish(self, transfer: Transfer) -> None:
+        bus = self._context.bus
+        await patiently(lambda: bus.publish(TRANSFERS, transfer, trace_id=transfer.transfer_id))
 
     def _standing(self, view: AccountView) -> Standing:
         trader, equity = self._traders[view.trader_id], view.equity or ZERO
