@@ -31,7 +31,7 @@ class Topic(msgspec.Struct, Generic[T], frozen=True):
     max_len: int = 1000
 
 
-class Message(msgspec.Struct, Generic[T], frozen=True):
+class Message(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """What a handler gets. `id` is unique in the topic; `deliveries` counts from 1."""
 
     id: str
@@ -41,7 +41,7 @@ class Message(msgspec.Struct, Generic[T], frozen=True):
     deliveries: int = 1
 
 
-class OrderUpdate(msgspec.Struct, frozen=True, kw_only=True):
+class OrderUpdate(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An order after a change that is already in the journal, with the fill that made it, if any.
 
     `traders` are those whose positions the fill changed: several for an order that was nobody's.

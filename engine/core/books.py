@@ -70,7 +70,7 @@ class Remainder:
         return sum((lot.cost for lot in self.lots.values()), ZERO)
 
 
-class VenueHolding(msgspec.Struct, frozen=True):
+class VenueHolding(msgspec.Struct, frozen=True, gc=False):
     """A venue position for the comparison: signed contracts, None side when the account nets."""
 
     symbol: str
@@ -79,7 +79,7 @@ class VenueHolding(msgspec.Struct, frozen=True):
     cost: Decimal  # signed: mark value minus the venue's unrealised profit
 
 
-class Difference(msgspec.Struct, frozen=True):
+class Difference(msgspec.Struct, frozen=True, gc=False):
     """A holding of which the venue and the books say different things: signed contracts."""
 
     symbol: str
@@ -91,7 +91,7 @@ class Difference(msgspec.Struct, frozen=True):
         return f"{self.symbol} {self.position_side or 'net'}: venue {self.venue}, books {self.books}"
 
 
-class Comparison(msgspec.Struct, frozen=True):
+class Comparison(msgspec.Struct, frozen=True, gc=False):
     """Books against venue. `cash_difference` is venue minus books, free of any price."""
 
     positions: tuple[Difference, ...]
@@ -118,7 +118,7 @@ def _by_name(holding: tuple[str, PositionSide | None]) -> tuple[str, str]:
     return holding[0], holding[1] or ""
 
 
-class Booked(msgspec.Struct, frozen=True):
+class Booked(msgspec.Struct, frozen=True, gc=False):
     """What one fill did: the traders it touched, the trades it closed, what it opened of nobody's."""
 
     traders: tuple[str, ...]

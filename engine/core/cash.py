@@ -17,7 +17,7 @@ class FlowKind(StrEnum):
     REBALANCE = "rebalance"
 
 
-class CashFlow(msgspec.Struct, frozen=True, kw_only=True):
+class CashFlow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Money that came into a virtual account (negative: left it) and is no profit."""
 
     flow_id: str
@@ -28,7 +28,7 @@ class CashFlow(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
-class Transfer(msgspec.Struct, frozen=True, kw_only=True):
+class Transfer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Capital to be moved between two traders of one account, at most `amount`: what is free by then."""
 
     transfer_id: str
@@ -53,7 +53,7 @@ class Transfer(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class VenueFunding(msgspec.Struct, frozen=True, kw_only=True):
+class VenueFunding(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One funding charge of the account. `amount` negative was paid. `position_side` None in net mode."""
 
     bill_id: str
@@ -65,7 +65,7 @@ class VenueFunding(msgspec.Struct, frozen=True, kw_only=True):
     ts_event: int
 
 
-class VenueTransfer(msgspec.Struct, frozen=True, kw_only=True):
+class VenueTransfer(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Cash that came to the venue account (negative: left it) by no trade and no funding.
 
     A deposit or withdrawal by a person, a conversion, what the venue's insurance fund paid.
@@ -76,7 +76,7 @@ class VenueTransfer(msgspec.Struct, frozen=True, kw_only=True):
     ts_event: int
 
 
-class FundingPayment(msgspec.Struct, frozen=True, kw_only=True):
+class FundingPayment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A trader's part of one funding charge; negative was paid."""
 
     payment_id: str  # bill id and trader

@@ -39,7 +39,7 @@ class WakeNote(msgspec.Struct, frozen=True, gc=False):
     subject: str
 
 
-class PositionView(msgspec.Struct, frozen=True, kw_only=True):
+class PositionView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One virtual position of a trader, marked at `mark_price`. Contracts and coins are positive."""
 
     symbol: str
@@ -65,7 +65,7 @@ class PositionView(msgspec.Struct, frozen=True, kw_only=True):
     entry_client_order_id: str
 
 
-class AccountView(msgspec.Struct, frozen=True, kw_only=True):
+class AccountView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A trader's virtual account at `ts`. `equity` is None while a position has no price."""
 
     trader_id: str
@@ -86,7 +86,7 @@ class AccountView(msgspec.Struct, frozen=True, kw_only=True):
         return next((view for view in self.positions if view.symbol == symbol), None)
 
 
-class Wakeup(msgspec.Struct, frozen=True, kw_only=True):
+class Wakeup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Asks one trader to decide, with everything it may look at: a cycle can be replayed from it alone.
 
     `notes`: what was refused or merged since the trader's last wakeup, oldest first, the newest 64.
@@ -125,7 +125,7 @@ class Act(StrEnum):
         return self in {Act.BUY_TO_ENTER, Act.SELL_TO_ENTER}
 
 
-class Action(msgspec.Struct, frozen=True, kw_only=True):
+class Action(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a decider wants with one symbol. Sizes are dollars of notional; risk and code set contracts."""
 
     symbol: str  # venue id
@@ -142,7 +142,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     justification: str = ""
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The answer to a wakeup. `prices` are the marks that were shown, to tell whether it is stale."""
 
     cycle_id: str
@@ -164,7 +164,7 @@ class CycleStatus(StrEnum):
     ABANDONED = "abandoned"  # the engine died while it was thinking
 
 
-class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
+class ModelCall(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One question to a model and what came of it; found again by the digest of the question.
 
     `answer` is the raw text, whole or not. `failure` says why there is none, and is "" when there is one.
@@ -189,7 +189,7 @@ class ModelCall(msgspec.Struct, frozen=True, kw_only=True):
     ts_answered: int = 0
 
 
-class CycleRecord(msgspec.Struct, frozen=True, kw_only=True):
+class CycleRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """All that is kept of one decision cycle beside its wakeup."""
 
     decision: Decision
@@ -211,7 +211,7 @@ class CycleRecord(msgspec.Struct, frozen=True, kw_only=True):
     calls: tuple[ModelCall, ...] = ()  # each question to a model, in order
 
 
-class Check(msgspec.Struct, frozen=True):
+class Check(msgspec.Struct, frozen=True, gc=False):
     """One line of the risk gate: what was asked, with its numbers."""
 
     name: str
@@ -219,7 +219,7 @@ class Check(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What risk said of one action. `reason` is "" when approved, else the code of the first refusal."""
 
     cycle_id: str

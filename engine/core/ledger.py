@@ -80,7 +80,7 @@ class Held(msgspec.Struct, kw_only=True):
         return abs(self.cost) / self.leverage
 
 
-class ClosedTrade(msgspec.Struct, frozen=True, kw_only=True):
+class ClosedTrade(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A position from its first entry to flat. Money in quote currency; fees and funding negative when paid.
 
     net = gross + fees + funding. `contracts` and `coins` are what was entered in all, positive.
@@ -281,7 +281,10 @@ class VirtualAccount:
 
     @property
     def margin_used(self) -> Decimal:
-        return sum((held.margin for held in self.positions.values()), ZERO)
+        total = ZERO
+        for held in self.positions.values():
+            total += held.margin
+        return total
 
     def unrealised(self, marks: Mapping[str, Decimal]) -> Decimal | None:
         """Open profit at `marks`; None when a held symbol has no mark."""

@@ -64,7 +64,7 @@ class OrderType(StrEnum):
     FOK = "fok"
 
 
-class StopMove(msgspec.Struct, frozen=True, kw_only=True):
+class StopMove(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Where the stop of an open position belongs from now on. The entry's id says which position is meant."""
 
     move_id: str
@@ -126,7 +126,7 @@ def stop_attempt(client_id: str) -> int:
     return int(client_id[_ID_LENGTH + 1 :] or 0)
 
 
-class OrderIntent(msgspec.Struct, frozen=True, kw_only=True):
+class OrderIntent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An order that risk has approved. Sizes in contracts, prices in quote currency.
 
     `ts_expires`: not to be sent after it (entries go stale; exits do not: 0).
@@ -158,7 +158,7 @@ class OrderIntent(msgspec.Struct, frozen=True, kw_only=True):
         return client_order_id(self.intent_id)
 
 
-class Order(msgspec.Struct, frozen=True, kw_only=True):
+class Order(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An order of ours, or one of the venue's that belongs to a trader (a stop that fired)."""
 
     client_order_id: str
@@ -181,7 +181,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return ZERO if self.state.done else self.intent.contracts - self.filled
 
 
-class Fill(msgspec.Struct, frozen=True, kw_only=True):
+class Fill(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One execution, booked once by `fill_id` (`symbol:venue order:venue trade`)."""
 
     fill_id: str
@@ -206,7 +206,7 @@ class Fill(msgspec.Struct, frozen=True, kw_only=True):
         return self.contracts * self.contract_value * self.price
 
 
-class VenueFill(msgspec.Struct, frozen=True, kw_only=True):
+class VenueFill(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One execution as the venue reports it, not yet given to a trader. `contracts` is positive."""
 
     trade_id: str
@@ -217,7 +217,7 @@ class VenueFill(msgspec.Struct, frozen=True, kw_only=True):
     ts_event: int
 
 
-class ExecutionReport(msgspec.Struct, frozen=True, kw_only=True):
+class ExecutionReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What the venue said of one order, by any path (ack, push, query). Newer ones may come first.
 
     `client_order_id` is ours; for an order that a stop of ours triggered it is the stop's client id

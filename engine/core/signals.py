@@ -20,7 +20,7 @@ class Edge(StrEnum):
     RECOVERED = "RECOVERED"  # came back inside the band
 
 
-class Signal(msgspec.Struct, frozen=True, kw_only=True):
+class Signal(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One crossing of one detector. Made once; an edge is never repeated while it lasts.
 
     `signal_id` is the same for the same crossing in any replay. `score` is the salience, 0..1.
@@ -49,7 +49,7 @@ def signal_id(symbol: str, detector: str, edge: Edge, ts_event: int) -> str:
     return f"{symbol}:{detector}:{edge}:{ts_event}"
 
 
-class TimeframeView(msgspec.Struct, frozen=True, kw_only=True):
+class TimeframeView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Indicators of the newest closed candle of a timeframe; None where the warm-up is not over."""
 
     timeframe: str
@@ -59,7 +59,7 @@ class TimeframeView(msgspec.Struct, frozen=True, kw_only=True):
     forming: dict[str, float | None] | None = None  # as if the candle in the making were closed; if wanted
 
 
-class MarketSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+class MarketSnapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What may be known about a symbol at `ts`. Unknown is None, never 0.
 
     `ts_price` is when the newest price was received, so `ts - ts_price` is its age. `stale` names the

@@ -25,7 +25,7 @@ class PositionMode(StrEnum):
     LONG_SHORT = "long_short"
 
 
-class VenuePosition(msgspec.Struct, frozen=True, kw_only=True):
+class VenuePosition(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An open position at the venue. `contracts` is signed (short is negative), whatever the mode.
 
     `position_side` is None in net mode.
@@ -43,7 +43,7 @@ class VenuePosition(msgspec.Struct, frozen=True, kw_only=True):
     ts_event: int = 0
 
 
-class VenueBalance(msgspec.Struct, frozen=True, kw_only=True):
+class VenueBalance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Settlement currency of the account. `cash` excludes unrealised profit, `equity` includes it."""
 
     currency: str
@@ -53,14 +53,14 @@ class VenueBalance(msgspec.Struct, frozen=True, kw_only=True):
     ts_event: int = 0
 
 
-class StreamStatus(msgspec.Struct, frozen=True):
+class StreamStatus(msgspec.Struct, frozen=True, gc=False):
     """The private stream came up (synchronised) or went down; what happened meanwhile must be asked for."""
 
     connected: bool
     ts: int
 
 
-class Protection(msgspec.Struct, frozen=True, kw_only=True):
+class Protection(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A stop, or stop and target, resting at the venue for one entry. Ids as in stop_client_id.
 
     `stop_loss` of a trailing one is where it stands now, None before its activation.
@@ -76,7 +76,7 @@ class Protection(msgspec.Struct, frozen=True, kw_only=True):
     trailing: bool = False
 
 
-class Trailing(msgspec.Struct, frozen=True, kw_only=True):
+class Trailing(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A stop that follows the best price since it was placed, or since `activation` was reached.
 
     It fires at `ratio` (0.01: 1 %) or at `distance` (quote currency) from that price: give one of them.
@@ -87,7 +87,7 @@ class Trailing(msgspec.Struct, frozen=True, kw_only=True):
     activation: Decimal | None = None
 
 
-class ProtectionRequest(msgspec.Struct, frozen=True, kw_only=True):
+class ProtectionRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A standalone stop, target, both in one, or a trailing stop alone, for a position that has none."""
 
     client_id: str
@@ -99,7 +99,7 @@ class ProtectionRequest(msgspec.Struct, frozen=True, kw_only=True):
     trailing: Trailing | None = None
 
 
-class Amendment(msgspec.Struct, frozen=True, kw_only=True):
+class Amendment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What to change of a resting order; None leaves it as it is.
 
     `contracts` is the new total, what has filled included: at or below the filled part the order is done.

@@ -26,7 +26,7 @@ from engine.journal.snapshots import BalanceSnapshot
 MAX_NS: Final = 2**63 - 1
 
 
-class TraderRecord(msgspec.Struct, frozen=True, kw_only=True):
+class TraderRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A trader as configured: `config` is its JSON without secrets, `kind` its decider."""
 
     trader_id: str
@@ -38,7 +38,7 @@ class TraderRecord(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
-class RiskEvent(msgspec.Struct, frozen=True, kw_only=True):
+class RiskEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A breaker, an alarm, a refusal that is not about one decision. `trader_id` "" is the whole account."""
 
     event_id: str
@@ -52,7 +52,7 @@ class RiskEvent(msgspec.Struct, frozen=True, kw_only=True):
 TOLERANCE_USD: Final = Decimal("0.01")  # venues round average prices and unrealised profit for the wire
 
 
-class AccountCheck(msgspec.Struct, frozen=True, kw_only=True):
+class AccountCheck(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One comparison of the traders' books with the venue's (invariant I8); `difference` is 0 if it holds."""
 
     account_id: str
@@ -70,7 +70,7 @@ class AccountCheck(msgspec.Struct, frozen=True, kw_only=True):
         return not self.detail and abs(self.difference) <= TOLERANCE_USD
 
 
-class VenuePositionRow(msgspec.Struct, frozen=True, kw_only=True):
+class VenuePositionRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A position as the venue has it; `contracts` signed. `position_side` is long, short or net."""
 
     symbol: str
@@ -82,7 +82,7 @@ class VenuePositionRow(msgspec.Struct, frozen=True, kw_only=True):
     liquidation_price: Decimal | None
 
 
-class FeatureRow(msgspec.Struct, frozen=True, kw_only=True):
+class FeatureRow(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Indicators as of the close of a candle; None where the warm-up is not over."""
 
     symbol: str
@@ -97,7 +97,7 @@ class IntegrityKind(StrEnum):
     REPAIRED = "repaired"  # what was missing has been fetched
 
 
-class IntegrityEvent(msgspec.Struct, frozen=True, kw_only=True):
+class IntegrityEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Something was wrong with the candles that open from `ts_from` to before `ts_to`."""
 
     symbol: str
@@ -108,7 +108,7 @@ class IntegrityEvent(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
-class BacktestRun(msgspec.Struct, frozen=True, kw_only=True):
+class BacktestRun(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A finished backtest. `config`, `metrics` and `equity_curve` are JSON; `digest` is its journal's."""
 
     run_id: str
@@ -122,7 +122,7 @@ class BacktestRun(msgspec.Struct, frozen=True, kw_only=True):
     ts_created: int
 
 
-class Bookings(msgspec.Struct, frozen=True, kw_only=True):
+class Bookings(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """All that a ledger is folded from, each kind oldest first; `entries` are the intents of entry fills."""
 
     cash_flows: tuple[CashFlow, ...]
@@ -132,7 +132,7 @@ class Bookings(msgspec.Struct, frozen=True, kw_only=True):
     stop_moves: tuple[StopMove, ...] = ()
 
 
-class KeptCycle(msgspec.Struct, frozen=True, kw_only=True):
+class KeptCycle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A cycle as it was: what the decider was woken with, and its answer with prompts and calls."""
 
     wakeup: Wakeup

@@ -7,7 +7,7 @@ from decimal import Decimal
 import msgspec
 
 
-class BalanceSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+class BalanceSnapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The venue's account in its settlement currency; `equity` includes unrealised profit."""
 
     account_id: str

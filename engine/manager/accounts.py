@@ -49,16 +49,16 @@ class TraderAccounts:
         return tuple(self.view(account.trader_id) for account in self._books.traders())
 
     def _position(self, account: VirtualAccount, held: Held) -> PositionView:
-        mark = self.marks.get(held.symbol)
+        mark, coins = self.marks.get(held.symbol), held.coins
         plan = held.intent
         return PositionView(
             symbol=held.symbol,
             side=held.side,
             contracts=held.contracts,
-            coins=held.coins,
+            coins=coins,
             entry_price=held.entry_price,
             mark_price=mark,
-            notional=None if mark is None else held.coins * mark,
+            notional=None if mark is None else coins * mark,
             leverage=held.leverage,
             margin=held.margin,
             unrealised=None if mark is None else held.unrealised(mark),
@@ -80,9 +80,13 @@ class TraderAccounts:
 
         Solves cash + other + s·q·p - cost = m·q·p for p (s = ±1 side, q coins, m maintenance rate).
         """
-        others = [other for other in account.positions.values() if other is not held]
-        if any(other.symbol not in self.marks for other in others):
-            return None
-        other = sum((o.unrealised(self.marks[o.symbol]) for o in others), ZERO)
+        other = ZERO
+        for each in account.positions.values():
+            if each is held:
+                continue
+            mark = self.marks.get(each.symbol)
+            if mark is None:
+                return None
+            other += each.unrealised(mark)
         price = (held.cost - account.cash - other) / (held.coins * (held.side.sign - _MAINTENANCE_RATE))
         return price if price > 0 else None

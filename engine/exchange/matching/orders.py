@@ -204,6 +204,8 @@ def _portion(step: Step, account: Account, order: VenueOrder) -> Decimal:
 
 def match_book(step: Step, market: Market) -> None:
     """Fill resting orders that the new book crosses, at their own price, with what it offers there."""
+    if not market.resting:
+        return
     for resting in market.resting:
         visible = market.book.queue_at(resting.side, resting.price)
         if visible is not None:
@@ -219,6 +221,8 @@ def match_book(step: Step, market: Market) -> None:
 
 def match_trade(step: Step, market: Market, print_: Execution, taker: Side) -> None:
     """Fill resting orders that a trade of the outside market reaches."""
+    if not market.resting:
+        return
     traded = print_.size  # at its own price, to those who wait there
     for resting in _by_priority(market):
         distance = (resting.price - print_.price) * resting.side.sign

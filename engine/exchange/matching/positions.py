@@ -42,7 +42,7 @@ _LIQUIDATION_CODES = {  # close long and close short by liquidation
 }
 
 
-class Execution(msgspec.Struct, frozen=True, kw_only=True):
+class Execution(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """So many contracts of an order at a price. `maker` pays the maker fee."""
 
     price: Decimal
@@ -50,7 +50,7 @@ class Execution(msgspec.Struct, frozen=True, kw_only=True):
     maker: bool = False
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True):
+class _Part(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     signed: Decimal  # contracts, negative for a sell
     price: Decimal
     fee: Decimal

@@ -43,7 +43,7 @@ class BillType(StrEnum):
     LIQUIDATION = "liquidation"  # what the insurance fund pays when a liquidation leaves less than nothing
 
 
-class VenueFill(msgspec.Struct, frozen=True, kw_only=True):
+class VenueFill(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One execution. `pnl` is realised by it before fees; a liquidation's `trade_id` is negative."""
 
     account: str
@@ -65,7 +65,7 @@ class VenueFill(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
-class VenueOrder(msgspec.Struct, frozen=True, kw_only=True):
+class VenueOrder(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An order as the venue shows it. `last_fill` is its newest execution; sums are over all of them."""
 
     account: str
@@ -108,7 +108,7 @@ class VenueOrder(msgspec.Struct, frozen=True, kw_only=True):
         return self.filled_value / self.filled if self.filled else None
 
 
-class VenueAlgo(msgspec.Struct, frozen=True, kw_only=True):
+class VenueAlgo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An algo as the venue shows it: the request it came from, and what became of it.
 
     `request` is the newest wish (amendments included); a parent's attached algo is a request too.
@@ -146,7 +146,7 @@ class VenueAlgo(msgspec.Struct, frozen=True, kw_only=True):
         return self.extreme + request.side.sign * (request.callback_spread or ZERO)
 
 
-class VenuePosition(msgspec.Struct, frozen=True, kw_only=True):
+class VenuePosition(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A position with everything derived at the current mark. `contracts` 0: just closed.
 
     `pnl`, `fee` and `funding` are sums since it was opened; `realised` is their sum.
@@ -181,7 +181,7 @@ class VenuePosition(msgspec.Struct, frozen=True, kw_only=True):
     ts_updated: int
 
 
-class ClosedPosition(msgspec.Struct, frozen=True, kw_only=True):
+class ClosedPosition(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What was made with a position that was closed, for the history. `direction` of the last holding."""
 
     account: str
@@ -203,7 +203,7 @@ class ClosedPosition(msgspec.Struct, frozen=True, kw_only=True):
     ts_updated: int
 
 
-class Balance(msgspec.Struct, frozen=True, kw_only=True):
+class Balance(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """The USDT of an account. `equity` = `cash` + `unrealised`; `available` can open new margin.
 
     `isolated`, the margins of isolated positions, is part of `cash`; initial and maintenance margin and the
@@ -225,7 +225,7 @@ class Balance(msgspec.Struct, frozen=True, kw_only=True):
     ts: int
 
 
-class Bill(msgspec.Struct, frozen=True, kw_only=True):
+class Bill(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One change of cash. `amount` = `pnl` + `fee` (or the funding payment); `balance` is cash after it."""
 
     account: str
@@ -251,40 +251,40 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     tag: str = ""
 
 
-class OrderChanged(msgspec.Struct, frozen=True, tag="order"):
+class OrderChanged(msgspec.Struct, frozen=True, gc=False, tag="order"):
     """An order was accepted, filled a little, amended or ended. `fill` is the execution that caused it."""
 
     order: VenueOrder
     fill: VenueFill | None = None
 
 
-class AlgoChanged(msgspec.Struct, frozen=True, tag="algo"):
+class AlgoChanged(msgspec.Struct, frozen=True, gc=False, tag="algo"):
     algo: VenueAlgo
 
 
-class FillMade(msgspec.Struct, frozen=True, tag="fill"):
+class FillMade(msgspec.Struct, frozen=True, gc=False, tag="fill"):
     """Comes right after the OrderChanged that carries the same fill."""
 
     fill: VenueFill
 
 
-class PositionChanged(msgspec.Struct, frozen=True, tag="position"):
+class PositionChanged(msgspec.Struct, frozen=True, gc=False, tag="position"):
     """Contracts, average or leverage changed, or money was booked on it; never for a new mark alone."""
 
     position: VenuePosition
     reason: str  # filled, liquidation, funding_fee, set_leverage
 
 
-class BalanceChanged(msgspec.Struct, frozen=True, tag="balance"):
+class BalanceChanged(msgspec.Struct, frozen=True, gc=False, tag="balance"):
     balance: Balance
     reason: str  # filled, liquidation, funding_fee, set_leverage, transferred
 
 
-class BillBooked(msgspec.Struct, frozen=True, tag="bill"):
+class BillBooked(msgspec.Struct, frozen=True, gc=False, tag="bill"):
     bill: Bill
 
 
-class Liquidated(msgspec.Struct, frozen=True, tag="liquidated"):
+class Liquidated(msgspec.Struct, frozen=True, gc=False, tag="liquidated"):
     """A margin ratio fell to 1: the account's orders are gone, its cross positions were reduced or closed.
 
     Of an isolated position, it alone was, and its orders are gone.

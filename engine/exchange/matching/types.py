@@ -57,7 +57,7 @@ class VenueRefusal(Exception):
         self.message = message
 
 
-class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
+class AccountSpec(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An account as it is opened. `level` is OKX's acctLv: 2 futures mode, 3 multi-currency margin."""
 
     account: str  # any name that is unique here: the simulator uses the API key
@@ -67,7 +67,7 @@ class AccountSpec(msgspec.Struct, frozen=True, kw_only=True):
     leverage: Decimal = Decimal(3)  # of symbols for which none was set
 
 
-class AttachedAlgo(msgspec.Struct, frozen=True, kw_only=True):
+class AttachedAlgo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Take profit and stop loss that come to life when the parent order has filled.
 
     An order price of -1 means market. `attach_id` is given by the venue, leave it empty in a request.
@@ -84,7 +84,7 @@ class AttachedAlgo(msgspec.Struct, frozen=True, kw_only=True):
     fail_code: str = ""  # given by the venue: why it will never come to life
 
 
-class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
+class OrderRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     symbol: str
     side: Side
     size: Decimal
@@ -99,7 +99,7 @@ class OrderRequest(msgspec.Struct, frozen=True, kw_only=True):
     attached: tuple[AttachedAlgo, ...] = ()
 
 
-class AttachedAmend(msgspec.Struct, frozen=True, kw_only=True):
+class AttachedAmend(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """New triggers of an order's attached algo, found by `attach_id` or `client_id`; 0 removes that half."""
 
     client_id: str = ""
@@ -110,7 +110,7 @@ class AttachedAmend(msgspec.Struct, frozen=True, kw_only=True):
     sl_price: Decimal | None = None
 
 
-class AmendRequest(msgspec.Struct, frozen=True, kw_only=True):
+class AmendRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Change of a resting order. `size` is the new total, filled part included. One id is enough."""
 
     symbol: str
@@ -124,7 +124,7 @@ class AmendRequest(msgspec.Struct, frozen=True, kw_only=True):
     attached: tuple[AttachedAmend, ...] = ()
 
 
-class AlgoRequest(msgspec.Struct, frozen=True, kw_only=True):
+class AlgoRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """A standalone algo. `size` None with `close_fraction` 1 closes whatever the position then is.
 
     `trigger_*` belong to type trigger, `callback_*` and `active_price` to move_order_stop (ratio 0.01 is
@@ -156,7 +156,7 @@ class AlgoRequest(msgspec.Struct, frozen=True, kw_only=True):
     active_price: Decimal | None = None
 
 
-class AlgoAmend(msgspec.Struct, frozen=True, kw_only=True):
+class AlgoAmend(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Change of a waiting algo (not of a trailing one). None keeps; a trigger of 0 removes that half."""
 
     symbol: str
@@ -176,7 +176,7 @@ class AlgoAmend(msgspec.Struct, frozen=True, kw_only=True):
     req_id: str = ""
 
 
-class CloseRequest(msgspec.Struct, frozen=True, kw_only=True):
+class CloseRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Close the whole position at market. `auto_cancel` first cancels the pending orders that close it."""
 
     symbol: str
@@ -187,7 +187,7 @@ class CloseRequest(msgspec.Struct, frozen=True, kw_only=True):
     tag: str = ""
 
 
-class LeverageRequest(msgspec.Struct, frozen=True, kw_only=True):
+class LeverageRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Of cross margin `pos_side` does not matter; of isolated margin each side has its own leverage."""
 
     symbol: str
@@ -196,7 +196,7 @@ class LeverageRequest(msgspec.Struct, frozen=True, kw_only=True):
     pos_side: PosSide = PosSide.NET
 
 
-class MarginRequest(msgspec.Struct, frozen=True, kw_only=True):
+class MarginRequest(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """USDT to add to the margin of an isolated position; below 0 to take away."""
 
     symbol: str
