@@ -75,9 +75,9 @@ def made_candles(count: int, seed: int = 12) -> Candles:
     return Candles(ts, opened, np.round(high, 1), np.round(low, 1), close, np.full(count, 20.0))
 
 
-def recording(candles: Candles) -> Recording:
+def recording(candles: Candles, symbol: str = _SYMBOL) -> Recording:
     """The candles as a file of them is read, on a market without funding, its bid and ask a tick apart."""
-    listing = LISTINGS[_SYMBOL]
+    listing = LISTINGS[symbol]
     narrow = Listing(listing.instrument, msgspec.structs.replace(listing.character, spread_bps=0.0))
     columns = (candles.open, candles.high, candles.low, candles.close, candles.volume)
     rows = (

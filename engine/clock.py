@@ -107,8 +107,8 @@ class SimClock:
         self._now_ns = start_ns
         self._speed = speed
         self._count = 0
-        self._sleepers: list[_Sleeper] = []
-        self._punctual: list[_Sleeper] = []  # those of them whom nothing may pass over
+        self._patient: list[_Sleeper] = []
+        self._punctual: list[_Sleeper] = []  # whom nothing may pass over
 
     def now_ns(self) -> int:
         return self._now_ns
@@ -129,26 +129,25 @@ class SimClock:
         if ts_ns <= self._now_ns:
             await asyncio.sleep(0)  # noqa: TID251 - yields, takes no time
             return
-        sleeper = self._lie_down(ts_ns)
-        heapq.heappush(self._punctual, sleeper)
-        await sleeper[2]
+        await self._lie_down(self._punctual, ts_ns)
 
     async def doze_until(self, ts_ns: int) -> None:
         """As `sleep_until`, but patient."""
         if ts_ns <= self._now_ns:
             await asyncio.sleep(0)  # noqa: TID251 - yields, takes no time
             return
-        await self._lie_down(ts_ns)[2]
+        await self._lie_down(self._patient, ts_ns)
 
-    def _lie_down(self, ts_ns: int) -> _Sleeper:
+    def _lie_down(self, sleepers: list[_Sleeper], ts_ns: int) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._count += 1
-        sleeper = (ts_ns, self._count, asyncio.get_running_loop().create_future())
-        heapq.heappush(self._sleepers, sleeper)
-        return sleeper
+        heapq.heappush(sleepers, (ts_ns, self._count, future))
+        return future
 
     def next_ns(self) -> int | None:
         """When the next sleeper is due; None when nobody sleeps."""
-        return _first(self._sleepers)
+        patient, punctual = _first(self._patient), _first(self._punctual)
+        return min(patient, punctual) if patient and punctual else patient or punctual
 
     def next_punctual_ns(self) -> int | None:
         """When the next sleeper is due whom nothing may pass over; None when there is none."""
@@ -156,18 +155,18 @@ class SimClock:
 
     def wake_next(self) -> None:
         """Move to the time of the next sleeper and wake it; what it does follows when the loop turns."""
-        due_ns, _, future = heapq.heappop(self._sleepers)
-        self._now_ns = max(self._now_ns, due_ns)
-        if not future.done():
-            future.set_result(None)
+        _, sleepers = min((each[0], each) for each in (self._patient, self._punctual) if each)
+        self._now_ns = max(self._now_ns, sleepers[0][0])
+        _wake(sleepers)
 
-    def wake_due(self) -> None:
-        """Wake all who are due by now, in the order in which they were due."""
-        sleepers, now = self._sleepers, self._now_ns
+    def wake_due(self, *, patient: bool) -> bool:
+        """Wake the patient or the punctual who are due by now, in that order; False when there were none."""
+        sleepers, now = self._patient if patient else self._punctual, self._now_ns
+        if not sleepers or sleepers[0][0] > now:
+            return False
         while sleepers and sleepers[0][0] <= now:
-            future = heapq.heappop(sleepers)[2]
-            if not future.done():
-                future.set_result(None)
+            _wake(sleepers)
+        return True
 
     def set(self, ts_ns: int) -> None:
         """Move to `ts_ns` without waking anybody; for a loop that owns time alone (backtest)."""
@@ -193,6 +192,12 @@ def _first(sleepers: list[_Sleeper]) -> int | None:
     while sleepers and sleepers[0][2].done():
         heapq.heappop(sleepers)
     return sleepers[0][0] if sleepers else None
+
+
+def _wake(sleepers: list[_Sleeper]) -> None:
+    future = heapq.heappop(sleepers)[2]
+    if not future.done():
+        future.set_result(None)
 
 
 class Alarm:

@@ -9,10 +9,13 @@ from decimal import Decimal
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
 from bench.cross import Candles, cross_settings, made_candles, played, recording, trades_of
 from engine.backtest.loop import SimLoop
-from engine.backtest.run import Outcome
+from engine.backtest.run import Outcome, run_backtest
 from engine.clock import SimClock
 from engine.config.manager import StrategyConfig
 from engine.config.settings import Settings
@@ -29,10 +32,12 @@ from engine.exchange.matching.types import (
     OrdType,
     TriggerType,
 )
+from engine.exchange.simulator.recorded import Recording
 from engine.exchange.simulator.universe import LISTINGS
+from tests.test_backtest import NoModel, strategies
 
 BTC = "BTC-USDT-SWAP"
-_CANDLES = 1_600
+_CANDLES = 1_000
 
 
 def with_strategy(settings: Settings, **params: Decimal | str | bool) -> Settings:
@@ -50,10 +55,24 @@ def with_strategy(settings: Settings, **params: Decimal | str | bool) -> Setting
     return msgspec.structs.replace(settings, market=market, manager=manager)
 
 
-def walking(settings: Settings) -> Settings:
-    """A feature of the live stream wants every moment, so that no candle is passed over."""
-    market = msgspec.structs.replace(settings.market, stream=("spread_bps",))
-    return msgspec.structs.replace(settings, market=market)
+def walked(recorded: Recording) -> Recording:
+    """The same moments, no longer known as those of candles: none is passed over."""
+    return recorded._replace(points=list(recorded.points))
+
+
+def decided(outcome: Outcome) -> dict[str, object]:
+    """All that anybody found, thought or did in a run, and what came of it."""
+    journal = outcome.journal
+    return {
+        "signals": journal.signals,
+        "cycles": list(journal.cycles.values()),
+        "orders": list(journal.orders.values()),
+        "fills": list(journal.fills.values()),
+        "trades": list(journal.trades.values()),
+        "equity": journal.performance,
+        "end": outcome.views,
+        "moments": outcome.moments,
+    }
 
 
 def closed(outcome: Outcome) -> Sequence[ClosedTrade]:
@@ -66,25 +85,53 @@ def test_trades_are_those_of_a_run_that_plays_every_moment(*, stops: bool) -> No
     if stops:
         settings = with_strategy(settings, timeframe="1m", stop_atr=Decimal(2), size_pct=Decimal("0.01"))
     recorded = recording(made_candles(_CANDLES))._replace(funding=())
-    leaping, walked = played(recorded, settings), played(recorded, walking(settings))
+    leaping = played(recorded, settings)
     assert len(closed(leaping)) > 10
-    assert closed(leaping) == closed(walked)
-    assert leaping.moments == walked.moments
+    assert decided(leaping) == decided(played(walked(recorded), settings))
     assert leaping.balanced
     if stops:
         assert {trade.exit_purpose for trade in closed(leaping)} >= {"stop", "exit"}
 
 
+def jumping(seed: int, quiet: int) -> Candles:
+    """Candles with gaps between close and open, a quiet hour, some without volume, and holes."""
+    count = 540
+    random, candles = np.random.default_rng(seed), made_candles(count, seed)
+    opened = np.round(candles.open * (1 + random.normal(0.0, 0.0003, count)), 1)
+    opened[quiet : quiet + 60] = candles.close[quiet]
+    close = np.where(np.arange(count) // 60 == quiet // 60, opened, candles.close)
+    jumped = candles._replace(
+        open=opened,
+        high=np.maximum(candles.high, np.maximum(opened, close)),
+        low=np.minimum(candles.low, np.minimum(opened, close)),
+        close=close,
+        volume=np.round(random.exponential(5.0, count) * (random.random(count) > 0.03), 2),
+    )
+    holes = random.integers(420, count - 5, 3)
+    return Candles._make(np.delete(column, [*holes, *(holes + 1)]) for column in jumped)
+
+
+@settings_of_hypothesis(max_examples=2, deadline=None)
+@given(seed=st.integers(0, 2**32), quiet=st.integers(400, 480))
+def test_shipped_traders_decide_as_in_a_run_that_plays_every_moment(seed: int, quiet: int) -> None:
+    """With features of the live stream, three timeframes, two markets, and edges within candles."""
+    shipped = strategies()
+    both = [recording(jumping(seed, quiet)), recording(jumping(seed + 1, quiet + 5), "ETH-USDT-SWAP")]
+    leaping = run_backtest(shipped, both, NoModel())
+    every_moment = run_backtest(shipped, [walked(each) for each in both], NoModel())
+    assert leaping.journal.signals
+    assert decided(leaping) == decided(every_moment)
+
+
 def test_holes_and_the_end_of_a_recording_are_played() -> None:
     candles = made_candles(_CANDLES)
-    holes = [*range(700, 707), *range(1_000, 1_090)]
+    holes = [*range(700, 707), *range(850, 890)]
     rest = Candles._make(np.delete(column, holes) for column in candles)
     recorded = recording(rest)._replace(funding=())
     looking = with_strategy(cross_settings(), timeframe="1m", stop_atr=Decimal(2), size_pct=Decimal("0.01"))
-    leaping, walked = played(recorded, looking), played(recorded, walking(looking))
+    leaping = played(recorded, looking)
     assert len(closed(leaping)) > 10
-    assert closed(leaping) == closed(walked)
-    assert leaping.views[0].equity == walked.views[0].equity
+    assert decided(leaping) == decided(played(walked(recorded), looking))
 
 
 def test_the_same_candles_give_the_same_journal() -> None:

@@ -53,7 +53,7 @@ def columns_of(rows: list[tuple[int, str, str]]) -> BarColumns:
     for minute, low, high in rows:
         middle = str((Decimal(low) + Decimal(high)) / 2)
         columns.add(minute * NS_PER_MIN, [middle, high, low, middle])
-    columns.set_contracts([Decimal(1)] * len(rows))
+    columns.set_contracts([BTC.lot_size * 4] * len(rows))
     return columns
 
 
@@ -75,8 +75,9 @@ def test_candles_are_calm_up_to_a_price_that_somebody_waits_for_or_a_hole(
         [(0, "100", "109"), (1, "101", "109"), (2, "102", "110"), (3, "103", "104"), (9, "1", "2")]
     )
     between = (Decimal(calm[0]), Decimal(calm[1]))
-    assert columns.calm(0, 4, NS_PER_MIN, between) == count
-    assert columns.calm(0, 1, NS_PER_MIN, between) == min(count, 1)
+    assert columns.calm(range(4), NS_PER_MIN, between, 4) == count
+    assert columns.calm(range(1), NS_PER_MIN, between, 4) == min(count, 1)
+    assert columns.calm(range(4), NS_PER_MIN, between, 5) == 0
 
 
 @pytest.mark.parametrize(

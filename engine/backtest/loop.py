@@ -114,7 +114,9 @@ class SimLoop(asyncio.BaseEventLoop):
             raise InvariantBroken("every task waits for something that cannot come")
         if not self._leap(_earlier(timer, punctual)):
             clock.set(max(clock.now_ns(), _earlier(timer, sleeper) or 0))
-        clock.wake_due()
+        if clock.wake_due(patient=True):
+            return  # what the market tells at this time comes before whoever decides on it
+        clock.wake_due(patient=False)
         timers, now = self._timers, clock.now_ns()
         while timers and timers[0][0] <= now:
             self._turns.append(heapq.heappop(timers)[2])

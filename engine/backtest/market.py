@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from engine.clock import SimClock
@@ -34,6 +34,7 @@ from engine.exchange.simulator.world import World
 _FUNDING_EVERY_NS: Final = NS_PER_MIN  # as OKX pushes it
 _CLOSES: Final = 1_000
 _FIRST_RUN, _LONGEST_RUN = 4, 256  # candles looked at together
+Told = tuple[int, bool, Sequence[MarketEvent]]  # when, whether a candle is over with it, what is told
 _PERIOD_NAMES: Final = {"1h": "1H", "2h": "2H", "4h": "4H", "1d": "1Dutc"}
 
 
@@ -45,7 +46,8 @@ class ReplayedMarket:
     time stands still until its reader has taken all.
 
     `take` reads an event at once, and says whether it made a signal; while it is set, nothing is queued, and
-    `leap` passes over whole candles in which nobody would do anything.
+    `leap` passes over whole candles in which nobody would do anything. Of those it takes the ends alone, or
+    with `moments_matter` all that is told.
     """
 
     def __init__(self, recordings: Sequence[Recording], timeframes: Sequence[str], clock: SimClock) -> None:
@@ -56,6 +58,7 @@ class ReplayedMarket:
         source, options = JointMarket(*self._sources), MatchingOptions(tells_standing=False)
         self.world = World(source, (), None, self.start_ns, options)
         self.world.seconds.wanted = False  # nobody asks for bars so short
+        self._heard = False
         self._step(self.start_ns)
         self._clock = clock
         self._timeframes = timeframes
@@ -69,6 +72,7 @@ class ReplayedMarket:
         # some of them, evenly over the run
         self.closes: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in self._symbols}
         self.take: Callable[[MarketEvent], bool] | None = None
+        self.moments_matter = False
         self.ended = asyncio.Event()
 
     async def run(self) -> None:
@@ -86,7 +90,9 @@ class ReplayedMarket:
         self.ended.set()
         await asyncio.get_running_loop().create_future()
 
-    def _step(self, ts: int) -> None:
+    def _step(self, ts: int, *, heard: bool = False) -> None:
+        """Let the venue come to `ts`; what its moments tell was `heard` before, or is told."""
+        self._heard = heard
         self.on_events(self.world.step(ts))
         self._minute_end_ns = (ts // NS_PER_MIN + 1) * NS_PER_MIN
 
@@ -100,8 +106,9 @@ class ReplayedMarket:
     def leap(self, until_ns: int | None) -> bool:
         """Pass over the candles that end by `until_ns` and bring nobody to act; True when there was one.
 
-        In them no price reaches what waits at the venue, no funding is charged, and but for the last one
-        no detector has an edge. The market then stands at the open of the candle after them.
+        In them no price reaches what waits at the venue, no funding is charged, and but for the last moment
+        no detector has an edge. The market then stands there: at the open of the candle after them, or where
+        a detector had an edge within one.
         """
         now, take = self._clock.now_ns(), self.take
         ts_open = now - (now - self.start_ns) % self._period_ns
@@ -112,28 +119,43 @@ class ReplayedMarket:
             return False
         if (calm := self._calm()) is None:
             return False
-        edge, ahead = False, _FIRST_RUN
+        edge, ahead, ts = False, _FIRST_RUN, now
         while not edge and most and (runs := self._calm_candles(ts_open, min(most, ahead), calm)):
             count, ahead = 0, min(2 * ahead, _LONGEST_RUN)
-            candles = [
-                source.candles(run, self._timeframes[0])
-                for source, run in zip(self._sources, runs, strict=True)
-            ]
-            for row in zip(*candles, strict=True):
-                ts_open += self._period_ns
-                self._clock.set(ts_open)
-                for candle in row:
-                    self._picture(candle.symbol, candle.ts_open, candle.close)
-                    edge = take(candle) or edge
-                count += 1
+            for ts, over, events in self._moments(runs) if self.moments_matter else self._ends(runs):
+                self._clock.set(ts)
+                count += over
+                for event in events:
+                    edge = take(event) or edge
                 if edge:
                     break
             self._pass_over([run[:count] for run in runs])
-            most -= count
-        if self._clock.now_ns() == now:
+            most, ts_open = most - count, ts
+        if ts == now:
             return False
-        self._step(ts_open)
+        self._step(ts, heard=self.moments_matter)
         return True
+
+    def _ends(self, runs: Sequence[range]) -> Iterator[Told]:
+        """What the ends of candles tell."""
+        for candles in zip(*self._candles(runs), strict=True):
+            yield candles[0].ts_event, True, candles
+
+    def _moments(self, runs: Sequence[range]) -> Iterator[Told]:
+        """What every moment of candles tells, from the next one to the open of the candle after them."""
+        sources = zip(self._sources, runs, strict=True)
+        ends = zip(*self._candles(runs), strict=True)
+        for quotes in zip(*(source.quotes(run) for source, run in sources), strict=True):
+            ts = quotes[0].ts
+            if over := not (ts - self.start_ns) % self._period_ns:
+                told = zip(quotes, next(ends), strict=True)
+                yield ts, over, [event for quote, end in told for event in (*self._told(quote), end)]
+            else:
+                yield ts, over, [event for quote in quotes for event in self._told(quote)]
+
+    def _candles(self, runs: Sequence[range]) -> list[Iterator[Candle]]:
+        sources = zip(self._sources, runs, strict=True)
+        return [source.candles(run, self._timeframes[0]) for source, run in sources]
 
     def _calm_candles(self, ts_open: int, most: int, calm: Sequence[Calm]) -> list[range]:
         """Numbers of equally many candles in each market from the one that opened then; none: no list."""
@@ -148,8 +170,11 @@ class ReplayedMarket:
 
     def _pass_over(self, runs: Sequence[range]) -> None:
         for source, symbol, run in zip(self._sources, self._symbols, runs, strict=True):
-            self.world.bars.pass_over(symbol, source.minutes(run))
-            self.moments += source.pass_over(run)
+            if run:
+                minutes = list(source.minutes(run))
+                self.world.bars.pass_over(symbol, minutes)
+                self._picture(symbol, minutes)
+                self.moments += source.pass_over(run)
 
     def _calm(self) -> list[Calm] | None:
         """Prices that nobody at the venue waits for, in each market; None when one of them is not calm."""
@@ -184,8 +209,9 @@ class ReplayedMarket:
 
     def _on_quote(self, quote: Quote) -> None:
         self.moments += 1
-        for event in self._told(quote):
-            self._tell(event)
+        if not self._heard:
+            for event in self._told(quote):
+                self._tell(event)
 
     def _told(self, quote: Quote) -> Iterator[MarketEvent]:
         """What a venue's channels would say of it."""
@@ -211,16 +237,17 @@ class ReplayedMarket:
             self.take(event)
 
     def _on_minute(self, symbol: str, minute: Bar) -> None:
-        self._picture(symbol, minute.ts_open, float(minute.close))
+        self._picture(symbol, [minute])
         for timeframe in self._timeframes:
             period = PERIODS[_PERIOD_NAMES.get(timeframe, timeframe)]
             if (bar := self.world.bars.just_closed(symbol, minute, period)) is not None:
                 self._tell(self._candle(symbol, timeframe, bar))
 
-    def _picture(self, symbol: str, ts_open: int, close: float) -> None:
+    def _picture(self, symbol: str, minutes: Iterable[Bar]) -> None:
         closes = self.closes[symbol]
-        if not closes or ts_open - closes[-1][0] >= self._close_every_ns:
-            closes.append((ts_open, close))
+        for minute in minutes:
+            if not closes or minute.ts_open - closes[-1][0] >= self._close_every_ns:
+                closes.append((minute.ts_open, float(minute.close)))
 
     def _candle(self, symbol: str, timeframe: str, bar: Bar) -> Candle:
         """Volume in coins, as everywhere but at the venue."""

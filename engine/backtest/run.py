@@ -40,6 +40,7 @@ from engine.parts import Parts, Surroundings, build_parts
 log = structlog.get_logger()
 
 _YOUNG: Final = 50_000  # objects between two collections
+_SNAPSHOTS_PER_S: Final = 2_000  # of engine time; moments of a candle are a millisecond apart
 _ENDING_S: Final = 60.0  # of engine time after the last moment, for what is under way
 
 
@@ -157,8 +158,8 @@ async def _play(
             )
         ]
         await parts.market.warm.wait()
-        if not settings.market.stream and market.candles_alone:
-            market.take = parts.market.take
+        if settings.market.candles == "venue" and market.candles_alone:
+            market.take, market.moments_matter = parts.market.take, bool(settings.market.stream)
         await market.ended.wait()
         await clock.sleep(_ENDING_S)
         for task in running:
@@ -214,8 +215,9 @@ def _names(trader: TraderConfig) -> set[str]:
 def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:
     """The same traders, wholly live, on a paper account that may trade, watching what was recorded.
 
-    A price is as fresh as the recording can make it: features live for two of its periods at least. Traders
-    get snapshots as often by engine time as live.
+    A price is as fresh as the recording can make it: features live for two of its periods at least, and
+    traders get a snapshot of every moment. Of a candle several come in a few milliseconds, and nobody is to
+    decide on the first of them when it has ended.
     """
     provider = msgspec.structs.replace(settings.provider, trading_enabled=True)
     providers = {**settings.exchange.providers, settings.provider_id: provider}
@@ -232,6 +234,6 @@ def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:
             settings.market,
             max_age=max_age,
             keep_every=Duration(0),
-            snapshots_per_s=settings.market.snapshots_per_s * real_second(settings),
+            snapshots_per_s=_SNAPSHOTS_PER_S * real_second(settings),
         ),
     )

@@ -45,7 +45,7 @@ _MOVES: Final[Mapping[type[MarketEvent], frozenset[str]]] = {
     Candle: frozenset({"change_pct", "change_z"}),
     BookTop: frozenset({"spread_bps", "book_imbalance"}),
     MarkPrice: frozenset({"basis_bps"}),
-    IndexPrice: frozenset({"basis_bps"}),
+    IndexPrice: frozenset(),  # the mark of the same moment may not have come yet; basis is read with it
     FundingRate: frozenset({"funding_rate"}),
     OpenInterest: frozenset({"oi_change_pct"}),
     PriceLimits: frozenset(),

@@ -89,14 +89,20 @@ class BarColumns(Sequence[Bar]):
             volume = (lots * lot).normalize() + _ZERO  # as Instrument.floor_size writes it
             yield Bar(start_ns + ts, opened * digit, high * digit, low * digit, close * digit, volume)
 
-    def calm(self, first: int, last: int, period: int, calm: Calm) -> int:
-        """How many candles from `first` to before `last` stay within `calm` and have another right after."""
+    def calm(self, numbers: range, period: int, calm: Calm, least_lots: int) -> int:
+        """How many of those stay within `calm`, trade so many lots, and have another candle right after.
+
+        Counted from the first of them, up to one that does not.
+        """
         low = math.floor(calm[0] * self._unit)
         high = math.ceil(calm[1] * self._unit) if calm[1].is_finite() else _MOST
-        ts, lows, highs, at = self.ts, self._low, self._high, first
-        while at < last and low < lows[at] and highs[at] < high and ts[at + 1] - ts[at] == period:
-            at += 1
-        return at - first
+        ts, lows, highs, lots = self.ts, self._low, self._high, self._lots
+        for at in numbers:
+            if not (low < lows[at] and highs[at] < high and least_lots <= lots[at]):
+                return at - numbers.start
+            if ts[at + 1] - ts[at] != period:
+                return at - numbers.start
+        return len(numbers)
 
     def candles(self, numbers: range, timeframe: str, period: int, start_ns: int) -> Iterator[Candle]:
         """Those candles as a feed tells them at their ends; `start_ns` is the time 0 of the columns."""

@@ -104,7 +104,10 @@ class CandlePath(Sequence[Point]):
             self._times = [0, period - 3 * NS_PER_MS, period - 2 * NS_PER_MS, period - NS_PER_MS]
             self._steps = 1
         self.moments = 3 * self._steps + 1
-        self._newest = -1, _Corners(0, (), Decimal(0))  # moments are mostly asked for candle by candle
+        self._newest = (
+            -1,
+            _Corners(0, (), Decimal(0), Decimal(0)),
+        )  # moments are mostly asked for candle by candle
 
     def __len__(self) -> int:
         return len(self.bars) * self.moments
@@ -119,14 +122,15 @@ class CandlePath(Sequence[Point]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         at, number = divmod(range(len(self))[index], self.moments)
-        ts_open, corners, contracts = self._corners(at)
+        ts_open, corners, contracts, rest = self._corners(at)
         if not number:
             return Point(ts_open, corners[0], contracts)
         leg, step = divmod(number - 1, self._steps)
         part = step + 1
         after = self._times[leg] + (self._times[leg + 1] - self._times[leg]) * part // self._steps
         if part == self._steps:
-            return Point(ts_open + after, corners[leg + 1], contracts)
+            last = leg == len(corners) - 2
+            return Point(ts_open + after, corners[leg + 1], rest if last else contracts)
         price = corners[leg] + (corners[leg + 1] - corners[leg]) * part / self._steps
         return Point(ts_open + after, self._instrument.round_price(price), contracts)
 
@@ -134,16 +138,21 @@ class CandlePath(Sequence[Point]):
         known, corners = self._newest
         if known != at:
             bar = self.bars[at]
-            size = self._instrument.floor_size(bar.volume / self.moments)
-            prices = (bar.open, *_extremes(bar), bar.close)
-            corners = _Corners(bar.ts_open, prices, max(self._instrument.lot_size, size))
+            lot = self._instrument.lot_size
+            size = max(lot, self._instrument.floor_size(bar.volume / self.moments))
+            rest = max(lot, bar.volume - size * (self.moments - 1))
+            corners = _Corners(bar.ts_open, (bar.open, *_extremes(bar), bar.close), size, rest)
             self._newest = at, corners
         return corners
 
 
 class _Corners(NamedTuple):
-    """Of one candle: when it opens, its prices in the order in which they come, and contracts a moment."""
+    """Of one candle: when it opens, its prices in the order in which they come, and what is traded at each.
+
+    The last moment has what the equal parts of the others leave: together they are the volume of the candle.
+    """
 
     ts_open: int
     prices: tuple[Decimal, ...]
     contracts: Decimal
+    rest: Decimal

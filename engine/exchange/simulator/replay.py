@@ -92,7 +92,7 @@ class RecordedMarket:
             point = self._recording.points[state.index]
             if state.start_ns + point.after_ns > ts_ns:
                 return quotes
-            quotes.append(self._quote(point))
+            quotes.append(self._quote(point, state.index))
             state.index += 1
 
     # -- whole candles, passed over by a backtest
@@ -106,7 +106,8 @@ class RecordedMarket:
         """At most so many candles that stay within `calm`, from that of the next moment on, by their numbers.
 
         None where that one does not open at `ts_open`, or where more than corners is played. A candle without
-        another right after it is not passed over: there the market stays where its last moments left it.
+        another right after it is played, since the market stays as its last moments left it, and so is one of
+        fewer lots than it has moments, each of which trades one.
         """
         path, state = self._path, self._state
         if path is None:
@@ -114,14 +115,20 @@ class RecordedMarket:
         first = state.index // path.moments
         if state.start_ns + path.bars.ts[first] != ts_open:
             return range(0)
-        last = min(first + most, len(path.bars) - 1)
-        return range(first, first + path.bars.calm(first, last, self._recording.period_ns, calm))
+        numbers = range(first, min(first + most, len(path.bars) - 1))
+        return numbers[: path.bars.calm(numbers, self._recording.period_ns, calm, path.moments)]
 
     def candles(self, numbers: range, timeframe: str) -> Iterator[Candle]:
         """Those candles as a feed tells them when they end."""
         if self._path is None:
             return iter(())
         return self._path.bars.candles(numbers, timeframe, self._recording.period_ns, self._state.start_ns)
+
+    def quotes(self, numbers: range) -> Iterator[Quote]:
+        """Those candles moment by moment, from the next one to the open of the candle after them."""
+        points = self._recording.points
+        last = numbers.stop * (self._path.moments if self._path else 0)
+        return (self._quote(points[index], index) for index in range(self._state.index, last + 1))
 
     def minutes(self, numbers: range) -> Iterator[Bar]:
         """Those candles as bars of a minute."""
@@ -151,11 +158,11 @@ class RecordedMarket:
         state.scale *= points[-1].price / points[0].price
         state.index = 0
 
-    def _quote(self, point: Point) -> Quote:
+    def _quote(self, point: Point, index: int) -> Quote:
         listing, state = self._recording.listing, self._state
         instrument = listing.instrument
         price = instrument.round_price(point.price * state.scale)
-        before = self._recording.points[max(0, state.index - 1)].price
+        before = self._recording.points[max(0, index - 1)].price
         up = point.side is Side.BUY if point.side else point.price >= before
         spread = price * Decimal(str(listing.character.spread_bps)) / 10_000
         gap = max(instrument.tick_size, instrument.round_price(spread))
