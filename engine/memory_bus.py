@@ -164,7 +164,10 @@ class MemoryBus:
             await self._acknowledged.changed()
 
     def _stream(self, name: str) -> _Stream:
-        return self._streams.setdefault(name, _Stream())
+        stream = self._streams.get(name)
+        if stream is None:
+            stream = self._streams[name] = _Stream()
+        return stream
 
     def _append(self, stream: _Stream, topic: Topic[T], body: T, trace_id: str) -> str:
         if topic.durable and stream.kept >= self._max_backlog and stream.unread >= self._max_backlog:

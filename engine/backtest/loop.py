@@ -23,7 +23,6 @@ from engine.core.errors import InvariantBroken
 _GRAIN_NS: Final = 1_000  # a timer is a float of seconds: rounded, it is the time that was meant
 Ts = TypeVarTuple("Ts")
 Leap = Callable[[int | None], bool]
-_Timer = tuple[int, int, asyncio.TimerHandle]  # when it is due, its number, what it calls
 
 
 def _stay(_: int | None) -> bool:
@@ -31,21 +30,23 @@ def _stay(_: int | None) -> bool:
 
 
 class _Turn(asyncio.Handle):
-    """A call that is due now; without the books that asyncio keeps of who asked for it."""
+    """A call that is due; without the books that asyncio keeps of who asked for it. Filled by SimLoop."""
 
     __slots__ = ()
+    _callback: Callable[..., object]
+    _context: Context
+    _cancelled: bool
+    _repr = _source_traceback = None
 
-    def __init__(
-        self,
-        callback: Callable[..., object],
-        args: tuple[object, ...],
-        loop: SimLoop,
-        context: Context | None,
-    ) -> None:
-        self._callback, self._args, self._loop = callback, args, loop
-        self._context = copy_context() if context is None else context
-        self._cancelled = False
-        self._repr = self._source_traceback = None
+    def cancel(self) -> None:
+        self._cancelled = True
+
+
+class _Timer(_Turn, asyncio.TimerHandle):
+    """A call that is due later."""
+
+    __slots__ = ()
+    _when: float
 
 
 class SimLoop(asyncio.BaseEventLoop):
@@ -62,8 +63,8 @@ class SimLoop(asyncio.BaseEventLoop):
         self._clock, self._leap = clock, leap
         self._start_ns = clock.now_ns()
         self._ns_per_s = clock.engine_ns(1.0)
-        self._turns: deque[asyncio.Handle] = deque()
-        self._timers: list[_Timer] = []
+        self._turns: deque[_Turn] = deque()
+        self._timers: list[tuple[int, int, _Timer]] = []  # when each is due, its number
         self._count = 0
 
     def time(self) -> float:
@@ -74,7 +75,9 @@ class SimLoop(asyncio.BaseEventLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         """Call it after what is ready now."""
-        turn = _Turn(callback, args, self, context)
+        turn = _Turn.__new__(_Turn)
+        turn._callback, turn._args, turn._cancelled = callback, args, False
+        turn._context = copy_context() if context is None else context
         self._turns.append(turn)
         return turn
 
@@ -92,7 +95,9 @@ class SimLoop(asyncio.BaseEventLoop):
         due = meant - meant % _GRAIN_NS
         if when > self.time():  # a timer takes time
             due = max(due, now + _GRAIN_NS)
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Timer.__new__(_Timer)
+        timer._callback, timer._args, timer._cancelled, timer._when = callback, args, False, when
+        timer._context = copy_context() if context is None else context
         self._count += 1
         heapq.heappush(self._timers, (due, self._count, timer))
         return timer
@@ -104,8 +109,15 @@ class SimLoop(asyncio.BaseEventLoop):
             self._pass_time()
         while turns and not self._stopping:
             turn = turns.popleft()
-            if not turn._cancelled:
-                turn._run()
+            if turn._cancelled:
+                continue
+            try:
+                turn._context.run(turn._callback, *turn._args)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as error:  # noqa: BLE001 - as asyncio: a callback does not end the loop
+                message = f"exception in {turn._callback}"
+                self.call_exception_handler({"message": message, "exception": error})
 
     def _pass_time(self) -> None:
         clock = self._clock

@@ -109,7 +109,7 @@ class MarketService:
         """Work through one event at once, after the warm-up; True when it made signals."""
         self.events += 1
         self.tap(event)
-        if event.symbol in self._symbols:
+        if event.symbol in self._symbols and event.symbol not in self._moved:
             self._moved[event.symbol] = None
             self._news.set()
         signals = self.pipeline.update(event)
