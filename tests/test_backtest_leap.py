@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
 import msgspec
@@ -14,15 +13,12 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
 from bench.cross import Candles, cross_settings, made_candles, played, recording, trades_of
-from engine.backtest.loop import SimLoop
 from engine.backtest.run import Outcome, run_backtest
-from engine.clock import SimClock
 from engine.config.manager import StrategyConfig
 from engine.config.settings import Settings
 from engine.config.values import Duration
 from engine.core.ledger import ClosedTrade
 from engine.core.market import Side
-from engine.core.times import NS_PER_S
 from engine.exchange.matching.core import MatchingCore
 from engine.exchange.matching.types import (
     AccountSpec,
@@ -198,30 +194,3 @@ def test_calm_ends_well_before_a_liquidation() -> None:
     assert position.liquidation_price is not None
     assert calm[0] == 0
     assert 60_000 < calm[1] < position.liquidation_price
-
-
-def test_a_leap_ends_at_the_next_punctual_sleeper_and_patient_ones_wake_after_it() -> None:
-    clock = SimClock(0)
-    told: list[int | None] = []
-    woken: list[tuple[str, int]] = []
-
-    def leap(until_ns: int | None) -> bool:
-        told.append(until_ns)
-        if len(told) > 1 or until_ns is None:
-            return False
-        clock.set(until_ns)
-        return True
-
-    async def work() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for name, sleeping in (("patient", clock.sleep_real(5)), ("punctual", clock.sleep(60))):
-                tasks.create_task(note(name, sleeping), name=name)
-
-    async def note(name: str, sleeping: Coroutine[None, None, None]) -> None:
-        await sleeping
-        woken.append((name, clock.now_ns() // NS_PER_S))
-
-    with asyncio.Runner(loop_factory=lambda: SimLoop(clock, leap)) as runner:
-        runner.run(work())
-    assert told[0] == 60 * NS_PER_S
-    assert woken == [("patient", 60), ("punctual", 60)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 
 import pytest
 
@@ -12,8 +13,33 @@ from engine.core.errors import InvariantBroken
 from engine.core.times import NS_PER_MIN, NS_PER_S
 
 
-def on_simulated_time(clock: SimClock, work: object) -> object:
-    with asyncio.Runner(loop_factory=lambda: SimLoop(clock)) as runner:
+class Market:
+    """Moves at the given seconds and tells when; `leaps` once to the time that it may."""
+
+    def __init__(self, clock: SimClock, *moments_s: int, leaps: bool = False) -> None:
+        self._clock, self._moments_s, self._leaps = clock, list(moments_s), leaps
+        self.told: list[tuple[str, int]] = []
+
+    def next_ns(self) -> int | None:
+        return self._moments_s[0] * NS_PER_S if self._moments_s else None
+
+    def play(self) -> None:
+        self.told.append(("market", self._moments_s.pop(0)))
+
+    def leap(self, until_ns: int | None) -> bool:
+        if until_ns is None or not self._leaps:
+            return False
+        self._leaps = False
+        self._clock.set(until_ns)
+        return True
+
+    async def sleeper(self, name: str, sleeping: Coroutine[None, None, None]) -> None:
+        await sleeping
+        self.told.append((name, self._clock.now_ns() // NS_PER_S))
+
+
+def on_simulated_time(clock: SimClock, work: object, market: Market | None = None) -> object:
+    with asyncio.Runner(loop_factory=lambda: SimLoop(clock, market)) as runner:
         return runner.run(work)  # type: ignore[arg-type]
 
 
@@ -136,3 +162,38 @@ def test_an_alarm_that_is_moved_wakes_only_when_it_is_due() -> None:
 
     on_simulated_time(clock, work())
     assert woken == [60, 400_000, 600_000]
+
+
+def test_a_market_moves_before_those_who_sleep_until_then() -> None:
+    clock = SimClock(0)
+    market = Market(clock, 5, 20, 20, 30)
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for name, seconds in (("a", 5), ("b", 10), ("c", 20)):
+                tasks.create_task(market.sleeper(name, clock.sleep(seconds)), name=name)
+        await clock.sleep(20)
+
+    on_simulated_time(clock, work(), market)
+    assert market.told == [
+        ("market", 5),
+        ("a", 5),
+        ("b", 10),
+        ("market", 20),
+        ("c", 20),
+        ("market", 20),
+        ("market", 30),
+    ]
+
+
+def test_a_leap_ends_at_the_next_punctual_sleeper_and_patient_ones_wake_after_it() -> None:
+    clock = SimClock(0)
+    market = Market(clock, leaps=True)
+
+    async def work() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for name, sleeping in (("patient", clock.sleep_real(5)), ("punctual", clock.sleep(60))):
+                tasks.create_task(market.sleeper(name, sleeping), name=name)
+
+    on_simulated_time(clock, work(), market)
+    assert market.told == [("patient", 60), ("punctual", 60)]

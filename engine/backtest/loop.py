@@ -5,7 +5,8 @@ the wall, and tasks take turns in the order in which they became ready. Timers o
 follow the clock's real time. There is no I/O on such a loop; a file may be read, nothing may be awaited that
 comes from outside.
 
-Before time moves to what is due next, `leap` may move it a whole stretch in which nobody would do anything.
+A market moves by itself as time passes: it is no task, the loop plays it. Before time moves to what is due
+next, the market may `leap` a whole stretch in which nobody would do anything.
 """
 
 from __future__ import annotations
@@ -15,18 +16,43 @@ import heapq
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, copy_context
-from typing import Final, TypeVarTuple
+from typing import Final, Protocol, TypeVarTuple
 
 from engine.clock import SimClock
 from engine.core.errors import InvariantBroken
 
 _GRAIN_NS: Final = 1_000  # a timer is a float of seconds: rounded, it is the time that was meant
 Ts = TypeVarTuple("Ts")
-Leap = Callable[[int | None], bool]
 
 
-def _stay(_: int | None) -> bool:
-    return False
+class Moving(Protocol):
+    """What moves by itself as time passes: a market."""
+
+    def next_ns(self) -> int | None:
+        """When it moves next; None: not any more, or not yet."""
+        ...
+
+    def play(self) -> None:
+        """Move: its time has come. Those who sleep until then wake after it."""
+        ...
+
+    def leap(self, until_ns: int | None) -> bool:
+        """Move the clock over a stretch that changes nothing for anybody; False when there is none.
+
+        Not beyond `until_ns`, when somebody is to be woken punctually; None: never.
+        """
+        ...
+
+
+class _Still:
+    def next_ns(self) -> int | None:
+        return None
+
+    def play(self) -> None:
+        """Nothing is there to move."""
+
+    def leap(self, _: int | None) -> bool:
+        return False
 
 
 class _Turn(asyncio.Handle):
@@ -50,17 +76,16 @@ class _Timer(_Turn, asyncio.TimerHandle):
 
 
 class SimLoop(asyncio.BaseEventLoop):
-    """asyncio's loop without its selector, whose idle moments move `clock`.
+    """asyncio's loop without its selector, whose idle moments move `clock`, and `market` with it.
 
-    What is ready runs in the order in which it became so, as with asyncio. `leap` gets the time at which
-    somebody is to be woken punctually (None: never); True when it moved time.
+    What is ready runs in the order in which it became so, as with asyncio.
     """
 
     _stopping: bool  # of BaseEventLoop
 
-    def __init__(self, clock: SimClock, leap: Leap = _stay) -> None:
+    def __init__(self, clock: SimClock, market: Moving | None = None) -> None:
         super().__init__()
-        self._clock, self._leap = clock, leap
+        self._clock, self._market = clock, market or _Still()
         self._start_ns = clock.now_ns()
         self._ns_per_s = clock.engine_ns(1.0)
         self._turns: deque[_Turn] = deque()
@@ -91,10 +116,10 @@ class SimLoop(asyncio.BaseEventLoop):
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Call it at `when`, as `time` counts."""
-        now, meant = self._clock.now_ns(), self._start_ns + int(when * self._ns_per_s) + _GRAIN_NS // 2
-        due = meant - meant % _GRAIN_NS
-        if when > self.time():  # a timer takes time
-            due = max(due, now + _GRAIN_NS)
+        now, due = self._clock.now_ns(), self._start_ns + int(when * self._ns_per_s)
+        if due > now:  # a timer takes time
+            meant = due + _GRAIN_NS // 2
+            due = max(meant - meant % _GRAIN_NS, now + _GRAIN_NS)
         timer = _Timer.__new__(_Timer)
         timer._callback, timer._args, timer._cancelled, timer._when = callback, args, False, when
         timer._context = copy_context() if context is None else context
@@ -120,16 +145,20 @@ class SimLoop(asyncio.BaseEventLoop):
                 self.call_exception_handler({"message": message, "exception": error})
 
     def _pass_time(self) -> None:
-        clock = self._clock
-        timer, punctual, sleeper = self._next_timer_ns(), clock.next_punctual_ns(), clock.next_ns()
-        if timer is None and sleeper is None:
-            raise InvariantBroken("every task waits for something that cannot come")
-        if not self._leap(_earlier(timer, punctual)):
-            clock.set(max(clock.now_ns(), _earlier(timer, sleeper) or 0))
-        if clock.wake_due(patient=True):
+        clock, market, timers = self._clock, self._market, self._timers
+        timer = self._next_timer_ns()
+        if not market.leap(_earlier(timer, clock.next_punctual_ns())):
+            moment = market.next_ns()
+            due = _earlier(_earlier(timer, moment), clock.next_ns())
+            if due is None:
+                raise InvariantBroken("every task waits for something that cannot come")
+            clock.set(max(clock.now_ns(), due))
+            if moment == due:
+                market.play()
+        if clock.wake_due(patient=True) or self._turns:
             return  # what the market tells at this time comes before whoever decides on it
         clock.wake_due(patient=False)
-        timers, now = self._timers, clock.now_ns()
+        now = clock.now_ns()
         while timers and timers[0][0] <= now:
             self._turns.append(heapq.heappop(timers)[2])
 

@@ -39,7 +39,7 @@ _PERIOD_NAMES: Final = {"1h": "1H", "2h": "2H", "4h": "4H", "1d": "1Dutc"}
 
 
 class ReplayedMarket:
-    """Plays `recordings` at their own times; implements MarketFeed, and moves the core of `world`.
+    """`recordings` that move at their own times; implements MarketFeed, and moves the core of `world`.
 
     The traders' time begins when all recordings have begun; what lies before is their past. `on_events`
     hears what the market caused at the venue. Nothing waits in the queue longer than a moment of the market:
@@ -73,22 +73,36 @@ class ReplayedMarket:
         self.closes: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in self._symbols}
         self.take: Callable[[MarketEvent], bool] | None = None
         self.moments_matter = False
+        self._moving = False
         self.ended = asyncio.Event()
 
     async def run(self) -> None:
-        """Play to the end, then hold still for ever."""
+        """From now on the market moves, to its end, as the loop plays it."""
         world = self.world
         world.on_quote, world.on_bar = self._on_quote, self._on_minute
         for quote in world.quotes.values():  # what stands already, as a venue tells it to who subscribes
             self._on_quote(quote)
-        while (due := self._next_ns()) is not None:
-            await self._clock.doze_until(due)
-            if due == self._next_ns():  # else a leap has gone beyond it
-                self._step(due)
-        await self._clock.sleep_until(self._minute_end_ns)
-        self._step(self._minute_end_ns)
-        self.ended.set()
+        self._moving = True
         await asyncio.get_running_loop().create_future()
+
+    def next_ns(self) -> int | None:
+        """The next moment of a recording, or the end of a minute before it: its candles end by time."""
+        if not self._moving:
+            return None
+        due = self._next_moment_ns()
+        return self._minute_end_ns if due is None else min(due, self._minute_end_ns)
+
+    def play(self) -> None:
+        """Step to the next moment; the last one is the end of the minute after all recordings."""
+        over, due = self._next_moment_ns() is None, self.next_ns()
+        if due is not None:
+            self._step(due)
+        if over:
+            self._moving = False
+            self.ended.set()
+
+    def _next_moment_ns(self) -> int | None:
+        return min((due for source in self._sources if (due := source.next_ns()) is not None), default=None)
 
     def _step(self, ts: int, *, heard: bool = False) -> None:
         """Let the venue come to `ts`; what its moments tell was `heard` before, or is told."""
@@ -184,11 +198,6 @@ class ReplayedMarket:
                 return None
             ranges.append(between)
         return ranges
-
-    def _next_ns(self) -> int | None:
-        """The next moment of a recording, or the end of a minute before it: its candles end by time."""
-        due = min((due for source in self._sources if (due := source.next_ns()) is not None), default=None)
-        return None if due is None else min(due, self._minute_end_ns)
 
     # -- the feed
 

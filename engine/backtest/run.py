@@ -77,7 +77,7 @@ def run_backtest(
     clock = SimClock(start_ns, real_second(settings))
     timeframes = settings.market.timeframes
     market = ReplayedMarket(recordings, timeframes[:1] if settings.market.aggregate else timeframes, clock)
-    with _rarely_collected(), asyncio.Runner(loop_factory=lambda: SimLoop(clock, market.leap)) as runner:
+    with _rarely_collected(), asyncio.Runner(loop_factory=lambda: SimLoop(clock, market)) as runner:
         return runner.run(_run(settings, market, model, clock, progress))
 
 
