@@ -16,7 +16,7 @@ from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from typing import Final, NamedTuple, overload
+from typing import Final, overload
 
 from engine.core.errors import ConfigError
 from engine.core.times import NS_PER_MIN, NS_PER_MS, NS_PER_S
@@ -104,10 +104,7 @@ class CandlePath(Sequence[Point]):
             self._times = [0, period - 3 * NS_PER_MS, period - 2 * NS_PER_MS, period - NS_PER_MS]
             self._steps = 1
         self.moments = 3 * self._steps + 1
-        self._newest = (
-            -1,
-            _Corners(0, (), Decimal(0), Decimal(0)),
-        )  # moments are mostly asked for candle by candle
+        self._made: dict[int, list[Point]] = {}  # of two candles: moments are asked for one after the other
 
     def __len__(self) -> int:
         return len(self.bars) * self.moments
@@ -122,37 +119,22 @@ class CandlePath(Sequence[Point]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         at, number = divmod(range(len(self))[index], self.moments)
-        ts_open, corners, contracts, rest = self._corners(at)
-        if not number:
-            return Point(ts_open, corners[0], contracts)
-        leg, step = divmod(number - 1, self._steps)
-        part = step + 1
-        after = self._times[leg] + (self._times[leg + 1] - self._times[leg]) * part // self._steps
-        if part == self._steps:
-            last = leg == len(corners) - 2
-            return Point(ts_open + after, corners[leg + 1], rest if last else contracts)
-        price = corners[leg] + (corners[leg + 1] - corners[leg]) * part / self._steps
-        return Point(ts_open + after, self._instrument.round_price(price), contracts)
+        made = self._made.get(at)
+        return (made or self._candle(at))[number]
 
-    def _corners(self, at: int) -> _Corners:
-        known, corners = self._newest
-        if known != at:
-            bar = self.bars[at]
-            lot = self._instrument.lot_size
-            size = max(lot, self._instrument.floor_size(bar.volume / self.moments))
-            rest = max(lot, bar.volume - size * (self.moments - 1))
-            corners = _Corners(bar.ts_open, (bar.open, *_extremes(bar), bar.close), size, rest)
-            self._newest = at, corners
-        return corners
-
-
-class _Corners(NamedTuple):
-    """Of one candle: when it opens, its prices in the order in which they come, and what is traded at each.
-
-    The last moment has what the equal parts of the others leave: together they are the volume of the candle.
-    """
-
-    ts_open: int
-    prices: tuple[Decimal, ...]
-    contracts: Decimal
-    rest: Decimal
+    def _candle(self, at: int) -> list[Point]:
+        """All moments of a candle. The last one trades what equal parts leave: together it is its volume."""
+        bar, lot, steps = self.bars[at], self._instrument.lot_size, self._steps
+        size = max(lot, self._instrument.floor_size(bar.volume / self.moments))
+        corners = [bar.open, *_extremes(bar), bar.close]
+        points = [Point(bar.ts_open, bar.open, size)]
+        for (begin, start), (end, price) in pairwise(zip(self._times, corners, strict=True)):
+            for part in range(1, steps):
+                between = self._instrument.round_price(start + (price - start) * part / steps)
+                points.append(Point(bar.ts_open + begin + (end - begin) * part // steps, between, size))
+            points.append(Point(bar.ts_open + end, price, size))
+        points[-1] = points[-1]._replace(contracts=max(lot, bar.volume - size * (self.moments - 1)))
+        if len(self._made) > 1:
+            del self._made[next(iter(self._made))]
+        self._made[at] = points
+        return points

@@ -48,8 +48,10 @@ class RecordedMarket:
         self._recording = recording
         self._loop, self._strict = loop, strict
         points = recording.points
+        self._count = len(points)
         # what may be passed over: candles of which nothing but the corners is played, once
         self._path = points if isinstance(points, CandlePath) and points.corners and not loop else None
+        self._spread = Decimal(str(recording.listing.character.spread_bps)) / 10_000  # of the price
         late = (start_ns - recording.first_ns) % recording.period_ns
         self._state = _State(start_ns - late, 0, start_ns, Decimal(1))
         self._untold = True  # nobody has asked for the past yet
@@ -150,7 +152,7 @@ class RecordedMarket:
 
     @property
     def _ended(self) -> bool:
-        return self._state.index == len(self._recording.points)
+        return self._state.index == self._count
 
     def _start_over(self) -> None:
         points, state, period = self._recording.points, self._state, self._recording.period_ns
@@ -161,11 +163,10 @@ class RecordedMarket:
     def _quote(self, point: Point, index: int) -> Quote:
         listing, state = self._recording.listing, self._state
         instrument = listing.instrument
-        price = instrument.round_price(point.price * state.scale)
+        price = point.price if state.scale == 1 else instrument.round_price(point.price * state.scale)
         before = self._recording.points[max(0, index - 1)].price
         up = point.side is Side.BUY if point.side else point.price >= before
-        spread = price * Decimal(str(listing.character.spread_bps)) / 10_000
-        gap = max(instrument.tick_size, instrument.round_price(spread))
+        gap = max(instrument.tick_size, instrument.round_price(price * self._spread))
         bid = instrument.round_price(point.bid * state.scale) if point.bid else price - gap * up
         ask = instrument.round_price(point.ask * state.scale) if point.ask else bid + gap
         return Quote(
