@@ -38,7 +38,8 @@ _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SECRET_TEXT: Final = re.compile(
     r"(?P<address>\b\w+://[^:/@\s]*:)[^@\s]+(?=@)|(?P<bearer>\bBearer\s+)[^\s'\"]+|(?P<key>\bsk-)[\w-]{8,}"
 )
-_NOISY: Final = ("aiohttp.access", "asyncio")  # a line a request; "Using selector"
+# A line a request, "Using selector", a line a socket; what matters of them is told by who uses them.
+_NOISY: Final = ("aiohttp.access", "asyncio", "httpx", "httpx2", "picows", "websockets")
 
 
 _Render = Callable[[Any, str, MutableMapping[str, Any]], str]

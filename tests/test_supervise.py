@@ -69,6 +69,16 @@ async def test_children_start_and_stop_and_keep_their_output(tmp_path: Path, wat
     assert (tmp_path / "a.log").read_text() == "hello ready\n"
 
 
+async def test_children_end_in_reverse_order_since_the_younger_use_the_older(
+    tmp_path: Path, watcher: Watcher
+) -> None:
+    async with Supervisor(CLOCK, watcher) as supervisor:
+        for name in ("venue", "engine", "api"):
+            await supervisor.start(spec(tmp_path, name, STEADY))
+    ended = [change.name for change in watcher.changes if change.state is S.STOPPED]
+    assert ended == ["api", "engine", "venue"]
+
+
 async def test_crashed_child_comes_back(tmp_path: Path, watcher: Watcher) -> None:
     async with Supervisor(CLOCK, watcher) as supervisor:
         await supervisor.start(spec(tmp_path, "a", STEADY))
