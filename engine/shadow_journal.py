@@ -22,6 +22,7 @@ from engine.journal.ports import (
     Bookings,
     Journal,
     KeepState,
+    KeptState,
     RiskEvent,
     TraderRecord,
     VenuePositionRow,
@@ -43,13 +44,17 @@ class PaperJournal(MemoryJournal):
     async def record_traders(self, traders: Sequence[TraderRecord]) -> None:
         await self._live.record_traders(traders)
 
-    async def record_verdicts(self, verdicts: Sequence[Verdict]) -> None:
-        await self._live.record_verdicts(
-            [msgspec.structs.replace(each, cycle_id=live_cycle(each.cycle_id)) for each in verdicts]
+    async def record_gate(
+        self,
+        verdicts: Sequence[Verdict],
+        intents: Sequence[OrderIntent] = (),
+        states: Sequence[KeptState] = (),
+    ) -> None:
+        await self._live.record_gate(
+            [msgspec.structs.replace(each, cycle_id=live_cycle(each.cycle_id)) for each in verdicts],
+            [_of_live_cycle(intent) for intent in intents],
+            [msgspec.structs.replace(each, trader_id=each.trader_id + PAPER) for each in states],
         )
-
-    async def record_intents(self, intents: Sequence[OrderIntent]) -> None:
-        await self._live.record_intents([_of_live_cycle(intent) for intent in intents])
 
     async def record_stop_moves(self, moves: Sequence[StopMove]) -> None:
         await self._live.record_stop_moves(moves)

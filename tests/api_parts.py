@@ -56,10 +56,10 @@ async def fill_journal(dsn: str) -> None:
         await journal.record_signals([parts.SIGNAL])
         await journal.record_wakeup(parts.wakeup())
         await journal.record_cycle(msgspec.structs.replace(parts.record(), calls=(CALL,)))
-        await journal.record_verdicts([parts.verdict()])
+        await journal.record_gate([parts.verdict()])
         entry, leaving = parts.order(parts.intent()), parts.order(parts.close_intent())
         for order in (entry, leaving):
-            await journal.record_intents([order.intent])
+            await journal.record_gate((), [order.intent])
             await journal.insert_order(order)
             await journal.record_execution(*parts.filled(order, price="64100.5"))
         await journal.record_position(parts.view(T0, parts.position()), [parts.closed()])

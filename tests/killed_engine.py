@@ -120,7 +120,7 @@ class Manager:
         self._journal, self._bus = journal, bus
 
     async def send(self, intent: OrderIntent) -> None:
-        await self._journal.record_intents([intent])
+        await self._journal.record_gate((), [intent])
         await self._bus.publish(INTENTS, intent)
 
 

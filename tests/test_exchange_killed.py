@@ -41,11 +41,11 @@ TABLE: dict[str, tuple[Decimal, Decimal, set[str], list[Point]]] = {
         D(2),
         D(0),
         {
-            *("before journal.record_intents", "after journal.insert_order", "after bus.handler"),
+            *("before journal.record_gate", "after journal.insert_order", "after bus.handler"),
             *("before venue.submit",),
         },
         [
-            *points("journal.record_intents", "bus.publish", "bus.handler", "journal.insert_order"),
+            *points("journal.record_gate", "bus.publish", "bus.handler", "journal.insert_order"),
             *points("venue.submit", "journal.record_execution", "journal.record_execution 2"),
             *points("journal.record_position", "bus.publish 2", "bus.publish 3", "venue.protections"),
         ],

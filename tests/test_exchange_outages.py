@@ -105,7 +105,7 @@ async def test_B2_an_intent_whose_message_redis_lost_is_carried_out_once(
     async with life(sim, database, thresholds=msgspec.structs.replace(HASTY, intents_s=0.05)) as now:
         await held(now)
         close = now.exit("lost with its message")
-        await now.journal.record_intents([close])
+        await now.journal.record_gate((), [close])
         await until(lambda: not now.held())
         assert (await now.done(close)).state is OrderState.FILLED
         assert (await sim.orders_received())[close.client_order_id] == 1

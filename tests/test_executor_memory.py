@@ -58,7 +58,7 @@ async def close_a_trade(journal: Journal) -> None:
         decision = msgspec.structs.replace(record.decision, actions=(action,))
         assert await journal.record_cycle(msgspec.structs.replace(record, decision=decision))
     for of in (parts.intent(), msgspec.structs.replace(parts.close_intent(), cycle_id="alice-2")):
-        await journal.record_intents([of])
+        await journal.record_gate((), [of])
         await journal.record_execution(*parts.filled(parts.order(of)))
     trade = parts.closed()
     assert (trade.entry_cycle_id, trade.symbol) == ("alice-1", BTC)

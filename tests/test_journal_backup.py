@@ -32,7 +32,7 @@ async def lived(database: str) -> None:
         await journal.record_signals([parts.SIGNAL])
         await journal.record_wakeup(parts.wakeup())
         await journal.record_cycle(parts.record())
-        await journal.record_verdicts([parts.verdict()])
+        await journal.record_gate([parts.verdict()])
         await journal.insert_order(entry)
         await journal.record_execution(*parts.filled(entry), raw=b"\x00raw")
         await journal.record_funding([parts.funding()])

@@ -51,7 +51,7 @@ async def decide(journal: PostgresJournal, stop: asyncio.Event) -> int:
         candle = Candle("BTC-USDT-SWAP", "1m", ts, 1.0, 1.0, 1.0, 1.0, 1.0, True, ts, ts)
         await patiently(lambda name=name: journal.record_wakeup(parts.wakeup(name)))  # type: ignore[misc]
         await patiently(lambda name=name: journal.record_cycle(parts.record(name)))  # type: ignore[misc]
-        await patiently(lambda name=name: journal.record_verdicts([parts.verdict(name)]))  # type: ignore[misc]
+        await patiently(lambda name=name: journal.record_gate([parts.verdict(name)]))  # type: ignore[misc]
         await journal.record_candles([candle])
         await journal.record_performance([msgspec.structs.replace(parts.view(), ts=ts)])
         count += 1

@@ -15,7 +15,7 @@ from engine.core.market import Candle
 from engine.core.orders import UNATTRIBUTED, OrderState, Purpose
 from engine.core.times import NS_PER_DAY
 from engine.journal.memory import MemoryJournal
-from engine.journal.ports import AccountCheck, Journal, KeepState, RiskEvent
+from engine.journal.ports import AccountCheck, Journal, KeepState, KeptState, RiskEvent
 from engine.journal.postgres_journal import PostgresJournal
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, SIGNAL, T0
@@ -36,7 +36,7 @@ async def journal(request: pytest.FixtureRequest, database: str) -> AsyncIterato
 
 async def test_order_is_new_once_and_read_back_exactly(journal: Journal) -> None:
     await journal.record_wakeup(parts.wakeup())
-    await journal.record_intents([parts.intent()])
+    await journal.record_gate((), [parts.intent()])
     order = parts.order(parts.intent())
     assert [await journal.insert_order(order), await journal.insert_order(order)] == [True, False]
     assert await journal.open_orders(ACCOUNT) == (order,)
@@ -46,7 +46,7 @@ async def test_order_is_new_once_and_read_back_exactly(journal: Journal) -> None
 
 
 async def test_clamped_order_keeps_its_own_size(journal: Journal) -> None:
-    await journal.record_intents([parts.close_intent()])
+    await journal.record_gate((), [parts.close_intent()])
     clamped = msgspec.structs.replace(parts.close_intent(), contracts=Decimal("1.5"))
     await journal.insert_order(parts.order(clamped))
     assert (await journal.open_orders(ACCOUNT))[0].intent.contracts == Decimal("1.5")
@@ -110,7 +110,7 @@ async def test_books_fold_from_bookings_in_their_order(journal: Journal) -> None
     assert [await journal.record_funding(bill), await journal.record_funding(bill)] == [True, False]
     assert not await journal.record_funding([parts.funding("carol")])  # the bill is booked as a whole
     await journal.record_wakeup(parts.wakeup())
-    await journal.record_intents([parts.intent()])
+    await journal.record_gate((), [parts.intent()])
     entry, fill = parts.filled(parts.order(parts.intent()))
     await journal.record_execution(entry, fill)
     bookings = await journal.bookings(ACCOUNT)
@@ -135,7 +135,7 @@ async def test_bookings_are_oldest_first_whatever_came_first(journal: Journal) -
 async def test_intents_without_an_order_are_pending(journal: Journal) -> None:
     await journal.record_wakeup(parts.wakeup())
     for _ in range(2):
-        await journal.record_intents([parts.close_intent(), parts.intent()])
+        await journal.record_gate((), [parts.close_intent(), parts.intent()])
     assert await journal.pending_intents(ACCOUNT, T0) == (parts.intent(), parts.close_intent())
     assert await journal.pending_intents(ACCOUNT, T0 + 8) == (parts.close_intent(),)
     await journal.insert_order(parts.order(parts.intent()))
@@ -153,7 +153,7 @@ async def test_cycle_is_closed_once(journal: Journal) -> None:
     other = msgspec.structs.replace(parts.record(), answer="a different one", model="other")
     assert not await journal.record_cycle(other)
     for _ in range(2):
-        await journal.record_verdicts([parts.verdict()])
+        await journal.record_gate([parts.verdict()])
     assert await journal.open_cycles(ACCOUNT) == ("alice-2",)
     assert not await journal.is_open("alice-1")
     assert await journal.record_cycle(parts.record("alice-2"))
@@ -163,6 +163,18 @@ async def test_cycle_is_closed_once(journal: Journal) -> None:
     assert oldest == msgspec.structs.replace(parts.record(), **told)
     assert len(await journal.recent_cycles("alice", 1)) == 1
     assert await journal.recent_cycles("bob", 5) == ()
+
+
+async def test_what_follows_from_a_decision_is_written_together_and_once(journal: Journal) -> None:
+    await journal.record_wakeup(parts.wakeup())
+    exact = msgspec.structs.replace(parts.intent(), risk_usd=Decimal("1.50"), confidence=Decimal("7E-1"))
+    for state in (b"one", b"\x00\\two"):
+        kept = [KeptState(kind, "alice", state, T0) for kind in (KeepState.SCHEDULER, KeepState.TRADER)]
+        await journal.record_gate([parts.verdict()], [exact], kept)
+    assert await journal.verdicts_of(["alice-1"]) == (parts.verdict(),)
+    assert await journal.pending_intents(ACCOUNT, T0) == (exact,)
+    for kind in (KeepState.SCHEDULER, KeepState.TRADER):
+        assert await journal.load_states(kind) == {"alice": b"\x00\\two"}
 
 
 async def test_closed_trade_is_kept_once(journal: Journal) -> None:

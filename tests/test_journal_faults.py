@@ -15,6 +15,7 @@ from engine.clock import SystemClock
 from engine.core.cash import CashFlow, FlowKind
 from engine.core.errors import ConfigError, InvariantBroken, StoreUnavailable
 from engine.core.times import NS_PER_DAY
+from engine.journal.ports import KeepState, KeptState
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import Migration, migrate
 from engine.journal.postgres_pool import Pool
@@ -160,7 +161,7 @@ async def test_terminated_sessions_are_an_outage_whatever_the_driver_calls_them(
             while outages < 200:
                 number += 1
                 try:
-                    await journal.record_intents([parts.intent(f"{name}{number}", "")])
+                    await journal.record_gate((), [parts.intent(f"{name}{number}", "")])
                 except StoreUnavailable:
                     outages += 1
 
@@ -172,7 +173,7 @@ async def test_terminated_sessions_are_an_outage_whatever_the_driver_calls_them(
                     "select pg_terminate_backend(pid) from pg_stat_activity"
                     " where application_name = 'edgewise' and datname = current_database()"
                 )
-        await journal.record_intents([parts.intent(cycle_id="")])
+        await journal.record_gate((), [parts.intent(cycle_id="")])
     await killer.close()
 
 
@@ -209,12 +210,22 @@ NONSENSE = {
 }
 
 
+async def test_of_a_gate_that_is_refused_nothing_is_there(database: str) -> None:
+    async with PostgresJournal(database, SystemClock()) as journal:
+        await journal.record_traders([parts.TRADER])
+        state = KeptState(KeepState.TRADER, "alice", b"state", T0)
+        with pytest.raises(InvariantBroken):  # there is no such cycle
+            await journal.record_gate([parts.verdict()], [parts.intent(cycle_id="")], [state])
+        assert await journal.pending_intents(ACCOUNT, T0) == ()
+        assert await journal.load_states(KeepState.TRADER) == {}
+
+
 @pytest.mark.parametrize("sql", NONSENSE.values(), ids=NONSENSE.keys())
 async def test_nonsense_is_refused(database: str, sql: str) -> None:
     async with PostgresJournal(database, SystemClock()) as journal:
         await journal.record_traders([parts.TRADER])
         await journal.record_wakeup(parts.wakeup())
-        await journal.record_verdicts([parts.verdict()])
+        await journal.record_gate([parts.verdict()])
         for of in (parts.intent(), parts.close_intent()):
             await journal.record_execution(*parts.filled(parts.order(of)))
         await journal.record_position(parts.view(), [parts.closed()])

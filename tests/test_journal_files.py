@@ -129,7 +129,7 @@ async def decided(journal: PostgresJournal, cycle_id: str = "alice-1") -> None:
     await journal.record_traders([TRADER])
     await journal.record_wakeup(parts.wakeup(cycle_id))
     await journal.record_cycle(parts.record(cycle_id))
-    await journal.record_verdicts([parts.verdict(cycle_id)])
+    await journal.record_gate([parts.verdict(cycle_id)])
 
 
 async def until_filed(work: Filing) -> int:

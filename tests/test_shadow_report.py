@@ -78,7 +78,7 @@ async def traded(database: str) -> None:
             checks=(kept_off,),
             ts=CLOCK.now_ns(),
         )
-        await journal.record_verdicts([verdict])
+        await journal.record_gate([verdict])
         await until(lambda: now.desk.view(TRADER).position(BTC) is not None)
         await journal.record_performance([_named(now.desk.view(TRADER), 0)])
         await now.price(101_000.0)

@@ -29,6 +29,7 @@ from engine.journal.ports import (
     IntegrityEvent,
     KeepState,
     KeptCycle,
+    KeptState,
     RiskEvent,
     TraderRecord,
     VenuePositionRow,
@@ -161,16 +162,21 @@ class MemoryJournal:
         self._note("cycle", record)
         return True
 
-    async def record_verdicts(self, verdicts: Sequence[Verdict]) -> None:
+    async def record_gate(
+        self,
+        verdicts: Sequence[Verdict],
+        intents: Sequence[OrderIntent] = (),
+        states: Sequence[KeptState] = (),
+    ) -> None:
         for verdict in verdicts:
             if self._once("verdict", verdict.cycle_id, verdict.trader_id, verdict.symbol, verdict.act):
                 self.refusals.update(() if verdict.approved else (verdict.reason,))
                 self._verdicts.setdefault(verdict.cycle_id, []).append(verdict)
                 self._note("verdict", verdict)
-
-    async def record_intents(self, intents: Sequence[OrderIntent]) -> None:
         for intent in intents:
             self._add_intent(intent.client_order_id, intent)
+        for kept in states:
+            await self.save_state(kept.kind, kept.trader_id, kept.state, kept.ts)
 
     async def record_stop_moves(self, moves: Sequence[StopMove]) -> None:
         for move in moves:

@@ -152,6 +152,15 @@ class KeepState(StrEnum):
     MEMORY = "memory"  # the newest episode that a memory outside the journal was told
 
 
+class KeptState(msgspec.Struct, frozen=True):
+    """A state as it is kept: bytes of its owner, by which it goes on."""
+
+    kind: KeepState
+    trader_id: str
+    state: bytes
+    ts: int
+
+
 def account_key(account_id: str) -> str:
     """What a state of a whole account is kept under: no trader has such an id."""
     return f"*{account_id}"
@@ -177,8 +186,15 @@ class Journal(Protocol):
         """Close the cycle with its answer. False when it was closed before: then do not act on it."""
         ...
 
-    async def record_verdicts(self, verdicts: Sequence[Verdict]) -> None: ...
-    async def record_intents(self, intents: Sequence[OrderIntent]) -> None: ...
+    async def record_gate(
+        self,
+        verdicts: Sequence[Verdict],
+        intents: Sequence[OrderIntent] = (),
+        states: Sequence[KeptState] = (),
+    ) -> None:
+        """What became of a decision, and the states that go with it; the intents are in force from now on."""
+        ...
+
     async def record_stop_moves(self, moves: Sequence[StopMove]) -> None: ...
 
     # -- orders: insert_order is committed before a byte goes to the venue (I1)

@@ -13,13 +13,14 @@ from engine.core.decisions import (
     Verdict,
     Wakeup,
 )
+from engine.core.orders import OrderIntent
 from engine.core.signals import Signal
-from engine.journal.ports import KeepState, TraderRecord
+from engine.journal.ports import KeepState, KeptState, TraderRecord
 from engine.journal.postgres_answers import call_arrays, calls_of, cycle_of, storable
 from engine.journal.postgres_doubt import Doubts
 from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import Pool
-from engine.journal.postgres_rows import insert, json_text, row_of
+from engine.journal.postgres_rows import INTENT_COLUMNS, insert, intent_values, json_text, row_of
 
 if TYPE_CHECKING:
     Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
@@ -49,11 +50,30 @@ with closed as (
 )
 select true from closed
 """  # noqa: S608 - names of ours
-_VERDICT: Final = insert(
-    "decision_validations",
-    ("cycle_id", "trader_id", "symbol", "act", "approved", "reason", "checks", "ts"),
-    "on conflict do nothing",
+_VERDICT_COLUMNS: Final = ", ".join(Verdict.__struct_fields__)
+# Every round trip is waited for between a decision and its order; rows come as JSON, of any number. An intent
+# goes without its cycle where the journal has none: an order is never lost.
+_GATE: Final = f"""
+with judged as (
+  insert into decision_validations ({_VERDICT_COLUMNS})
+  select {_VERDICT_COLUMNS} from json_populate_recordset(null::decision_validations, $1)
+  on conflict do nothing
+), intended as (
+  insert into order_intents ({", ".join(INTENT_COLUMNS)}, client_order_id)
+  select {
+    ", ".join(
+        "(select cycle_id from decision_cycles c where c.cycle_id = i.cycle_id)"
+        if name == "cycle_id"
+        else name
+        for name in INTENT_COLUMNS
+    )
+}, client_order_id from json_populate_recordset(null::order_intents, $2) i
+  on conflict do nothing
 )
+insert into part_states (kind, trader_id, state, ts)
+select kind, trader_id, state, ts from json_populate_recordset(null::part_states, $3)
+on conflict (kind, trader_id) do update set state = excluded.state, ts = excluded.ts
+"""  # noqa: S608 - names of ours
 _NOTE: Final = insert("wakeup_notes", ("cycle_id", "n", "ts", "code", "subject"), "on conflict do nothing")
 _TRADER: Final = """
 insert into traders (trader_id, name, kind, model, account_id, config, ts_created, ts_updated)
@@ -117,16 +137,24 @@ class DecisionTables:
         key = ("cycle", record.decision.cycle_id)
         return await self._doubts.once(key, lambda on: _close(on, record))
 
-    async def record_verdicts(self, verdicts: Sequence[Verdict]) -> None:
-        rows = [
-            (
-                *(v.cycle_id, v.trader_id, v.symbol, v.act.value, v.approved, v.reason),
-                json_text(v.checks),
-                v.ts,
-            )
-            for v in verdicts
+    async def record_gate(
+        self,
+        verdicts: Sequence[Verdict],
+        intents: Sequence[OrderIntent] = (),
+        states: Sequence[KeptState] = (),
+    ) -> None:
+        if not (verdicts or intents or states):
+            return
+        orders = [
+            dict(zip(INTENT_COLUMNS, intent_values(intent), strict=True))
+            | {"client_order_id": intent.client_order_id}
+            for intent in intents
         ]
-        await self._pool.execute_many(_VERDICT, rows)
+        kept = [
+            {"kind": each.kind, "trader_id": each.trader_id, "state": f"\\x{each.state.hex()}", "ts": each.ts}
+            for each in states
+        ]
+        await self._pool.execute(_GATE, json_text(verdicts), json_text(orders), json_text(kept))
 
     async def open_cycles(self, account_id: str) -> tuple[str, ...]:
         return tuple(str(row["cycle_id"]) for row in await self._pool.fetch(_OPEN, account_id))

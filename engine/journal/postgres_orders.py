@@ -122,10 +122,6 @@ class OrderTables:
 
     # -- orders
 
-    async def record_intents(self, intents: Sequence[OrderIntent]) -> None:
-        rows = [[*intent_values(intent), intent.client_order_id] for intent in intents]
-        await self._pool.execute_many(_INTENT, rows)
-
     async def record_stop_moves(self, moves: Sequence[StopMove]) -> None:
         columns = StopMove.__struct_fields__
         sql = insert("stop_moves", columns, "on conflict do nothing")

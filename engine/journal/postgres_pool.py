@@ -101,6 +101,14 @@ class Pool:
         async with self.connection() as connection:
             return await connection.fetch(sql, *values)
 
+    async def execute(self, sql: str, *values: object) -> str:
+        """One statement, a transaction of its own; returns what the server says of it.
+
+        Raises StoreUnavailable.
+        """
+        async with self.connection() as connection:
+            return await connection.execute(sql, *values)
+
     async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """One statement for many rows, all or none. Raises StoreUnavailable."""
         if rows:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from engine.bus import INTENTS, STOP_MOVES
+from engine.core.decisions import Verdict
 from engine.core.orders import OrderIntent, StopMove
-from engine.journal.ports import KeepState
+from engine.journal.ports import KeepState, KeptState
 from engine.manager.context import ManagerContext
 from engine.manager.traders import Trader
 from engine.retry import patiently
@@ -24,22 +25,28 @@ class Outbox:
 
     async def send(self, intents: Sequence[OrderIntent]) -> None:
         """Journal and publish."""
-        await self.journal(intents)
-        await self.publish(intents)
-
-    async def journal(self, intents: Sequence[OrderIntent]) -> None:
-        """The first half: from here on they are in force, published or not."""
         if intents:
-            await patiently(lambda: self._journal.record_intents(intents))
+            await self.journal((), intents, ())
+            await self.publish(intents)
+
+    async def journal(
+        self, verdicts: Sequence[Verdict], intents: Sequence[OrderIntent], states: Sequence[KeptState]
+    ) -> None:
+        """The first half: from here on the intents are in force, published or not.
+
+        One commit for all that follows from a decision: what was judged, what is to be done, and the states
+        of the traders it is done for, beside `states`.
+        """
+        for intent in intents:
+            self._traders[intent.trader_id].take_up(intent)
+        whose = dict.fromkeys(intent.trader_id for intent in intents)
+        kept = [*states, *(self._kept(self._traders[trader_id]) for trader_id in whose)]
+        await patiently(lambda: self._journal.record_gate(verdicts, intents, kept))
 
     async def publish(self, intents: Sequence[OrderIntent]) -> None:
         """The second half, of intents that are journalled."""
         for intent in intents:
-            self._traders[intent.trader_id].take_up(intent)
-        for intent in intents:
             await self._publish(intent)
-        for trader_id in dict.fromkeys(intent.trader_id for intent in intents):
-            await self.keep(self._traders[trader_id])
 
     async def send_moves(self, moves: Sequence[StopMove]) -> None:
         """As intents: a move that is journalled is in force at the next start, published or not."""
@@ -50,8 +57,11 @@ class Outbox:
 
     async def keep(self, trader: Trader) -> None:
         """Store what a restart must not forget of a trader."""
-        state, now = trader.state(), self._clock.now_ns()
-        await patiently(lambda: self._journal.save_state(KeepState.TRADER, trader.trader_id, state, now))
+        kept = self._kept(trader)
+        await patiently(lambda: self._journal.save_state(kept.kind, kept.trader_id, kept.state, kept.ts))
+
+    def _kept(self, trader: Trader) -> KeptState:
+        return KeptState(KeepState.TRADER, trader.trader_id, trader.state(), self._clock.now_ns())
 
     async def _publish(self, intent: OrderIntent) -> None:
         await patiently(lambda: self._bus.publish(INTENTS, intent, trace_id=intent.cycle_id))

@@ -26,7 +26,7 @@ from engine.core.decisions import AccountView, Decision, Verdict, WakeKind, Wake
 from engine.core.orders import Purpose
 from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.core.times import NS_PER_MIN, NS_PER_S
-from engine.journal.ports import KeepState
+from engine.journal.ports import KeepState, KeptState
 from engine.manager.context import ManagerContext
 from engine.manager.outbox import Outbox
 from engine.manager.rebalancer import Rebalancer
@@ -43,6 +43,7 @@ from engine.retry import patiently
 
 log = structlog.get_logger()
 
+_STATES_TOGETHER: Final = 1000  # that one commit has time for
 _SHORTEST_WAIT_S: Final = 0.01  # where nothing was admitted although something is due
 
 
@@ -176,15 +177,17 @@ class ManagerService:
 
     async def _keep_schedule(self) -> None:
         """Store the schedules that changed, so that a restart goes on exactly."""
-        if changed := self._context.scheduler.take_changed():
-            self._alarm.set(self._context.scheduler.next_due_ns())
-        for trader_id in changed:
-            await self._keep_schedule_of(trader_id)
+        journal, kept = self._context.journal, self._changed_schedules()
+        for start in range(0, len(kept), _STATES_TOGETHER):
+            some = kept[start : start + _STATES_TOGETHER]
+            await patiently(lambda some=some: journal.record_gate((), (), some))  # type: ignore[misc]
 
-    async def _keep_schedule_of(self, trader_id: str) -> None:
-        journal, now = self._context.journal, self._context.clock.now_ns()
-        state = self._context.scheduler.state(trader_id)
-        await patiently(lambda: journal.save_state(KeepState.SCHEDULER, trader_id, state, now))
+    def _changed_schedules(self) -> list[KeptState]:
+        scheduler, now = self._context.scheduler, self._context.clock.now_ns()
+        changed = scheduler.take_changed()
+        if changed:
+            self._alarm.set(scheduler.next_due_ns())
+        return [KeptState(KeepState.SCHEDULER, name, scheduler.state(name), now) for name in changed]
 
     # -- decisions in, intents out
 
@@ -216,14 +219,8 @@ class ManagerService:
                     reason=verdict.reason,
                     detail=verdict.checks[-1].detail if verdict.checks else "",
                 )
-        # Beside each other: nothing is published before all is written, and they wait for one disk together.
-        async with asyncio.TaskGroup() as writes:
-            for name, write in (
-                ("verdicts", patiently(lambda: context.journal.record_verdicts(verdicts))),
-                ("intents", self._outbox.journal(intents)),
-                ("schedule", self._store_schedule()),
-            ):
-                writes.create_task(write, name=f"{name} of {decision.cycle_id}")
+        async with self._scheduling:  # nothing is published before all is written
+            await self._outbox.journal(verdicts, intents, self._changed_schedules())
         for told in self.on_gated:
             told(decision, verdicts, now)
         await self._outbox.publish(intents)
