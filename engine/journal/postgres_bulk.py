@@ -19,7 +19,7 @@ from engine.journal.postgres_pool import Pool
 from engine.journal.snapshots import BalanceSnapshot
 
 if TYPE_CHECKING:
-    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

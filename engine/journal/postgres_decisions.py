@@ -23,7 +23,7 @@ from engine.journal.postgres_pool import Pool
 from engine.journal.postgres_rows import INTENT_COLUMNS, insert, intent_values, json_text, row_of
 
 if TYPE_CHECKING:
-    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record]
 
 _SIGNAL_COLUMNS: Final = tuple(Signal.__struct_fields__)
 _SIGNAL: Final = insert("signals", _SIGNAL_COLUMNS, "on conflict do nothing")

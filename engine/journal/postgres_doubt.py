@@ -16,7 +16,7 @@ from engine.journal.postgres_pool import Pool
 if TYPE_CHECKING:
     import asyncpg
 
-    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record]
 
 _REMEMBERED: Final = 10_000  # full: the oldest is forgotten, and its repetition counts as a duplicate
 

@@ -12,7 +12,7 @@ from engine.core.orders import PositionSide, Purpose
 from engine.journal.postgres_pool import Pool
 
 if TYPE_CHECKING:
-    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record]
 
 _COLUMNS: Final = tuple(Episode.__struct_fields__)
 _CANDIDATES: Final = 200  # newest that match, and newest of all, are compared

@@ -33,7 +33,7 @@ from engine.journal.postgres_rows import (
 )
 
 if TYPE_CHECKING:
-    Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+    Connection = asyncpg.Connection[asyncpg.Record]
 
 # Without its cycle where the journal has none: an order is never lost.
 _INTENT = f"""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 import asyncpg
 import structlog
@@ -14,11 +14,13 @@ import structlog
 from engine.core.errors import InvariantBroken, StoreUnavailable
 from engine.journal.postgres_rows import typed
 
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+
 log = structlog.get_logger()
 T = TypeVar("T")
 
-# Of one transaction, the wait for a connection included. A server that hangs is given as long again to
-# take the connection back.
+# Of one transaction, the wait for a connection included.
 TIMEOUT_S: Final = 3.0
 SLOW_S: Final = 0.5  # a query that takes longer is logged, unless its owner says otherwise
 LONG_TIMEOUT_S: Final = 120.0  # of a read that folds a whole history
@@ -38,8 +40,9 @@ AWAY: Final = (
 
 
 class Pool:
-    """A bounded pool that is made when first needed and heals by itself after an outage.
+    """At most `largest` connections, each made when first needed and given up when anything is wrong with it.
 
+    The newest is used first. Its own, because the driver's asks more of a processor than a small query does.
     A query that takes `slow_s` or longer is logged.
     """
 
@@ -53,8 +56,9 @@ class Pool:
     ) -> None:
         self._dsn, self._largest, self._slow_s = dsn, largest, slow_s
         self._settings = settings or {}
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-        self._making = asyncio.Lock()
+        self._turns = asyncio.Semaphore(largest)  # full: whoever is next waits, as long as its timeout
+        self._idle: list[Connection] = []
+        self._used: set[Connection] = set()
         self._up = True
 
     async def __aenter__(self) -> Self:
@@ -63,29 +67,36 @@ class Pool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.terminate()
+        for connection in (*self._idle, *self._used):
+            connection.terminate()
+        self._idle.clear()
 
     @asynccontextmanager
-    async def transaction(
-        self, timeout_s: float = TIMEOUT_S
-    ) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+    async def transaction(self, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Connection]:
         """A connection inside a transaction. Raises StoreUnavailable; nothing was written then, unless the
         connection broke during the commit, so what is written must be idempotent."""
         async with self.connection(timeout_s) as connection, connection.transaction():
             yield connection
 
     @asynccontextmanager
-    async def connection(
-        self, timeout_s: float = TIMEOUT_S
-    ) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy[asyncpg.Record]]:
+    async def connection(self, timeout_s: float = TIMEOUT_S) -> AsyncIterator[Connection]:
         """A connection without a transaction. Raises StoreUnavailable, or InvariantBroken for a row that a
         constraint refuses."""
         try:
-            async with asyncio.timeout(timeout_s):
-                pool = await self._made()
-                async with pool.acquire(timeout=TIMEOUT_S) as connection:
+            async with asyncio.timeout(timeout_s), self._turns:
+                connection = self._waiting() or await self._made()
+                self._used.add(connection)
+                try:
                     yield connection
+                except asyncpg.PostgresError:  # the server has answered; the connection may go on
+                    self._give_back(connection)
+                    raise
+                except BaseException:
+                    self._used.remove(connection)
+                    connection.terminate()
+                    raise
+                else:
+                    self._give_back(connection)
         except asyncpg.IntegrityConstraintViolationError as error:
             raise InvariantBroken(f"the database refuses a row: {error}") from error
         except ValueError:  # the driver cannot encode a value: a bug, and waiting would not mend it
@@ -117,23 +128,31 @@ class Pool:
             ):  # the driver makes it one transaction, in one round trip
                 await connection.executemany(sql, rows)
 
-    async def _made(self) -> asyncpg.Pool[asyncpg.Record]:
-        async with self._making:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._dsn,
-                    min_size=0,
-                    max_size=self._largest,
-                    command_timeout=TIMEOUT_S,
-                    timeout=TIMEOUT_S,
-                    server_settings={"application_name": "edgewise", **self._settings},
-                    init=self._watch_queries,
-                    reset=_as_it_is,
-                )
-            return self._pool
+    def _waiting(self) -> Connection | None:
+        """The newest idle connection that the server has not closed."""
+        while self._idle:
+            if not (connection := self._idle.pop()).is_closed():
+                return connection
+        return None
 
-    async def _watch_queries(self, connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    async def _made(self) -> Connection:
+        connection = await asyncpg.connect(
+            self._dsn,
+            timeout=TIMEOUT_S,
+            server_settings={"application_name": "edgewise", **self._settings},
+        )
         connection.add_query_logger(self._log_slow)
+        return connection
+
+    def _give_back(self, connection: Connection) -> None:
+        """It is not reset: nothing here leaves a setting, a lock or a cursor behind."""
+        self._used.remove(connection)
+        if connection.is_closed():
+            return
+        if connection.is_in_transaction():
+            connection.terminate()
+        else:
+            self._idle.append(connection)
 
     def _log_slow(self, query: asyncpg.connection.LoggedQuery) -> None:
         """Say which query took long, without its values: they may be somebody's prompt."""
@@ -147,13 +166,6 @@ class Pool:
         elif not up and self._up:
             log.warning("database is away", error=why)
         self._up = up
-
-
-async def _as_it_is(_: asyncpg.Connection[asyncpg.Record]) -> None:
-    """A connection given back is not reset, which would be a round trip for everybody.
-
-    Nothing here leaves a setting, a lock or a cursor behind; a transaction left open the driver itself ends.
-    """
 
 
 class ReadPool(Pool):

@@ -42,7 +42,7 @@ async def records(pool: Pool, risk_free_pct: float = 0.0) -> list[TraderResult]:
 
 
 async def _record(
-    connection: asyncpg.pool.PoolConnectionProxy[asyncpg.Record], trader: asyncpg.Record, risk_free_pct: float
+    connection: asyncpg.Connection[asyncpg.Record], trader: asyncpg.Record, risk_free_pct: float
 ) -> TraderResult:
     trader_id = trader["trader_id"]
     rows = {
