@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
@@ -120,25 +121,21 @@ class SimClock:
         return int(real_seconds * self._speed * NS_PER_S)
 
     async def sleep(self, seconds: float) -> None:
-        await self.sleep_until(self._now_ns + int(max(0.0, seconds) * NS_PER_S))
+        await self._until(self._now_ns + int(max(0.0, seconds) * NS_PER_S), self._punctual)
 
     async def sleep_real(self, seconds: float) -> None:
-        await self.doze_until(self._now_ns + int(max(0.0, seconds * self._speed) * NS_PER_S))
+        await self._until(self._now_ns + int(max(0.0, seconds * self._speed) * NS_PER_S), self._patient)
 
     async def sleep_until(self, ts_ns: int) -> None:
-        if ts_ns <= self._now_ns:
-            await asyncio.sleep(0)  # noqa: TID251 - yields, takes no time
-            return
-        await self._lie_down(self._punctual, ts_ns)
+        await self._until(ts_ns, self._punctual)
 
     async def doze_until(self, ts_ns: int) -> None:
         """As `sleep_until`, but patient."""
-        if ts_ns <= self._now_ns:
-            await asyncio.sleep(0)  # noqa: TID251 - yields, takes no time
-            return
-        await self._lie_down(self._patient, ts_ns)
+        await self._until(ts_ns, self._patient)
 
-    def _lie_down(self, sleepers: list[_Sleeper], ts_ns: int) -> asyncio.Future[None]:
+    def _until(self, ts_ns: int, sleepers: list[_Sleeper]) -> Awaitable[None]:
+        if ts_ns <= self._now_ns:
+            return asyncio.sleep(0)  # noqa: TID251 - yields, takes no time
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._count += 1
         heapq.heappush(sleepers, (ts_ns, self._count, future))

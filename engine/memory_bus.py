@@ -25,6 +25,7 @@ log = structlog.get_logger()
 _MAX_BACKLOG: Final = 100_000
 _UNREAD_KEPT: Final = 10_000  # of a topic without groups
 _READ_KEPT: Final = 1_000  # for a group that begins a little later than the others
+_FORGOTTEN_AT: Final = 2 * _READ_KEPT  # many at a time
 _DEAD_KEPT: Final = 10_000
 _STRETCH: Final = 16  # messages that a consumer whose handler never waits takes in one turn
 
@@ -77,25 +78,19 @@ class _Stream:
         self.groups: dict[str, _Group] = {}
         self.listeners: list[deque[Message[Any]]] = []
         self.offering = 0  # live messages in the hands of a handler
-        self._waiting: list[asyncio.Future[None]] = []
+        self.waiting: list[asyncio.Future[None]] = []
 
     def wake(self) -> None:
-        if not self._waiting:
-            return
-        for future in self._waiting:
+        for future in self.waiting:
             if not future.done():
                 future.set_result(None)
-        self._waiting.clear()
+        self.waiting.clear()
 
-    async def changed(self) -> None:
+    def change(self) -> asyncio.Future[None]:
+        """Done when there is something new."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        await future
-
-    @property
-    def kept(self) -> int:
-        """Messages of which somebody may want one: at least those that are unread."""
-        return self.newest + 1 - self.oldest
+        self.waiting.append(future)
+        return future
 
     @property
     def unread(self) -> int:
@@ -105,8 +100,6 @@ class _Stream:
 
     def drop_read(self) -> None:
         """Forget what every group has acknowledged, but for the newest; without groups, keep the newest."""
-        if self.kept < 2 * _READ_KEPT:  # many at a time
-            return
         kept = max(_READ_KEPT, self.unread) if self.groups else _UNREAD_KEPT
         while self.oldest <= self.newest - kept:
             self.messages.pop(self.oldest, None)
@@ -143,7 +136,8 @@ class MemoryBus:
     async def publish(self, topic: Topic[T], body: T, *, trace_id: str = "") -> str:
         stream = self._stream(topic.name)
         message_id = self._append(stream, topic, body, trace_id)
-        stream.wake()
+        if stream.waiting:
+            stream.wake()
         return message_id
 
     async def publish_many(self, topic: Topic[T], bodies: Sequence[T], *, trace_id: str = "") -> None:
@@ -161,7 +155,7 @@ class MemoryBus:
     async def drained(self) -> None:
         """Wait until every running consumer has handled all that was published."""
         while any(stream.busy for stream in self._streams.values()):
-            await self._acknowledged.changed()
+            await self._acknowledged.change()
 
     def _stream(self, name: str) -> _Stream:
         stream = self._streams.get(name)
@@ -170,14 +164,15 @@ class MemoryBus:
         return stream
 
     def _append(self, stream: _Stream, topic: Topic[T], body: T, trace_id: str) -> str:
-        if topic.durable and stream.kept >= self._max_backlog and stream.unread >= self._max_backlog:
+        kept = stream.newest + 1 - stream.oldest  # at least those that are unread
+        if topic.durable and kept >= self._max_backlog and stream.unread >= self._max_backlog:
             raise BusUnavailable(f"topic {topic.name} is full: {self._max_backlog} messages are unread")
         stream.newest += 1
         message_id = str(stream.newest)
         message = Message(message_id, body, trace_id or message_id, self._clock.now_ns())
         if topic.durable:
             stream.messages[stream.newest] = message
-            if not stream.groups:
+            if not stream.groups and kept >= _UNREAD_KEPT:
                 stream.drop_read()
         for listener in stream.listeners:
             listener.append(message)
@@ -195,15 +190,17 @@ class MemoryBus:
             while True:
                 seq = group.take(consumer, stream.newest)
                 if seq is None:
-                    await stream.changed()
+                    await stream.change()
                     continue
                 message = stream.messages[seq]
                 error = await self._delivery.settle(topic, name, message, handler)
                 del group.pending[seq]
-                stream.drop_read()
+                if stream.newest - stream.oldest >= _FORGOTTEN_AT:
+                    stream.drop_read()
                 if error:
                     self._bury(DeadLetter(topic.name, name, message, error))
-                self._acknowledged.wake()
+                if self._acknowledged.waiting:
+                    self._acknowledged.wake()
                 handled += 1
                 if handled % _STRETCH == 0:
                     await settle(1)  # a handler that never waits keeps nobody else waiting
@@ -230,14 +227,15 @@ class MemoryBus:
         try:
             while True:
                 if not mine:
-                    await stream.changed()
+                    await stream.change()
                     continue
                 stream.offering += 1
                 try:
                     await self._delivery.offer(topic, mine.popleft(), handler)
                 finally:
                     stream.offering -= 1
-                self._acknowledged.wake()
+                if self._acknowledged.waiting:
+                    self._acknowledged.wake()
                 if mine:
                     await settle(1)
         finally:
