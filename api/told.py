@@ -92,6 +92,7 @@ class FillTold(msgspec.Struct, frozen=True, kw_only=True):
     side: str
     purpose: str
     contracts: Decimal
+    contract_value: Decimal  # coins of a contract
     price: Decimal
     fee: Decimal
     timestamp: float
@@ -195,6 +196,7 @@ def _fill(fill: Fill) -> FillTold:
         side=fill.side.value,
         purpose=fill.purpose.value,
         contracts=fill.contracts,
+        contract_value=fill.contract_value,
         price=fill.price,
         fee=fill.fee,
         timestamp=seconds(fill.ts_event),

@@ -40,8 +40,12 @@ def read_lines(path: Path) -> Iterator[str]:
             return
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="") as text:
             yield from text
-    except (OSError, EOFError, UnicodeDecodeError, zstandard.ZstdError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no recording: neither text nor packed as its name says") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (EOFError, zstandard.ZstdError) as error:
+        raise ConfigError(f"{path} cannot be unpacked: {error}") from error
 
 
 def _unpacked(path: Path) -> Iterator[str]:

@@ -81,6 +81,8 @@ async def test_what_happens_is_told_as_it_happens(
     assert told["decision"]["cycle_id"] == parts.record().decision.cycle_id
     assert told["order"]["state"] == "FILLED"
     assert told["fill"]["fill_id"] == fill.fill_id
+    assert told["fill"]["contracts"] == float(fill.contracts)
+    assert told["fill"]["contract_value"] == float(fill.contract_value)
 
 
 async def test_a_listener_continues_where_it_was_cut_off(

@@ -291,7 +291,7 @@ def test_config_check_tries_what_traders_name(tmp_path: Path, before: str, after
     manager = folder / "manager.yaml"
     assert before in manager.read_text()
     manager.write_text(manager.read_text().replace(before, after, 1))
-    result = CliRunner().invoke(app, ["config", "check", "--dir", str(folder)])
+    result = CliRunner().invoke(app, ["config", "check", "--etc", str(folder)])
     assert result.exit_code == 2
     assert said in result.stderr
 

@@ -225,7 +225,7 @@ ETC = str(Path(__file__).parent.parent / "etc")
 
 def test_command_shows_what_would_be_sent_for_a_recorded_wakeup(tmp_path: Path) -> None:
     (tmp_path / "wakeup.json").write_bytes(msgspec.json.encode(WAKEUP))
-    asked = ["render", "--dir", ETC, "--wakeup", str(tmp_path / "wakeup.json")]
+    asked = ["render", "--etc", ETC, "--wakeup", str(tmp_path / "wakeup.json")]
     shown = CliRunner().invoke(app, asked)
     assert shown.exit_code == 0, shown.output
     prompt = msgspec.json.decode(CliRunner().invoke(app, [*asked, "--json"]).output)
@@ -236,12 +236,12 @@ def test_command_shows_what_would_be_sent_for_a_recorded_wakeup(tmp_path: Path) 
 
 
 def test_command_names_the_traders_there_are() -> None:
-    result = CliRunner().invoke(app, ["render", "--dir", ETC, "--trader", "nobody"])
+    result = CliRunner().invoke(app, ["render", "--etc", ETC, "--trader", "nobody"])
     assert result.exit_code == 2
 
 
 def test_command_shows_core_memory() -> None:
-    shown = CliRunner().invoke(app, ["render", "--dir", ETC, "--json"])
+    shown = CliRunner().invoke(app, ["render", "--etc", ETC, "--json"])
     prompt = msgspec.json.decode(shown.output)
     assert "## What you hold to\n### Principles" in prompt["system"]
     assert '"memory":"local"' in prompt["user"]
@@ -253,7 +253,7 @@ async def test_command_shows_the_newest_cycle_of_the_journal(
     monkeypatch.setenv("EDGEWISE_POSTGRES_DSN", database)
     monkeypatch.setenv("EDGEWISE_REDIS_URL", "redis://127.0.0.1:1")
     wakeup = wakeup_of(trader_id="model-demo", cycle="model-demo-1")
-    asked = ["render", "--dir", ETC, "--json", "--cycle", "newest"]
+    asked = ["render", "--etc", ETC, "--json", "--cycle", "newest"]
     async with PostgresJournal(database, SystemClock()) as journal:
         trader = TraderRecord(
             trader_id="model-demo", name="", kind="model", model="", account_id="", config=b"{}", ts=1

@@ -23,8 +23,11 @@ AWAY = {
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with nothing but the shipped configuration, and no server below it."""
+    """A folder with the shipped configuration and some files that are no recordings; no server below it."""
     shutil.copytree(ETC, tmp_path / "etc")
+    (tmp_path / "empty.csv").touch()
+    for name in ("noise.csv", "noise.zst", "noise.gz"):
+        (tmp_path / name).write_bytes(b"\xff\xfe\x00" * 100)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -47,9 +50,23 @@ def run(*words: str, **environment: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        ("config check --dir nowhere", 2, "nowhere/engine.yaml: cannot be read: No such file or directory"),
-        ("backtest nowhere.csv --traders trend-majors", 2, "nowhere.csv cannot be read"),
+        ("config check --etc nowhere", 2, "nowhere/engine.yaml: cannot be read: No such file or directory"),
+        ("backtest nowhere.csv --traders trend-majors", 2, "nowhere.csv cannot be read: No such file or dir"),
+        ("backtest empty.csv --traders trend-majors", 2, "empty.csv is empty"),
+        (
+            "backtest noise.csv --traders trend-majors",
+            2,
+            "noise.csv is no recording: neither text",
+        ),
+        ("backtest noise.zst --traders trend-majors", 2, "noise.zst cannot be unpacked"),
+        ("backtest noise.gz --traders trend-majors", 2, "noise.gz cannot be read: Not a gzipped file"),
         ("signals --replay nowhere", 2, "nowhere: no such file or folder"),
+        ("signals --replay empty.csv", 2, "empty.csv is empty"),
+        (
+            "signals --replay noise.csv",
+            2,
+            "noise.csv is no recording: neither text",
+        ),
         ("stats", 2, "no EDGEWISE_POSTGRES_DSN is set, and no server of edgewise runs below"),
         ("journal verify", 2, "no EDGEWISE_POSTGRES_DSN is set"),
         ("replay a-cycle", 2, "no EDGEWISE_POSTGRES_DSN is set"),
@@ -76,6 +93,29 @@ def test_database_that_is_away_is_one_line(folder: Path, words: str) -> None:
     (line,) = output.splitlines()
     assert (code, line.startswith("Postgres is away: ")) == (1, True), output
     assert "secret" not in output
+
+
+@pytest.mark.parametrize("command", ["config check", "engine", "api", "db status"])
+def test_address_that_names_no_server_is_told_with_its_key_and_never_shown(
+    folder: Path, command: str
+) -> None:
+    code, output = run(*command.split(), EDGEWISE_POSTGRES_DSN="mysql://me:secret@here/db")
+    said = output.splitlines()
+    assert (code, {line.partition(": ")[2] for line in said}) == (
+        2,
+        {
+            "$.servers.postgres_dsn: expected postgresql://user:password@host:port/database",
+        },
+    ), output
+    assert "secret" not in output
+
+
+def test_demo_tells_a_mistake_in_the_configuration_before_it_starts_anything(folder: Path) -> None:
+    manager = folder / "etc" / "manager.yaml"
+    manager.write_text(manager.read_text().replace("\ntraders:", "\ntradres:"))
+    code, output = run("demo", "--port", "0")
+    assert (code, "unknown key 'tradres', did you mean 'traders'?" in output) == (2, True), output
+    assert not (folder / ".edgewise").exists()
 
 
 def test_redis_that_is_away_is_one_line(folder: Path) -> None:

@@ -173,13 +173,15 @@ def test_picture_is_drawn_or_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
     [
         (["--replay", "none.csv", "--symbol", "BTC"], "no such file"),
         (["--replay", "table.csv.gz", "--symbol", "BTC"], "cannot be read"),
-        (["--replay", "table.csv.gz"], "does not name its market"),
+        (["--replay", "table.csv.gz"], "cannot be read"),
+        (["--replay", "table.csv"], "does not name its market"),
     ],
 )
 def test_mistake_of_the_caller_is_told(
     arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "table.csv.gz").write_bytes(b"not packed")
+    (tmp_path / "table.csv").write_text("ts_ms,open,high,low,close,volume\n")
     monkeypatch.chdir(tmp_path)
     answer = run(*arguments)
     assert answer.exit_code == 2

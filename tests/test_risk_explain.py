@@ -35,7 +35,7 @@ def explained(**changes: object) -> tuple[int, dict[str, object]]:
         "confidence": 80,
         **changes,
     }
-    command = ["risk", "explain", "--trader", "model-demo", "--dir", ETC, "--json", "--decision"]
+    command = ["risk", "explain", "--trader", "model-demo", "--etc", ETC, "--json", "--decision"]
     result = CliRunner().invoke(app, [*command, json.dumps({"decisions": [wire]})])
     (each,) = json.loads(result.stdout)
     return result.exit_code, each
@@ -86,7 +86,7 @@ def test_without_a_database_the_simulators_steps_are_used_and_it_is_said(
 ) -> None:
     monkeypatch.setenv("EDGEWISE_POSTGRES_DSN", "postgresql://nobody@127.0.0.1:1/none")
     wire = '{"decisions": [{"symbol": "BTC", "signal": "hold"}]}'
-    command = ["risk", "explain", "--trader", "model-demo", "--dir", ETC, "--decision", wire]
+    command = ["risk", "explain", "--trader", "model-demo", "--etc", ETC, "--decision", wire]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0
     assert "steps, limits and fees are the simulator's" in result.stderr
@@ -102,6 +102,6 @@ def test_without_a_database_the_simulators_steps_are_used_and_it_is_said(
     ],
 )
 def test_what_cannot_be_explained_says_why(arguments: list[str], said: str) -> None:
-    result = CliRunner().invoke(app, ["risk", "explain", "--dir", ETC, *arguments])
+    result = CliRunner().invoke(app, ["risk", "explain", "--etc", ETC, *arguments])
     assert result.exit_code == 2
     assert said in result.stderr

@@ -94,7 +94,7 @@ const WORDS = {
     it.refusal || it.actions.map(({ act, symbol }) => `${act.replaceAll("_", " ")} ${coin(symbol)}`).join(", ") || "hold")],
   order: (it) => [link("trader", it.trader_id), ` order ${it.purpose}: ${it.side} ${coin(it.symbol)} is ${it.state.toLowerCase().replaceAll("_", " ")}`,
     it.reason ? ` (${it.reason})` : ""],
-  fill: (it) => [link("trader", it.trader_id), " fill: ", h("b", {}, `${it.side} ${number(it.contracts, 2)} ${coin(it.symbol)} at ${price(it.price)}`)],
+  fill: (it) => [link("trader", it.trader_id), " fill: ", h("b", {}, `${it.side} ${number(it.contracts * it.contract_value, 4)} ${coin(it.symbol)} at ${price(it.price)}`)],
 };
 
 const states = new Map(); // of the newest orders; the venue says some states twice

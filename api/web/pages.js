@@ -35,7 +35,7 @@ export async function market(show, symbol) {
       get("fills?limit=200"), get("signals?limit=200")]);
     const marks = fills.fills.filter((fill) => coin(fill.symbol) === symbol).map((fill) => ({
       t: fill.timestamp, price: fill.price, up: fill.side === "buy",
-      text: `${fill.trader_id}: ${fill.purpose} ${fill.side} ${fill.contracts} at ${fill.price}` }));
+      text: `${fill.trader_id}: ${fill.purpose} ${fill.side} ${number(fill.contracts * fill.contract_value, 4)} at ${price(fill.price)}` }));
     const choose = (option) => { timeframe = option; refresh(); };
     buttons.replaceChildren(choice(TIMEFRAMES, timeframe, choose));
     chart.replaceChildren(candles(rows.candles.map((row) => ({ ...row, t: row.timestamp / 1000 })), marks, `${symbol} ${timeframe}`),

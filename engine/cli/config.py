@@ -10,7 +10,7 @@ import typer
 from engine.cli.startup import fail_clearly, settings_of
 
 app = typer.Typer(help="Check and explain the configuration.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Option("--dir", help="Folder of the configuration.")]
+Folder = Annotated[Path, typer.Option("--etc", help="Folder of the configuration.")]
 
 
 @app.command()

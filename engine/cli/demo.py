@@ -28,7 +28,7 @@ def demo(
     """
     from rich.console import Console
 
-    from engine.cli.startup import fail_clearly
+    from engine.cli.startup import fail_clearly, settings_of
     from engine.core.times import parse_duration_s
     from engine.demo.plan import DemoOptions
     from engine.demo.run import run_demo
@@ -48,4 +48,5 @@ def demo(
         fresh=fresh,
     )
     with fail_clearly():
+        settings_of(etc)  # a mistake in it is told before anything is started
         raise typer.Exit(asyncio.run(run_demo(options, Console())))

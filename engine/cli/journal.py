@@ -144,10 +144,15 @@ def _folder(given: Path | None, etc: Path) -> Path:
 
 
 def _home(settings: Settings) -> Path:
-    """The engine's home, or the demo's below it."""
+    """The engine's home, or the demo's below it: whose servers run, else who has decisions."""
+    from engine.embedded import running_addresses
     from engine.journal.filing import DECISIONS
 
     demo = settings.home / "demo"
+    if running_addresses(settings.home) is not None:
+        return settings.home
+    if running_addresses(demo / "servers") is not None:
+        return demo
     return demo if (demo / DECISIONS).exists() and not (settings.home / DECISIONS).exists() else settings.home
 
 

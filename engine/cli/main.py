@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -27,28 +28,40 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # locals hold keys
     add_completion=False,
 )
-app.command()(demo)
-app.command()(doctor)
-app.command()(simulator)
-app.command()(backtest)
-app.command()(compare)
-app.command()(record)
-app.command()(signals)
-app.command()(replay)
-app.command()(stats)
-app.command(name="model-server")(model_server)
-app.add_typer(config.app, name="config")
-app.add_typer(data.app, name="data")
-app.add_typer(db.app, name="db")
-app.add_typer(journal.app, name="journal")
-app.add_typer(bus.app, name="bus")
-app.add_typer(memory.app, name="memory")
-app.add_typer(prompt.app, name="prompt")
-app.add_typer(risk.app, name="risk")
-app.add_typer(shadow.app, name="shadow")
-app.add_typer(operate.app, name="trader")
-app.command()(operate.halt)
-app.command()(operate.resume)
+_TRADE: Final = "Trade"
+_SIMULATE: Final = "Recordings and simulation"
+_LOOK: Final = "Look at what happened, and why"
+_OPERATE: Final = "Operate"
+
+_COMMANDS: Final[tuple[tuple[Callable[..., None], str], ...]] = (
+    (demo, _TRADE),
+    (doctor, _TRADE),
+    (record, _SIMULATE),
+    (backtest, _SIMULATE),
+    (compare, _SIMULATE),
+    (signals, _SIMULATE),
+    (simulator, _SIMULATE),
+    (stats, _LOOK),
+    (replay, _LOOK),
+    (operate.halt, _OPERATE),
+    (operate.resume, _OPERATE),
+)
+for _command, _panel in _COMMANDS:
+    app.command(rich_help_panel=_panel)(_command)
+app.command(name="model-server", rich_help_panel=_SIMULATE)(model_server)
+for _group, _name, _panel in (
+    (config.app, "config", _TRADE),
+    (data.app, "data", _SIMULATE),
+    (journal.app, "journal", _LOOK),
+    (prompt.app, "prompt", _LOOK),
+    (risk.app, "risk", _LOOK),
+    (memory.app, "memory", _LOOK),
+    (shadow.app, "shadow", _LOOK),
+    (operate.app, "trader", _OPERATE),
+    (db.app, "db", _OPERATE),
+    (bus.app, "bus", _OPERATE),
+):
+    app.add_typer(_group, name=_name, rich_help_panel=_panel)
 
 
 def _version(wanted: bool) -> None:
@@ -71,7 +84,7 @@ def _options(
 Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
 
 
-@app.command()
+@app.command(rich_help_panel=_TRADE)
 def engine(etc: Etc = Path("etc")) -> None:
     """Run the engine: market, manager, executors and exchange of one venue account, until stopped."""
     from engine.app import run_engine
@@ -80,7 +93,7 @@ def engine(etc: Etc = Path("etc")) -> None:
         run_engine(settings_of(etc))
 
 
-@app.command()
+@app.command(rich_help_panel=_TRADE)
 def api(etc: Etc = Path("etc")) -> None:
     """Serve the read-only HTTP API until stopped."""
     from api.app import run_api

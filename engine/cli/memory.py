@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.db import dsn_of
-from engine.cli.startup import fail_clearly
+from engine.cli.startup import fail_clearly, settings_of
 from engine.core.memory import CoreLabel
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def show(
 
     with fail_clearly():
         blocks, episodes = asyncio.run(_read(etc, trader, limit))
+        if not blocks and not episodes:
+            _check_known(etc, trader)
     if as_json:
         print(msgspec.json.encode({"core": blocks, "episodes": episodes}).decode())
         return
@@ -58,6 +60,16 @@ def set_block(
     print(f"{block} of {trader} is set")
 
 
+def _check_known(etc: Path, trader_id: str) -> None:
+    """Raises ConfigError for a trader that is not configured."""
+    from engine.config.loader import nearest
+    from engine.core.errors import ConfigError
+
+    known = [trader.id for trader in settings_of(etc).manager.traders]
+    if trader_id not in known:
+        raise ConfigError(f"no trader {trader_id!r}{nearest(trader_id, known)}")
+
+
 async def _read(etc: Path, trader_id: str, limit: int) -> tuple[tuple[CoreBlock, ...], tuple[Episode, ...]]:
     from engine.clock import SystemClock
     from engine.core.memory import MemoryQuery
@@ -70,15 +82,10 @@ async def _read(etc: Path, trader_id: str, limit: int) -> tuple[tuple[CoreBlock,
 
 
 async def _write(etc: Path, trader_id: str, block: CoreBlock) -> None:
-    from engine.cli.startup import settings_of
     from engine.clock import SystemClock
-    from engine.config.loader import nearest
-    from engine.core.errors import ConfigError
     from engine.journal.postgres_journal import PostgresJournal
 
-    known = [trader.id for trader in settings_of(etc).manager.traders]
-    if trader_id not in known:
-        raise ConfigError(f"no trader {trader_id!r}{nearest(trader_id, known)}")
+    _check_known(etc, trader_id)
     clock = SystemClock()
     async with PostgresJournal(dsn_of(etc), clock) as journal:
         await journal.set_core_block(trader_id, block, clock.now_ns())

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engine.journal.ports import Journal
 
 app = typer.Typer(help="Look at the prompts of model traders.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Option("--dir", help="Folder of the configuration.")]
+Folder = Annotated[Path, typer.Option("--etc", help="Folder of the configuration.")]
 
 
 @app.command()

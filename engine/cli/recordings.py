@@ -25,6 +25,8 @@ def symbol_of(paths: Sequence[Path], asked: str) -> str:
     for path in paths:
         if not path.exists():
             raise ConfigError(f"{path}: no such file or folder")
+        if next(read_lines(path), "") == "":
+            raise ConfigError(f"{path} is empty")
     if asked:
         return asked if "-" in asked else venue_symbol(asked)
     for path in paths:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from engine.manager.explain import Explained, Terms
 
 app = typer.Typer(help="Ask the risk gate, without sending anything.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Option("--dir", help="Folder of the configuration.")]
+Folder = Annotated[Path, typer.Option("--etc", help="Folder of the configuration.")]
 
 
 @app.callback()

@@ -8,9 +8,17 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from engine.config.values import Duration
+from engine.config.values import Duration, Misplaced
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+def _check_addresses(postgres_dsn: str, redis_url: str) -> None:
+    """Raises Misplaced for what names no server; it may hold a password, so it is not shown."""
+    if postgres_dsn and not postgres_dsn.startswith(("postgresql://", "postgres://")):
+        raise Misplaced(("postgres_dsn",), "expected postgresql://user:password@host:port/database")
+    if redis_url and not redis_url.startswith(("redis://", "rediss://", "unix://")):
+        raise Misplaced(("redis_url",), "expected redis://user:password@host:port/number")
 
 
 class FilesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +37,9 @@ class ServersConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     postgres_dsn: str = ""
     redis_url: str = ""
     home: str = ".edgewise"
+
+    def __post_init__(self) -> None:
+        _check_addresses(self.postgres_dsn, self.redis_url)
 
 
 class MetricsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -67,6 +78,9 @@ class ApiConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     rate_limit_per_s: Annotated[float, Meta(ge=0)] = 20.0  # a client elsewhere, by address; 0: no limit
     rate_limit_burst: Annotated[int, Meta(ge=1)] = 100
     header_timeout: Duration = Duration(15)  # for a whole request, and between two
+
+    def __post_init__(self) -> None:
+        _check_addresses(self.postgres_dsn, self.redis_url)
 
 
 class KeepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -25,6 +25,7 @@ _STATE_STYLE: Final = {
     ProcessState.STOPPED: "dim",
 }
 _PLAIN_EVERY_S: Final = 5.0
+_DIGITS: Final = 5  # of a position's size
 
 
 class Screen:
@@ -165,6 +166,12 @@ def _positions(positions: Mapping[str, Mapping[str, Any]]) -> Text:
     text = Text()
     for symbol, row in positions.items():
         pnl = row["unrealized_pnl"]
-        text.append(f"{symbol} {row['quantity']:+.4g} ", style="bold" if row["quantity"] > 0 else "")
+        text.append(f"{symbol} {_signed(row['quantity'])} ", style="bold" if row["quantity"] > 0 else "")
         text.append(f"({pnl:+.2f}) ", style="green" if pnl >= 0 else "red")
     return text
+
+
+def _signed(coins: float) -> str:
+    """As many digits as tell sizes apart, and never an exponent."""
+    whole = len(str(abs(int(coins))))
+    return f"{coins:+,.{max(0, _DIGITS - whole)}f}"

@@ -30,7 +30,8 @@ async def check(rest: RestClient, config: OkxConfig) -> AccountSettings:
     """Settings of an account that can be used. Raises VenueMisconfigured, Unavailable."""
     missing = [name for name in ("api_key", "secret", "passphrase") if not getattr(config, name)]
     if missing:
-        raise VenueMisconfigured(f"{', '.join(missing)} not set for account {config.account_id}")
+        remedy = "set the variables that exchange.yaml names for them, in .env for example"
+        raise VenueMisconfigured(f"{', '.join(missing)} not set for account {config.account_id}; {remedy}")
     await rest.sync_clock()
     try:
         settings = readable(decode_settings, await rest.get("account/config"))

@@ -37,6 +37,8 @@ def read_recording(
     """
     lines = read_lines(path)
     first = next(lines, "")
+    if not first:
+        raise ConfigError(f"{path} is empty")
     if first.startswith("{"):
         wanted = (listing_of(path, symbols),) if symbols else ()
         recording = read_frames(path, wanted, chain([first], lines))[0]
