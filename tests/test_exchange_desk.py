@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 from msgspec.structs import replace
 
+from engine.bus import ORDERS, Message, OrderUpdate
 from engine.clock import SimClock, cancelled, settle
 from engine.core.books import Books
 from engine.core.instruments import Instrument
@@ -22,6 +23,7 @@ from engine.exchange.matching.types import AccountSpec
 from engine.exchange.orders import OrderDesk
 from engine.exchange.paper.venue import PaperVenue
 from engine.exchange.ports import PositionMode
+from engine.exchange.updates import OrderUpdates
 from engine.jobs import Jobs
 from engine.journal.memory import MemoryJournal
 from engine.manager.accounts import TraderAccounts
@@ -106,6 +108,26 @@ def entry(name: str = "one") -> OrderIntent:
     )
 
 
+def fill_of_one() -> Fill:
+    return Fill(
+        fill_id="1",
+        client_order_id="one",
+        venue_order_id="1",
+        trader_id="a",
+        account_id="sim",
+        symbol=BTC,
+        side=Side.BUY,
+        position_side=PositionSide.LONG,
+        purpose=Purpose.ENTRY,
+        contracts=D(1),
+        price=D(100_001),
+        contract_value=D("0.01"),
+        fee=D(0),
+        maker=False,
+        ts_event=1,
+    )
+
+
 async def test_a_report_whose_task_ends_is_applied_by_the_next_one(world: World) -> None:
     """The desk of the start ends where that of the run begins; who waits for an empty queue is not left."""
     await world.desk.accept(entry())
@@ -121,6 +143,40 @@ async def test_a_report_whose_task_ends_is_applied_by_the_next_one(world: World)
     assert world.journal.orders[entry().client_order_id].state is OrderState.FILLED
     assert world.books.account("a").positions[BTC, PositionSide.LONG].contracts == 2
     await cancelled(second)
+
+
+async def test_of_what_waits_for_the_bus_a_change_without_a_fill_makes_room_for_the_next() -> None:
+    bus = MemoryBus(SimClock(1))
+    updates, told = OrderUpdates(bus), []
+
+    async def hear(message: Message[OrderUpdate]) -> None:
+        told.append((message.body.order.client_order_id, message.body.order.state))
+
+    def change(name: str, state: OrderState, fill: Fill | None = None) -> None:
+        order = Order(client_order_id=name, intent=entry(name), state=state)
+        updates.put(OrderUpdate(order=order, fill=fill))
+
+    change("one", OrderState.NEW)
+    change("one", OrderState.PARTIALLY_FILLED, fill_of_one())
+    change("one", OrderState.FILLED, fill_of_one())
+    change("two", OrderState.NEW)
+    change("three", OrderState.NEW)
+    tasks = [
+        asyncio.create_task(work, name=name)
+        for name, work in (("hear", bus.consume(ORDERS, "test", hear)), ("publish", updates.publish()))
+    ]
+    await settle()
+    change("three", OrderState.CANCELED)  # the former has left
+    await settle()
+    assert told == [
+        ("one", OrderState.PARTIALLY_FILLED),
+        ("one", OrderState.FILLED),
+        ("two", OrderState.NEW),
+        ("three", OrderState.NEW),
+        ("three", OrderState.CANCELED),
+    ]
+    for task in tasks:
+        await cancelled(task)
 
 
 async def test_a_fill_that_closes_what_was_never_opened_waits_for_a_look_back(world: World) -> None:

@@ -15,7 +15,9 @@ _LIMIT: Final = 10_000
 class OrderUpdates:
     """A bounded queue in front of the bus, so that an outage of the bus holds up nothing else.
 
-    Full: the oldest is dropped and counted; the journal has it.
+    A change without a fill that still waits when the next of its order comes makes room for it: who hears of
+    an order wants to know how it stands, and of every fill. Full: the oldest is dropped and counted; the
+    journal has it.
     """
 
     def __init__(self, bus: Bus) -> None:
@@ -26,8 +28,12 @@ class OrderUpdates:
 
     def put(self, update: OrderUpdate) -> None:
         """Hand over a change that is in the journal."""
-        self.dropped += len(self._waiting) == self._waiting.maxlen
-        self._waiting.append(update)
+        waiting = self._waiting
+        if waiting and waiting[-1].fill is None and _same_order(waiting[-1], update):
+            waiting[-1] = update
+        else:
+            self.dropped += len(waiting) == waiting.maxlen
+            waiting.append(update)
         self._filled.set()
 
     async def publish(self) -> None:
@@ -42,3 +48,7 @@ class OrderUpdates:
         intent = update.order.intent
         trace_id = intent.cycle_id or intent.intent_id  # a breaker's or an operator's order has no cycle
         await patiently(lambda: self._bus.publish(ORDERS, update, trace_id=trace_id))
+
+
+def _same_order(one: OrderUpdate, other: OrderUpdate) -> bool:
+    return one.order.client_order_id == other.order.client_order_id

@@ -93,7 +93,7 @@ class Trader:
             stopped = intent.purpose in {Purpose.STOP, Purpose.LIQUIDATION}
             pause_s = self.limits.cooldown_after_stop if stopped else self.limits.cooldown_after_close
             until = order.ts_updated + int(pause_s * NS_PER_S)
-            if until > self.cooldown_until.get(intent.symbol, 0):
+            if pause_s and until > self.cooldown_until.get(intent.symbol, 0):
                 self.cooldown_until[intent.symbol] = until
                 return True
         return False
