@@ -108,12 +108,15 @@ def jumping(seed: int, quiet: int) -> Candles:
 
 
 @settings_of_hypothesis(max_examples=2, deadline=None)
-@given(seed=st.integers(0, 2**32), quiet=st.integers(400, 480))
-def test_shipped_traders_decide_as_in_a_run_that_plays_every_moment(seed: int, quiet: int) -> None:
+@given(seed=st.integers(0, 2**32), quiet=st.integers(400, 480), aggregate=st.booleans())
+def test_shipped_traders_decide_as_in_a_run_that_plays_every_moment(
+    seed: int, quiet: int, *, aggregate: bool
+) -> None:
     """With features of the live stream, three timeframes, two markets, and edges within candles."""
     shipped = strategies()
+    market = msgspec.structs.replace(shipped.market, aggregate=aggregate)
     both = [recording(jumping(seed, quiet)), recording(jumping(seed + 1, quiet + 5), "ETH-USDT-SWAP")]
-    leaping = run_backtest(shipped, both, NoModel())
+    leaping = run_backtest(msgspec.structs.replace(shipped, market=market), both, NoModel())
     every_moment = run_backtest(shipped, [walked(each) for each in both], NoModel())
     assert leaping.journal.signals
     assert decided(leaping) == decided(every_moment)

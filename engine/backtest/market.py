@@ -23,7 +23,7 @@ from engine.core.times import NS_PER_MIN, timeframe_ns
 from engine.exchange.matching.options import MatchingOptions
 from engine.exchange.matching.records import Event
 from engine.exchange.simulator.bar_columns import Calm
-from engine.exchange.simulator.candles import PERIODS
+from engine.exchange.simulator.candles import PERIODS, Period
 from engine.exchange.simulator.joint import JointMarket
 from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.recorded import Recording
@@ -41,6 +41,8 @@ _PERIOD_NAMES: Final = {"1h": "1H", "2h": "2H", "4h": "4H", "1d": "1Dutc"}
 class ReplayedMarket:
     """`recordings` that move at their own times; implements MarketFeed, and moves the core of `world`.
 
+    Candles are told of one `timeframe`; longer ones are to be made of them.
+
     The traders' time begins when all recordings have begun; what lies before is their past. `on_events`
     hears what the market caused at the venue. Nothing waits in the queue longer than a moment of the market:
     time stands still until its reader has taken all.
@@ -50,7 +52,7 @@ class ReplayedMarket:
     with `moments_matter` all that is told.
     """
 
-    def __init__(self, recordings: Sequence[Recording], timeframes: Sequence[str], clock: SimClock) -> None:
+    def __init__(self, recordings: Sequence[Recording], timeframe: str, clock: SimClock) -> None:
         self.start_ns = max(each.first_ns for each in recordings)
         self.end_ns = max(each.first_ns + each.points[-1].after_ns for each in recordings)
         self.on_events: Callable[[list[Event]], None] = lambda _: None
@@ -61,12 +63,13 @@ class ReplayedMarket:
         self._heard = False
         self._step(self.start_ns)
         self._clock = clock
-        self._timeframes = timeframes
+        self._timeframe = timeframe
         self._queue: asyncio.Queue[MarketEvent] = asyncio.Queue()
         self._funding_told: dict[str, int] = {}
         self.moments = 0
         self._close_every_ns = (self.end_ns - self.start_ns) // _CLOSES
         self._recordings = recordings
+        self._period = _period(timeframe)
         self._period_ns = max(each.period_ns for each in recordings)
         self._symbols = [each.listing.instrument.symbol for each in recordings]
         # some of them, evenly over the run
@@ -112,10 +115,9 @@ class ReplayedMarket:
 
     @property
     def candles_alone(self) -> bool:
-        """All is played by candles of the only timeframe that is asked for."""
-        lengths = {timeframe_ns(timeframe) for timeframe in self._timeframes}
-        lengths |= {recording.period_ns for recording in self._recordings}
-        return len(lengths) == 1
+        """All is played by candles of the timeframe that is told."""
+        period = timeframe_ns(self._timeframe)
+        return all(recording.period_ns == period for recording in self._recordings)
 
     def leap(self, until_ns: int | None) -> bool:
         """Pass over the candles that end by `until_ns` and bring nobody to act; True when there was one.
@@ -169,7 +171,7 @@ class ReplayedMarket:
 
     def _candles(self, runs: Sequence[range]) -> list[Iterator[Candle]]:
         sources = zip(self._sources, runs, strict=True)
-        return [source.candles(run, self._timeframes[0]) for source, run in sources]
+        return [source.candles(run, self._timeframe) for source, run in sources]
 
     def _calm_candles(self, ts_open: int, most: int, calm: Sequence[Calm]) -> list[range]:
         """Numbers of equally many candles in each market from the one that opened then; none: no list."""
@@ -212,7 +214,7 @@ class ReplayedMarket:
 
     async def candles(self, symbol: str, timeframe: str, limit: int) -> tuple[Candle, ...]:
         """The newest `limit` closed candles, oldest first."""
-        bars = self.world.bars.bars(symbol, PERIODS[_PERIOD_NAMES.get(timeframe, timeframe)])
+        bars = self.world.bars.bars(symbol, _period(timeframe))
         closed = [bar for bar, done in bars if done]
         return tuple(self._candle(symbol, timeframe, bar) for bar in closed[-limit:])
 
@@ -247,10 +249,8 @@ class ReplayedMarket:
 
     def _on_minute(self, symbol: str, minute: Bar) -> None:
         self._picture(symbol, [minute])
-        for timeframe in self._timeframes:
-            period = PERIODS[_PERIOD_NAMES.get(timeframe, timeframe)]
-            if (bar := self.world.bars.just_closed(symbol, minute, period)) is not None:
-                self._tell(self._candle(symbol, timeframe, bar))
+        if (bar := self.world.bars.just_closed(symbol, minute, self._period)) is not None:
+            self._tell(self._candle(symbol, self._timeframe, bar))
 
     def _picture(self, symbol: str, minutes: Iterable[Bar]) -> None:
         closes = self.closes[symbol]
@@ -275,3 +275,7 @@ class ReplayedMarket:
             ts_event=now,
             ts_recv=now,
         )
+
+
+def _period(timeframe: str) -> Period:
+    return PERIODS[_PERIOD_NAMES.get(timeframe, timeframe)]

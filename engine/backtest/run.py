@@ -75,8 +75,7 @@ def run_backtest(
     settings = prepared(settings, recordings)
     start_ns = max(recording.first_ns for recording in recordings)
     clock = SimClock(start_ns, real_second(settings))
-    timeframes = settings.market.timeframes
-    market = ReplayedMarket(recordings, timeframes[:1] if settings.market.aggregate else timeframes, clock)
+    market = ReplayedMarket(recordings, settings.market.timeframes[0], clock)
     with _rarely_collected(), asyncio.Runner(loop_factory=lambda: SimLoop(clock, market)) as runner:
         return runner.run(_run(settings, market, model, clock, progress))
 
@@ -233,6 +232,7 @@ def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:
         market=msgspec.structs.replace(
             settings.market,
             max_age=max_age,
+            aggregate=True,  # the candles of a recording are of one length
             keep_every=Duration(0),
             snapshots_per_s=_SNAPSHOTS_PER_S * real_second(settings),
         ),
