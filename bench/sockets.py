@@ -46,7 +46,7 @@ _PATIENCE_S: Final = 120.0
 _NS_PER_US: Final = 1000.0
 _LATEST_US: Final = 1000.0
 
-Handler = Callable[[MarketEvent], object]
+Handler = Callable[[Sequence[MarketEvent]], object]
 
 
 def sockets(run: Run) -> list[Row]:
@@ -64,11 +64,12 @@ async def _sockets(run: Run) -> list[Row]:
     to_events, to_signals, recv, picows = list[float](), list[float](), list[float](), list[float]()
     for _ in range(run.of(_ROUNDS, 1)):
         events: list[MarketEvent] = []
-        to_events.append(await _ours(frames, events.append))
-        same("events of the socket", [_content(e) for e in events], [_content(f.event) for f in frames])
+        to_events.append(await _ours(frames, events.extend))
+        told = [_content(event) for event in events if not isinstance(event, FeedStatus)]
+        same("events of the socket", told, [_content(frame.event) for frame in frames])
         recv.append(await _bare(decoders, recv=True))
-        pipeline, signals = warm.made(), list[Signal]()
-        to_signals.append(await _ours(frames, lambda event: signals.extend(pipeline.update(event))))  # noqa: B023
+        signals: list[Signal] = []
+        to_signals.append(await _ours(frames, _signalling(warm, signals)))
         same("signals of the socket", [_words(signal) for signal in signals], wanted)
         picows.append(await _bare(decoders))
     section = "Socket, 20 symbols"
@@ -81,6 +82,17 @@ async def _sockets(run: Run) -> list[Row]:
         of_rounds(signals_title, list(zip(to_signals, picows, strict=True)), len(frames)),
         await _lateness(run, warm),
     ]
+
+
+def _signalling(warm: Warm, signals: list[Signal]) -> Handler:
+    """A pipeline at work, whose signals are kept."""
+    pipeline = warm.made()
+
+    def handle(events: Sequence[MarketEvent]) -> None:
+        for event in events:
+            signals.extend(pipeline.update(event))
+
+    return handle
 
 
 async def _lateness(run: Run, warm: Warm) -> Row:
@@ -109,9 +121,11 @@ async def late_signals(minutes: int, rate: int) -> list[int]:
 async def _late(frames: Sequence[Frame], warm: Warm, rate: int) -> list[int]:
     pipeline, taken, late = warm.made(), deque[int](), list[int]()
 
-    def handle(event: MarketEvent) -> None:
-        pipeline.update(event)
-        late.append(monotonic_ns() - taken.popleft())
+    def handle(events: Sequence[MarketEvent]) -> None:
+        for event in events:
+            pipeline.update(event)
+            if not isinstance(event, FeedStatus):
+                late.append(monotonic_ns() - taken.popleft())
 
     await _ours(frames, handle, rate, taken.append)
     return late
@@ -165,13 +179,9 @@ async def _drain(feed: OkxMarketFeed, count: int, handle: Handler) -> float:
     settle()
     began = 0
     async for events in feed.events():
-        for event in events:
-            if isinstance(event, FeedStatus):
-                continue
-            began = began or process_time_ns()
-            handle(event)
-            count -= 1
-        if not count:
+        began = began or process_time_ns()
+        handle(events)
+        if sum(feed.pushes.values()) == count:
             break
     return (process_time_ns() - began) / _NS_PER_US
 

@@ -124,7 +124,8 @@ def _mixed_row(frames: Sequence[Frame]) -> Row:
 
 def _channel_row(channel: str, frames: Sequence[Frame]) -> Row:
     handed: list[MarketEvent] = []
-    _laned(frames, handed.extend)
+    received = [(frame.data, frame.ts_recv) for frame in frames]
+    _laned(channel, received, handed.extend)
     same(f"events of {channel}", handed, [frame.event for frame in frames])
     raw, bare = [frame.data for frame in frames], _BARE[channel]
 
@@ -133,7 +134,7 @@ def _channel_row(channel: str, frames: Sequence[Frame]) -> Row:
             bare(data)
 
     title = Title(_BY_CHANNEL, f"{channel}: events, to a handler", "bare msgspec decode", "every event")
-    return paired(title, lambda: _laned(frames, _nothing), reference, len(frames))
+    return paired(title, lambda: _laned(channel, received, _nothing), reference, len(frames))
 
 
 def _typed(data: bytes) -> object:
@@ -160,10 +161,10 @@ def channel_of(data: bytes) -> str:
     return push_channel(data) or ""
 
 
-def _laned(frames: Sequence[Frame], handler: Callable[[Events], None]) -> None:
+def _laned(channel: str, frames: Sequence[tuple[bytes, int]], handler: Callable[[Events], None]) -> None:
     """As the feed does it, once a frame's channel is known."""
-    lane = Lane(market_wire.CODECS[frames[0].channel], handler, set(_SYMBOLS), _unheard)
-    for _, data, ts_recv, _ in frames:
+    lane = Lane(market_wire.CODECS[channel], handler, set(_SYMBOLS), _unheard)
+    for data, ts_recv in frames:
         lane.take(data, ts_recv)
 
 

@@ -267,7 +267,7 @@ async def test_full_buffer_drops_old_ticks_never_closed_candles_or_states() -> N
     for event in (closed, ticks[0], status, ticks[1], ticks[2], ticks[3]):
         buffer.extend((event,))
     assert buffer.dropped == 3
-    assert [await anext(buffer.batches())] == [[closed, status, ticks[3]]]
+    assert await buffer.take() == [closed, status, ticks[3]]
 
 
 def test_buffer_that_nobody_reads_is_an_error_and_not_a_leak() -> None:

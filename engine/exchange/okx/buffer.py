@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from engine.core.errors import InvariantBroken
@@ -37,17 +37,16 @@ class EventBuffer:
         if self._waiting is not None:
             self._wake()
 
-    async def batches(self) -> AsyncIterator[Sequence[MarketEvent]]:
-        """All events that wait, oldest first and at least one, for one reader; without end."""
-        while True:
-            if not self._events:
-                self._waiting = asyncio.get_running_loop().create_future()
-                try:
-                    await self._waiting
-                finally:
-                    self._waiting = None
-            taken, self._events = self._events, []
-            yield taken
+    async def take(self) -> Sequence[MarketEvent]:
+        """Wait for events; all that are there, oldest first and at least one. For one reader."""
+        while not self._events:
+            self._waiting = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiting
+            finally:
+                self._waiting = None
+        taken, self._events = self._events, []
+        return taken
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():

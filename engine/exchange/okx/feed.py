@@ -96,9 +96,10 @@ class OkxMarketFeed:
         """End the REST connections; `run` does so by itself."""
         await self._rest.close()
 
-    def events(self) -> AsyncIterator[Sequence[MarketEvent]]:
+    async def events(self) -> AsyncIterator[Sequence[MarketEvent]]:
         """Everything in order of arrival. Full: see EventBuffer."""
-        return self._buffer.batches()
+        while True:
+            yield await self._buffer.take()
 
     async def instruments(self) -> tuple[Instrument, ...]:
         """Every linear swap of the settlement currency. Raises Unavailable, Rejected."""
