@@ -8,6 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
 
 from engine.core.errors import VenueMisconfigured
 from engine.exchange.okx import links, socket
@@ -15,6 +18,7 @@ from engine.exchange.okx.links import connector
 from engine.exchange.okx.socket import FRAMES_WAITING, LARGEST_FRAME, Connect, Socket, SocketClosed
 
 PATIENCE_S = 20.0
+SMALL = 128  # bytes at a time, too few for long frames
 Serving = Callable[[ServerConnection], Awaitable[None]]
 
 
@@ -70,6 +74,40 @@ async def test_frames_go_both_ways_in_order_whole_and_as_text(connect: Connect) 
         for frame in (b"ping", b'{"op":"subscribe"}', b"x" * 300_000):
             await opened.send(frame)
             assert await frames(opened, 3) == [frame, frame + b"+" + frame, frame]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 129, 70_000, 1_000_000])
+async def test_frames_are_whole_however_the_bytes_are_cut(connect: Connect, size: int) -> None:
+    """Right behind the answer to the handshake, `size` bytes at a time: every length of header, a message in
+    parts with a ping between them, bytes that are no text.
+    """
+    lengths = (0, 1, 5, 125, 126, 127, *((65_535, 65_536) if size > SMALL else ()))
+    sent = [
+        *(Frame(Opcode.TEXT, b"x" * length) for length in lengths),
+        *(Frame(Opcode.TEXT, b"in ", fin=False), Frame(Opcode.PING, b"?"), Frame(Opcode.CONT, b"parts")),
+        *(Frame(Opcode.BINARY, b"bytes"), Frame(Opcode.PONG, b"!"), Frame(Opcode.TEXT, b"last")),
+    ]
+
+    async def serve_raw(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        protocol = ServerProtocol()
+        protocol.receive_data(await reader.readuntil(b"\r\n\r\n"))
+        (request,) = protocol.events_received()
+        assert isinstance(request, Request)
+        protocol.send_response(protocol.accept(request))
+        data = b"".join([*protocol.data_to_send(), *(frame.serialize(mask=False) for frame in sent)])
+        for at in range(0, len(data), size):
+            writer.write(data[at : at + size])
+            await writer.drain()
+            await asyncio.sleep(0)  # the client reads
+        writer.close()
+
+    server = await asyncio.start_server(serve_raw, "127.0.0.1", 0)
+    async with server:
+        opened = await connect(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/", 5.0)
+        async with asyncio.timeout(PATIENCE_S):
+            told = [b"x" * length for length in lengths]
+            assert await frames(opened, len(told) + 3) == [*told, b"in parts", b"bytes", b"last"]
+        await opened.close()
 
 
 @pytest.mark.parametrize("close", [(4004, "no data received in 30s"), (1001, "")])
