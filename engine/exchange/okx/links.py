@@ -33,11 +33,10 @@ class Network:
 
 
 def connector(transport: Transport, proxy: str = "") -> Connect:
-    """How sockets are opened: `auto` takes picows where it is installed. Raises VenueMisconfigured."""
-    installed = find_spec("picows") is not None
-    if transport == "websockets" or (transport == "auto" and not installed):
+    """How sockets are opened. Raises VenueMisconfigured for a library that is not installed."""
+    if transport == "websockets":
         return WebsocketsConnect(proxy)
-    if not installed:
+    if find_spec("picows") is None:
         raise VenueMisconfigured("transport picows is not installed; remedy: pip install 'edgewise[fast]'")
     from engine.exchange.okx.fast_socket import PicowsConnect
 
