@@ -6,9 +6,11 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from engine.cli.main import app
@@ -158,3 +160,23 @@ def test_without_a_command_there_is_help() -> None:
     code, output = run()
     assert code == 2  # typer's code for a missing command
     assert "demo" in output
+
+
+def _commands(group: typer.Typer, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for command in group.registered_commands:
+        assert command.callback is not None
+        yield (*words, command.name or command.callback.__name__)
+    for inner in group.registered_groups:
+        assert inner.typer_instance is not None
+        yield from _commands(inner.typer_instance, (*words, str(inner.name)))
+
+
+def test_every_help_is_what_was_written() -> None:
+    """No `:secret:` that became a picture, no paragraph that breaks where the source does, no --no-thing."""
+    for words in _commands(app):
+        code, text = run(*words, "--help", COLUMNS="900")
+        assert code == 0
+        assert not [sign for sign in text if ord(sign) > 0x2600], text
+        told = text.partition("Usage:")[2].partition("╭")[0].splitlines()[1:]
+        assert all(not a.strip() or not b.strip() for a, b in pairwise(told)), text
+        assert "--no-" not in text.replace("--no-rate-limit", ""), text

@@ -36,7 +36,7 @@ def backtest(
     record: Annotated[
         str, typer.Option(help="Keep the run in the journal under this name; /api/backtests shows it.")
     ] = "",
-    verbose: Annotated[bool, typer.Option(help="Show the engine's log.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the engine's log.")] = False,
 ) -> None:
     """Run the traders of etc/ over recordings: the same parts as live, on simulated time.
 

@@ -31,7 +31,7 @@ def compare(
     ] = 0,
     within: Annotated[str, typer.Option(help="Partners are at most so far apart; empty: two candles.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
-    verbose: Annotated[bool, typer.Option(help="Show the engine's log.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the engine's log.")] = False,
 ) -> None:
     """Check that a backtest trades what the engine trades live: both over the same recording.
 

@@ -104,7 +104,9 @@ def verify(
     folder: Folder = None,
     trader: Trader = "",
     as_json: Json = False,
-    chain_only: Annotated[bool, typer.Option(help="Do not ask the database what it knows.")] = False,
+    chain_only: Annotated[
+        bool, typer.Option("--chain-only", help="Do not ask the database what it knows.")
+    ] = False,
 ) -> None:
     """Whether every record is there and as it was written; exit code 1 if not."""
     import msgspec

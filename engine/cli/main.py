@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import getdoc
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -101,6 +102,19 @@ def api(etc: Etc = Path("etc")) -> None:
     with fail_clearly():
         settings = settings_of(etc)
         run_api(settings.engine, settings.home)
+
+
+def _let_flow(group: typer.Typer) -> None:
+    """Give the paragraphs of every help the terminal's width; Typer breaks them where the source does."""
+    for command in group.registered_commands:
+        paragraphs = (getdoc(command.callback) or "").split("\n\n")
+        command.help = "\n\n".join(" ".join(each.split()) for each in paragraphs)
+    for inner in group.registered_groups:
+        if inner.typer_instance is not None:
+            _let_flow(inner.typer_instance)
+
+
+_let_flow(app)
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ def simulator(
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8640,
     account: Annotated[
         list[str] | None,
-        typer.Option(help="KEY:SECRET:PASSPHRASE:USDT[:read_only+trade+withdraw], one each; repeatable."),
+        typer.Option(help="<key>:<secret>:<passphrase>:<USDT>, perhaps :read_only+trade; repeatable."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the generated market.")] = 1,
     replay: Annotated[
