@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from engine.core.market import Level, Levels
 from engine.exchange.okx.book import OrderBook, Outcome, Resync
-from engine.exchange.okx.market_wire import BookMessage, decode_books
+from engine.exchange.okx.market_rows import BookMessage
+from engine.exchange.okx.market_wire import decode_books
 
 BTC = "BTC-USDT-SWAP"
 

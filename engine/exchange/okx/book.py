@@ -16,7 +16,7 @@ from math import inf
 from typing import Final
 
 from engine.core.market import BookTop, Level, Levels
-from engine.exchange.okx.market_wire import BookMessage
+from engine.exchange.okx.market_rows import BookMessage
 
 _SNAPSHOT: Final = -1
 _FIRST_WAIT_S: Final = 1.0

@@ -25,7 +25,8 @@ from engine.exchange.okx.frames import Arg
 from engine.exchange.okx.freshness import Freshness
 from engine.exchange.okx.lanes import Lane, NewTrades
 from engine.exchange.okx.links import BUSINESS, PUBLIC, Network, build
-from engine.exchange.okx.market_wire import BookMessage, Codec, Events
+from engine.exchange.okx.market_rows import BookMessage
+from engine.exchange.okx.market_wire import Codec, Events
 from engine.exchange.okx.rest import RestClient, readable
 from engine.exchange.okx.session import Refused
 

@@ -109,6 +109,18 @@ class BookRow(TopRow, gc=False):
     prevSeqId: int | None = None
 
 
+class BookMessage(msgspec.Struct, frozen=True, gc=False):
+    """One frame of `books`. `previous` is -1 for a snapshot and None where the channel has no chain."""
+
+    symbol: str
+    snapshot: bool
+    bids: Levels
+    asks: Levels
+    sequence: int | None
+    previous: int | None
+    ts_event: int
+
+
 class Bar(msgspec.Struct, array_like=True, gc=False):
     """`[ts, open, high, low, close, contracts, coins, quote, confirm]`; confirm is 1 when it is closed."""
 

@@ -22,7 +22,6 @@ from engine.core.market import (
     Candle,
     FundingRate,
     IndexPrice,
-    Levels,
     MarketEvent,
     MarkPrice,
     OpenInterest,
@@ -33,6 +32,7 @@ from engine.core.market import (
 from engine.core.times import NS_PER_MS, timeframe_ns
 from engine.exchange.okx.market_rows import (
     Bar,
+    BookMessage,
     BookRow,
     FundingRow,
     IndexRow,
@@ -61,18 +61,6 @@ BARS: Final[dict[str, str]] = {
     "4h": "4H",
     "1d": "1Dutc",
 }
-
-
-class BookMessage(msgspec.Struct, frozen=True, gc=False):
-    """One frame of `books`. `previous` is -1 for a snapshot and None where the channel has no chain."""
-
-    symbol: str
-    snapshot: bool
-    bids: Levels
-    asks: Levels
-    sequence: int | None
-    previous: int | None
-    ts_event: int
 
 
 class Codec(NamedTuple):
