@@ -83,12 +83,27 @@ class BandDetector:
     Above `upper` it is UP (a spike: SPIKE) until the value is back at `upper_release`, and likewise below.
     """
 
-    __slots__ = ("_fixed", "_hold_ns", "_motion", "_side", "_since", "rule")
+    __slots__ = (
+        "_hold_ns",
+        "_lower",
+        "_lower_release",
+        "_motion",
+        "_side",
+        "_since",
+        "_upper",
+        "_upper_release",
+        "fixed",
+        "rule",
+    )
     STATE: ClassVar[tuple[str, ...]] = ("_motion", "_side", "_since")
 
     def __init__(self, rule: ThresholdRule | SpikeRule | BreakoutRule) -> None:
-        self.rule = rule
-        self._fixed = None if isinstance(rule, BreakoutRule) else _fixed_band(rule)
+        self.rule: ThresholdRule | SpikeRule | BreakoutRule = rule
+        self.fixed = not isinstance(rule, BreakoutRule)  # the band does not move: `follow` will do
+        band = (_INFINITY, _INFINITY, -_INFINITY, -_INFINITY)
+        if not isinstance(rule, BreakoutRule):
+            band = _fixed_band(rule)
+        self._upper, self._upper_release, self._lower, self._lower_release = band
         self._hold_ns = _hold_ns(rule)
         self._side: str = Side.UNKNOWN
         self._since = _LONG_AGO
@@ -101,51 +116,62 @@ class BandDetector:
 
     def update(self, reading: Reading) -> Sequence[Crossing]:
         value = reading.value
-        if value is None or isnan(value) or (band := self._fixed or _channel(reading)) is None:
+        if value is None or not (self.fixed or self._moved_to(reading)):
+            return _NONE
+        return self.follow(value, reading.ts)
+
+    def follow(self, value: float, ts: int) -> Sequence[Crossing]:
+        """`update` with a known value, for a band that does not move."""
+        if isnan(value):
             return _NONE
         side, motion = self._side, self._motion
-        upper, upper_release, lower, lower_release = band
         crossings: Sequence[Crossing] = _NONE
         if side == _INSIDE:
-            if not lower < value < upper:
-                crossings = self._change(reading, value, band, motion.deviation())
+            if not self._lower < value < self._upper:
+                crossings = self._change(value, ts, motion.deviation())
         elif side == _ABOVE:
-            if value <= upper_release:
-                crossings = self._change(reading, value, band, motion.deviation())
+            if value <= self._upper_release:
+                crossings = self._change(value, ts, motion.deviation())
         elif side == _BELOW:
-            if value >= lower_release:
-                crossings = self._change(reading, value, band, motion.deviation())
+            if value >= self._lower_release:
+                crossings = self._change(value, ts, motion.deviation())
         else:
-            self._side = Side.ABOVE if value >= upper else Side.BELOW if value <= lower else Side.INSIDE
+            above, below = value >= self._upper, value <= self._lower
+            self._side = Side.ABOVE if above else Side.BELOW if below else Side.INSIDE
         motion.add(value)
         return crossings
 
-    def _change(
-        self,
-        reading: Reading,
-        value: float,
-        band: Band,
-        deviation: float | None,
-    ) -> Sequence[Crossing]:
+    def _moved_to(self, reading: Reading) -> bool:
+        """Take the channel of the candle before as the band; one without height has no outside."""
+        upper, lower, release = reading.upper, reading.lower, reading.release
+        if upper is None or lower is None or release is None or not lower < release < upper:
+            return False
+        self._upper, self._upper_release = upper, release
+        self._lower, self._lower_release = lower, release
+        return True
+
+    def _change(self, value: float, ts: int, deviation: float | None) -> Sequence[Crossing]:
         """The edges of a change of state that is due; none while the last state is held."""
         crossings: list[Crossing] = []
-        upper, upper_release, lower, lower_release = band
-        held = reading.ts - self._since < self._hold_ns
+        held = ts - self._since < self._hold_ns
         if self._side != Side.INSIDE and not held:
-            above = self._side == Side.ABOVE
-            threshold, release = (upper, upper_release) if above else (lower, lower_release)
+            threshold, release = self._edge(above=self._side == Side.ABOVE)
             distance = None if deviation is None else abs(release - value) / deviation
-            crossings.append(Crossing(Edge.RECOVERED, value, threshold, release, distance, 0, reading.ts))
-            self._side, self._since = Side.INSIDE, reading.ts
+            crossings.append(Crossing(Edge.RECOVERED, value, threshold, release, distance, 0, ts))
+            self._side, self._since = Side.INSIDE, ts
             held = self.rule.min_hold > 0
-        if self._side == Side.INSIDE and not held and not lower < value < upper:
-            up = value >= upper
-            threshold, release = (upper, upper_release) if up else (lower, lower_release)
+        if self._side == Side.INSIDE and not held and not self._lower < value < self._upper:
+            up = value >= self._upper
+            threshold, release = self._edge(above=up)
             distance = None if deviation is None else abs(value - threshold) / deviation
             edge = Edge.SPIKE if isinstance(self.rule, SpikeRule) else Edge.UP if up else Edge.DOWN
-            crossings.append(Crossing(edge, value, threshold, release, distance, 1 if up else -1, reading.ts))
-            self._side, self._since = Side.ABOVE if up else Side.BELOW, reading.ts
+            crossings.append(Crossing(edge, value, threshold, release, distance, 1 if up else -1, ts))
+            self._side, self._since = Side.ABOVE if up else Side.BELOW, ts
         return crossings
+
+    def _edge(self, *, above: bool) -> tuple[float, float]:
+        """Threshold and release of one side of the band."""
+        return (self._upper, self._upper_release) if above else (self._lower, self._lower_release)
 
 
 class CrossDetector:
@@ -203,14 +229,6 @@ def _fixed_band(rule: ThresholdRule | SpikeRule) -> Band:
         -_INFINITY if rule.lower is None else rule.lower,
         -_INFINITY if rule.lower_release is None else rule.lower_release,
     )
-
-
-def _channel(reading: Reading) -> Band | None:
-    """The band of a breakout: the channel of the candle before; one without height has no outside."""
-    upper, lower, release = reading.upper, reading.lower, reading.release
-    if upper is None or lower is None or release is None or not lower < release < upper:
-        return None
-    return (upper, release, lower, release)
 
 
 def _hold_ns(rule: DetectorRule) -> int:

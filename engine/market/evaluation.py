@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from engine.config.market import ScorerConfig
 from engine.config.market_rules import BreakoutRule, CrossRule
@@ -12,6 +13,8 @@ from engine.market.frames import Frame
 from engine.market.records import Crossing, Evidence, Reading
 from engine.market.scorer import Scorer, agreement
 from engine.market.watch import Binding, Watch, trends
+
+_NONE: Final[tuple[Crossing, ...]] = ()
 
 
 class Evaluation:
@@ -25,14 +28,19 @@ class Evaluation:
         signals: list[Signal] = []
         features, previous = frame.features, frame.previous
         for binding in watch.frame_bindings[frame.timeframe]:
-            rule = binding.rule
+            rule, band = binding.rule, binding.band
+            if band is not None:
+                value = features[binding.reads]
+                for crossing in _NONE if value is None else band.follow(value, ts):
+                    signals.append(self._signal(watch, binding, crossing))
+                continue
             upper = lower = release = None
             if isinstance(rule, CrossRule):
                 upper = features[rule.against] if isinstance(rule.against, str) else rule.against
             elif isinstance(rule, BreakoutRule):
                 upper, lower = previous.get(rule.upper), previous.get(rule.lower)
                 release = previous.get(rule.release)
-            reading = Reading(features[rule.feature], ts, upper, lower, release, features["close"])
+            reading = Reading(features[binding.reads], ts, upper, lower, release, features["close"])
             for crossing in binding.detector.update(reading):
                 signals.append(self._signal(watch, binding, crossing))
         return signals
@@ -44,6 +52,10 @@ class Evaluation:
             value = None if binding.feature is None else binding.feature.value(ts)
             if value is None:
                 continue  # changes nothing in any detector
+            if binding.band is not None:
+                for crossing in binding.band.follow(value, ts):
+                    signals.append(self._signal(watch, binding, crossing))
+                continue
             upper, rule = None, binding.rule
             if isinstance(rule, CrossRule):
                 against = rule.against

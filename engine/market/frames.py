@@ -78,7 +78,7 @@ class Frame:
         """Take in the next closed candle."""
         values: list[float | None] = [candle.close, candle.volume]
         for study in self.studies:
-            line = study.values = study.step(candle, True)
+            line = study.values = study.formula.step(candle, True)
             values += line
         self.previous, self.features = self.features, dict(zip(self._names, values, strict=True))
         self.closes.append(candle.close)

@@ -2,6 +2,7 @@
 
 Each feature of one symbol has its own small object with `name`, `ts` (of the newest value that went in)
 and `value(now)`. Windows are cut into 60 buckets: O(1) an event, exact to a sixtieth of the window.
+They inherit from their protocol because compiled code calls a method of a known class directly.
 """
 
 from __future__ import annotations
@@ -21,16 +22,15 @@ _Z_READY: Final = 20
 class LiveFeature(Protocol):
     """One feature of one symbol. `value` is None while it is not known; it changes nothing."""
 
+    __slots__ = ()
     STATE: ClassVar[tuple[str, ...]]
     name: str
-
-    @property
-    def ts(self) -> int: ...
+    ts: int
 
     def value(self, now: int) -> float | None: ...
 
 
-class Gauge:
+class Gauge(LiveFeature):
     """A number that the venue tells, or that follows from one event: spread, imbalance, funding."""
 
     __slots__ = ("_value", "name", "ts")
@@ -50,7 +50,7 @@ class Gauge:
         return self._value
 
 
-class Basis:
+class Basis(LiveFeature):
     """Mark over index, in bps of the index."""
 
     __slots__ = ("_index", "_mark", "name", "ts")
@@ -74,74 +74,74 @@ class Basis:
         return (self._mark - self._index) / self._index * _BPS
 
 
-class Change:
+class Change(LiveFeature):
     """Change over a window, in percent, of a price or an open interest."""
 
-    __slots__ = ("_bucket", "_count", "_ring", "_width", "name", "newest", "ts")
-    STATE: ClassVar[tuple[str, ...]] = ("_bucket", "_count", "_ring", "newest", "ts")
+    __slots__ = ("_buckets", "_values", "_width", "name", "newest", "ts")
+    STATE: ClassVar[tuple[str, ...]] = ("_buckets", "_values", "newest", "ts")
 
     def __init__(self, name: str, window_s: int) -> None:
         self.name = name
         self.ts = 0
         self._width = window_s * NS_PER_S // _BUCKETS
-        self._ring = [0.0] * (_BUCKETS + 1)  # the last value of each bucket, by bucket number
-        self._bucket: int | None = None
-        self._count = 0  # buckets known, the newest included
+        # Buckets in which something happened and their last values, oldest first: at most a window of them,
+        # and the one before, whose value held when the window began.
+        self._buckets: list[int] = []
+        self._values: list[float] = []
         self.newest = 0.0
 
     def add(self, ts: int, value: float) -> None:
         """The newest value; one that is older than the newest bucket is left out."""
-        bucket, last = ts // self._width, self._bucket
-        if bucket != last:
-            if last is None:
-                self._count = 1
-            elif bucket < last:
+        bucket, buckets, values = ts // self._width, self._buckets, self._values
+        if buckets and bucket <= buckets[-1]:
+            if bucket < buckets[-1]:
                 return
-            else:  # nothing happened in the buckets between: they hold the value before
-                if bucket > last + 1:
-                    _fill(self._ring, last + 1, bucket, self.newest)
-                self._count = min(_BUCKETS + 1, self._count + bucket - last)
-            self._bucket = bucket
-        self._ring[bucket % (_BUCKETS + 1)] = value
+            values[-1] = value
+        else:
+            buckets.append(bucket)
+            values.append(value)
+            while len(buckets) > 1 and buckets[1] <= bucket - _BUCKETS:
+                del buckets[0], values[0]
         self.newest, self.ts = value, ts
 
     def past(self, now: int) -> float | None:
         """The value a window before `now`, None when that was not seen."""
-        if self._bucket is None:
+        buckets = self._buckets
+        if not buckets:
             return None
         wanted = now // self._width - _BUCKETS
-        if wanted >= self._bucket:
+        if wanted >= buckets[-1]:
             return self.newest
-        if wanted <= self._bucket - self._count:
+        if wanted < buckets[0] or wanted < buckets[-1] - _BUCKETS:
             return None
-        return self._ring[wanted % (_BUCKETS + 1)]
+        at = 0
+        while buckets[at + 1] <= wanted:
+            at += 1
+        return self._values[at]
 
     def value(self, now: int) -> float | None:
         past = self.past(now)
         return (self.newest / past - 1.0) * 100.0 if past else None
 
 
-class ChangeZ:
+class ChangeZ(LiveFeature):
     """The log change over a window in standard deviations of earlier such changes.
 
     The deviation is taken around 0, one sample a window: the mean of the first 60, exponential from there.
     """
 
-    __slots__ = ("_change", "_deviation", "_samples", "_variance", "_window", "_window_at", "name")
-    STATE: ClassVar[tuple[str, ...]] = ("_change", "_deviation", "_samples", "_variance", "_window_at")
+    __slots__ = ("_change", "_deviation", "_samples", "_variance", "_window", "_window_at", "name", "ts")
+    STATE: ClassVar[tuple[str, ...]] = ("_change", "_deviation", "_samples", "_variance", "_window_at", "ts")
 
     def __init__(self, name: str, window_s: int) -> None:
         self.name = name
+        self.ts = 0
         self._change = Change(name, window_s)
         self._window = window_s * NS_PER_S
         self._window_at: int | None = None
         self._samples = 0
         self._variance = 0.0
         self._deviation: float | None = None  # its root, once there are samples enough
-
-    @property
-    def ts(self) -> int:
-        return self._change.ts
 
     def add(self, ts: int, value: float) -> None:
         """The newest price."""
@@ -152,6 +152,7 @@ class ChangeZ:
             self._sample(self._window_at * self._window + self._window - 1)
             self._window_at = window
         self._change.add(ts, value)
+        self.ts = self._change.ts
 
     def value(self, now: int) -> float | None:
         if self._deviation is None:
@@ -171,7 +172,7 @@ class ChangeZ:
         self._deviation = sqrt(self._variance) if known else None
 
 
-class TradeFlow:
+class TradeFlow(LiveFeature):
     """Contracts bought less contracts sold by takers over a window, as a share of all: -1 to +1."""
 
     __slots__ = ("_bought", "_bucket", "_sold", "_width", "name", "ts")
@@ -191,8 +192,8 @@ class TradeFlow:
         if bucket <= self._bucket - _BUCKETS:
             return
         if bucket > self._bucket:
-            for ring in (self._bought, self._sold):
-                _fill(ring, self._bucket + 1, bucket + 1, 0.0)
+            _clear(self._bought, self._bucket + 1, bucket + 1)
+            _clear(self._sold, self._bucket + 1, bucket + 1)
             self._bucket = bucket
         side = self._bought if bought else self._sold
         side[bucket % _BUCKETS] += contracts
@@ -209,16 +210,11 @@ class TradeFlow:
         return (bought - sold) / total if total > 0 else None
 
 
-def _fill(ring: list[float], begin: int, end: int, value: float) -> None:
-    """Set the buckets from `begin` to before `end`; more of them than the ring has are all of it."""
-    size, count = len(ring), end - begin
-    if count >= size:
-        ring[:] = [value] * size
-        return
-    first = begin % size
-    tail = min(count, size - first)
-    ring[first : first + tail] = [value] * tail
-    ring[: count - tail] = [value] * (count - tail)
+def _clear(ring: list[float], begin: int, end: int) -> None:
+    """Nothing happened in the buckets from `begin` to before `end`."""
+    size = len(ring)
+    for bucket in range(max(begin, end - size), end):
+        ring[bucket % size] = 0.0
 
 
 def spread_bps(bid: float | None, ask: float | None) -> float | None:

@@ -23,7 +23,7 @@ from engine.core.market import (
     Trade,
 )
 from engine.market.candles import Aggregator
-from engine.market.detectors import detector
+from engine.market.detectors import BandDetector, detector
 from engine.market.frames import Frame
 from engine.market.scorer import Recurrence
 from engine.market.stream import (
@@ -55,14 +55,19 @@ _SLOW: Final = ("funding_rate", "oi_change_pct")
 
 
 class Binding:
-    """A detector at work on this symbol. `feature` is the live feature it reads, None on a timeframe."""
+    """A detector at work on this symbol. `feature` is the live feature it reads, None on a timeframe.
 
-    __slots__ = ("detector", "feature", "recurrence", "rule")
+    `band` is the detector where its band does not move, so that a value is all it needs to know.
+    """
+
+    __slots__ = ("band", "detector", "feature", "reads", "recurrence", "rule")
     STATE: ClassVar[tuple[str, ...]] = ("detector", "recurrence")
 
     def __init__(self, rule: Rule, half_life_s: float, feature: LiveFeature | None) -> None:
         self.rule = rule
-        self.detector = detector(rule)
+        self.reads = rule.feature
+        self.detector = made = detector(rule)
+        self.band = made if isinstance(made, BandDetector) and made.fixed else None
         self.recurrence = Recurrence(half_life_s)
         self.feature = feature
 

@@ -7,24 +7,23 @@ from typing import ClassVar
 from engine.core.market import Candle
 from engine.core.times import NS_PER_DAY
 from engine.market.indicators.rolling import Mean, Rolling
-from engine.market.indicators.study import Values
+from engine.market.indicators.study import Formula, Values
 
 
-class OnClose:
+class OnClose(Formula):
     """A rolling number of the close: SMA, EMA, WMA."""
 
-    __slots__ = ("_rolling", "_step")
+    __slots__ = ("_rolling",)
     STATE: ClassVar[tuple[str, ...]] = ("_rolling",)
 
     def __init__(self, rolling: Rolling) -> None:
         self._rolling = rolling
-        self._step = rolling.step
 
     def step(self, candle: Candle, commit: bool) -> Values:
-        return (self._step(candle.close, commit),)
+        return (self._rolling.step(candle.close, commit),)
 
 
-class Bbi:
+class Bbi(Formula):
     """Bull and bear index: the mean of four simple means of the close."""
 
     __slots__ = ("_means",)
@@ -45,7 +44,7 @@ class Bbi:
         return (total / len(self._means) if ready else None,)
 
 
-class Vwap:
+class Vwap(Formula):
     """Volume weighted mean of the typical price since midnight UTC; None before the day's first trade."""
 
     __slots__ = ("_day", "_money", "_volume")

@@ -8,14 +8,14 @@ from typing import ClassVar, Final
 
 from engine.core.market import Candle
 from engine.market.indicators.rolling import Exponential, Highest, Lag, Mean, Rolling, wilder
-from engine.market.indicators.study import Values
+from engine.market.indicators.study import Formula, Values
 
 _LAMBERT: Final = 0.015  # scales CCI so that most values lie within ±100
 _NEUTRAL: Final = 50.0
 _UNKNOWN: Final[Values] = (None,)
 
 
-class Rsi:
+class Rsi(Formula):
     """Relative strength index 0..100 of Wilder.
 
     A market that never moved is neutral here (50); TA-Lib says 0, which reads as oversold.
@@ -53,7 +53,7 @@ class Rsi:
         return (100.0 * gain / moved if moved > 0 else _NEUTRAL,)
 
 
-class Macd:
+class Macd(Formula):
     """Difference of two exponential means, its own exponential mean (signal) and their difference.
 
     Both means give their first value at the same candle, as in TA-Lib: the fast one starts later.
@@ -83,7 +83,7 @@ class Macd:
         return (macd, signal, None if signal is None else macd - signal)
 
 
-class Stochastic:
+class Stochastic(Formula):
     """Place of the close within the range of the newest candles, 0..100, smoothed twice.
 
     A window without any range is neutral (50). With `j` there is a third line, 3K - 2D (KDJ).
@@ -122,7 +122,7 @@ def kdj(period: int, k: int, d: int) -> Stochastic:
     return Stochastic(period, wilder(k), wilder(d), with_j=True)
 
 
-class Cci:
+class Cci(Formula):
     """Commodity channel index: distance of the typical price from its mean in mean deviations.
 
     What lies above the mean is as far from it as what lies below, so the deviation is twice the upper part:
@@ -161,7 +161,7 @@ class Cci:
         return ((typical - mean) * period / (_LAMBERT * deviation) if deviation > 0.0 else 0.0,)
 
 
-class Roc:
+class Roc(Formula):
     """Change of the close over `period` candles, in percent."""
 
     __slots__ = ("_lag",)

@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Final
 from engine.config.patterns import PATTERNS
 from engine.core.errors import ConfigError
 from engine.core.market import Candle
-from engine.market.indicators.study import Values
+from engine.market.indicators.study import Formula, Values
 
 # The longest pattern looks back 14 candles; one that is confirmed later (hikkake) a few more.
 _WINDOW: Final = 32
 _FULL: Final = 100.0  # TA-Lib says 100 for a pattern, 200 for a confirmed one, negative for a bearish one
 
 
-class Pattern:
+class Pattern(Formula):
     """+1 where the newest candle completes a bullish pattern, -1 a bearish one, 0 none; ±2 is confirmed.
 
     Known from a full window on.

@@ -16,12 +16,13 @@ from typing import ClassVar, Protocol
 class Rolling(Protocol):
     """One number from the values so far."""
 
+    __slots__ = ()
     STATE: ClassVar[tuple[str, ...]]
 
     def step(self, value: float, commit: bool) -> float | None: ...
 
 
-class Mean:
+class Mean(Rolling):
     """Arithmetic mean of the newest `period` values."""
 
     __slots__ = ("_at", "_full", "_ring", "_sum", "period")
@@ -98,7 +99,7 @@ class Moments:
         self._squares = fsum(map(mul, offsets, offsets))
 
 
-class Weighted:
+class Weighted(Rolling):
     """Linearly weighted mean of the newest `period` values, the newest weighs most."""
 
     __slots__ = ("_at", "_full", "_ring", "_sum", "_weighted", "period")
@@ -132,7 +133,7 @@ class Weighted:
         return mean
 
 
-class Exponential:
+class Exponential(Rolling):
     """Exponential mean, seeded by the arithmetic mean of the first `period` values.
 
     `alpha` is 2 / (period + 1); Wilder's smoothing is 1 / period (see `wilder`).
@@ -170,7 +171,7 @@ def wilder(period: int) -> Exponential:
     return Exponential(period, 1.0 / period)
 
 
-class Highest:
+class Highest(Rolling):
     """Maximum of the newest `period` values. The minimum is the negated maximum of negated values.
 
     Keeps only values that can still become the maximum: each enters and leaves once, so O(1) amortised.
@@ -204,7 +205,7 @@ class Highest:
         return best if count + 1 >= self.period else None
 
 
-class Lag:
+class Lag(Rolling):
     """The value `period` values ago."""
 
     __slots__ = ("_at", "_full", "_ring", "period")

@@ -16,6 +16,7 @@ class Formula(Protocol):
     `step` without `commit` says what the values would be and changes nothing.
     """
 
+    __slots__ = ()
     STATE: ClassVar[tuple[str, ...]]
 
     def step(self, candle: Candle, commit: bool) -> Values: ...

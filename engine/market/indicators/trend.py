@@ -6,12 +6,12 @@ from typing import ClassVar, Final
 
 from engine.core.market import Candle
 from engine.market.indicators.rolling import wilder
-from engine.market.indicators.study import Values
+from engine.market.indicators.study import Formula, Values
 
 _UNKNOWN: Final[Values] = (None, None, None)
 
 
-class Adx:
+class Adx(Formula):
     """Average directional index and the two directional indicators +DI and -DI, all 0..100 (Wilder).
 
     The sums of movement and range decay by one period-th a candle; the first period - 1 just add up.
@@ -58,7 +58,7 @@ class Adx:
         return (self._adx.step(dx, commit), 100.0 * plus / span, 100.0 * minus / span)
 
 
-class Supertrend:
+class Supertrend(Formula):
     """A trailing band `multiplier` ATRs from the middle; its side (+1 below a rising price, -1 above).
 
     The band only tightens while its side lasts and changes side when a close goes through it.
@@ -102,7 +102,7 @@ class Supertrend:
         return 1 if close > upper else -1
 
 
-class Atr:
+class Atr(Formula):
     """Average true range of Wilder, in price units. The first candle has no close before it: left out."""
 
     __slots__ = ("_close", "_mean")

@@ -8,12 +8,12 @@ from typing import ClassVar, Final
 from engine.core.market import Candle
 from engine.core.times import NS_PER_DAY, timeframe_ns
 from engine.market.indicators.rolling import Highest, Mean, Moments
-from engine.market.indicators.study import Values
+from engine.market.indicators.study import Formula, Values
 
 _DAYS_PER_YEAR: Final = 365  # this market never closes
 
 
-class Bollinger:
+class Bollinger(Formula):
     """Mean of the close ± `width` standard deviations (of the population).
 
     Also the width as a fraction of the middle, and %b, the close's place: 0 lower band, 1 upper.
@@ -37,7 +37,7 @@ class Bollinger:
         return (middle + half, middle, lower, 2.0 * half / middle, place)
 
 
-class Donchian:
+class Donchian(Formula):
     """Highest high, lowest low and their middle."""
 
     __slots__ = ("_high", "_low")
@@ -55,7 +55,7 @@ class Donchian:
         return (high, (high - low) / 2.0, -low)
 
 
-class ZScore:
+class ZScore(Formula):
     """Distance of the close from its mean in standard deviations; None when it did not move."""
 
     __slots__ = ("_moments",)
@@ -71,7 +71,7 @@ class ZScore:
         return ((candle.close - moments[0]) / sqrt(moments[1]),)
 
 
-class RealisedVolatility:
+class RealisedVolatility(Formula):
     """Sample standard deviation of the log returns, as a fraction a year (0.6 is 60 %)."""
 
     __slots__ = ("_close", "_moments", "_period", "_scale")
@@ -98,7 +98,7 @@ class RealisedVolatility:
         return (sqrt(moments[1] * self._scale),)
 
 
-class ReturnZ:
+class ReturnZ(Formula):
     """The newest log return in standard deviations of the `period` returns before it."""
 
     __slots__ = ("_close", "_mean", "_moments", "_variance")
@@ -123,7 +123,7 @@ class ReturnZ:
         return (score,)
 
 
-class VolumeRatio:
+class VolumeRatio(Formula):
     """Volume of the candle over the mean of the `period` candles before it."""
 
     __slots__ = ("_before", "_mean")
@@ -140,7 +140,7 @@ class VolumeRatio:
         return (ratio,)
 
 
-class Obv:
+class Obv(Formula):
     """On-balance volume: coins traded in rising candles less those in falling ones."""
 
     __slots__ = ("_close", "_total")
