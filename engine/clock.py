@@ -14,7 +14,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, Final, Protocol
 
-from engine.core.times import NS_PER_S
+from engine.core.times import NEVER_NS, NS_PER_S
 
 _LONGEST_NAP_S: Final = 3600.0
 _Sleeper = tuple[int, int, asyncio.Future[None]]  # when it is due, its number, what wakes it
@@ -141,13 +141,12 @@ class SimClock:
         heapq.heappush(sleepers, (ts_ns, self._count, future))
         return future
 
-    def next_ns(self) -> int | None:
-        """When the next sleeper is due; None when nobody sleeps."""
-        patient, punctual = _first(self._patient), _first(self._punctual)
-        return min(patient, punctual) if patient and punctual else patient or punctual
+    def next_patient_ns(self) -> int:
+        """When the next patient sleeper is due; NEVER_NS when there is none."""
+        return _first(self._patient)
 
-    def next_punctual_ns(self) -> int | None:
-        """When the next sleeper is due whom nothing may pass over; None when there is none."""
+    def next_punctual_ns(self) -> int:
+        """When the next sleeper is due whom nothing may pass over; NEVER_NS when there is none."""
         return _first(self._punctual)
 
     def wake_next(self) -> None:
@@ -174,7 +173,7 @@ class SimClock:
     async def advance_to(self, ts_ns: int) -> None:
         """Move to `ts_ns`, waking every sleeper due on the way and letting it run until it waits again."""
         await settle()
-        while (due_ns := self.next_ns()) is not None and due_ns <= ts_ns:
+        while min(self.next_patient_ns(), self.next_punctual_ns()) <= ts_ns:
             self.wake_next()
             await settle()
         self._now_ns = max(self._now_ns, ts_ns)
@@ -184,11 +183,11 @@ class SimClock:
         await self.advance_to(self._now_ns + int(seconds * NS_PER_S))
 
 
-def _first(sleepers: list[_Sleeper]) -> int | None:
+def _first(sleepers: list[_Sleeper]) -> int:
     """When the first of those is due who still sleep."""
     while sleepers and sleepers[0][2].done():
         heapq.heappop(sleepers)
-    return sleepers[0][0] if sleepers else None
+    return sleepers[0][0] if sleepers else NEVER_NS
 
 
 def _wake(sleepers: list[_Sleeper]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from engine.backtest.loop import SimLoop
 from engine.clock import Alarm, SimClock, cancelled, settle
 from engine.core.errors import InvariantBroken
-from engine.core.times import NS_PER_MIN, NS_PER_S
+from engine.core.times import NEVER_NS, NS_PER_MIN, NS_PER_S
 
 
 class Market:
@@ -20,14 +20,14 @@ class Market:
         self._clock, self._moments_s, self._leaps = clock, list(moments_s), leaps
         self.told: list[tuple[str, int]] = []
 
-    def next_ns(self) -> int | None:
-        return self._moments_s[0] * NS_PER_S if self._moments_s else None
+    def next_ns(self) -> int:
+        return self._moments_s[0] * NS_PER_S if self._moments_s else NEVER_NS
 
     def play(self) -> None:
         self.told.append(("market", self._moments_s.pop(0)))
 
-    def leap(self, until_ns: int | None) -> bool:
-        if until_ns is None or not self._leaps:
+    def leap(self, until_ns: int) -> bool:
+        if until_ns == NEVER_NS or not self._leaps:
             return False
         self._leaps = False
         self._clock.set(until_ns)

@@ -20,6 +20,7 @@ from typing import Final, Protocol, TypeVarTuple
 
 from engine.clock import SimClock
 from engine.core.errors import InvariantBroken
+from engine.core.times import NEVER_NS
 
 _GRAIN_NS: Final = 1_000  # a timer is a float of seconds: rounded, it is the time that was meant
 Ts = TypeVarTuple("Ts")
@@ -28,30 +29,30 @@ Ts = TypeVarTuple("Ts")
 class Moving(Protocol):
     """What moves by itself as time passes: a market."""
 
-    def next_ns(self) -> int | None:
-        """When it moves next; None: not any more, or not yet."""
+    def next_ns(self) -> int:
+        """When it moves next; NEVER_NS: not any more, or not yet."""
         ...
 
     def play(self) -> None:
         """Move: its time has come. Those who sleep until then wake after it."""
         ...
 
-    def leap(self, until_ns: int | None) -> bool:
+    def leap(self, until_ns: int) -> bool:
         """Move the clock over a stretch that changes nothing for anybody; False when there is none.
 
-        Not beyond `until_ns`, when somebody is to be woken punctually; None: never.
+        Not beyond `until_ns`, when somebody is to be woken punctually.
         """
         ...
 
 
 class _Still:
-    def next_ns(self) -> int | None:
-        return None
+    def next_ns(self) -> int:
+        return NEVER_NS
 
     def play(self) -> None:
         """Nothing is there to move."""
 
-    def leap(self, _: int | None) -> bool:
+    def leap(self, _: int) -> bool:
         return False
 
 
@@ -146,13 +147,16 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _pass_time(self) -> None:
         clock, market, timers = self._clock, self._market, self._timers
-        timer = self._next_timer_ns()
-        if not market.leap(_earlier(timer, clock.next_punctual_ns())):
+        while timers and timers[0][2].cancelled():
+            heapq.heappop(timers)
+        until = min(timers[0][0] if timers else NEVER_NS, clock.next_punctual_ns())
+        if not market.leap(until):
             moment = market.next_ns()
-            due = _earlier(_earlier(timer, moment), clock.next_ns())
-            if due is None:
+            due = min(until, moment, clock.next_patient_ns())
+            if due == NEVER_NS:
                 raise InvariantBroken("every task waits for something that cannot come")
-            clock.set(max(clock.now_ns(), due))
+            if due > clock.now_ns():
+                clock.set(due)
             if moment == due:
                 market.play()
         if clock.wake_due(patient=True) or self._turns:
@@ -161,13 +165,3 @@ class SimLoop(asyncio.BaseEventLoop):
         now = clock.now_ns()
         while timers and timers[0][0] <= now:
             self._turns.append(heapq.heappop(timers)[2])
-
-    def _next_timer_ns(self) -> int | None:
-        timers = self._timers
-        while timers and timers[0][2].cancelled():
-            heapq.heappop(timers)
-        return timers[0][0] if timers else None
-
-
-def _earlier(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one if other is None else min(one, other)

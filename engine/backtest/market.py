@@ -19,7 +19,7 @@ from engine.core.market import (
     Ticker,
     Trade,
 )
-from engine.core.times import NS_PER_MIN, timeframe_ns
+from engine.core.times import NEVER_NS, NS_PER_MIN, timeframe_ns
 from engine.exchange.matching.options import MatchingOptions
 from engine.exchange.matching.records import Event
 from engine.exchange.simulator.bar_columns import Calm
@@ -88,24 +88,21 @@ class ReplayedMarket:
         self._moving = True
         await asyncio.get_running_loop().create_future()
 
-    def next_ns(self) -> int | None:
+    def next_ns(self) -> int:
         """The next moment of a recording, or the end of a minute before it: its candles end by time."""
-        if not self._moving:
-            return None
-        due = self._next_moment_ns()
-        return self._minute_end_ns if due is None else min(due, self._minute_end_ns)
+        return min(self._next_moment_ns(), self._minute_end_ns) if self._moving else NEVER_NS
 
     def play(self) -> None:
         """Step to the next moment; the last one is the end of the minute after all recordings."""
-        over, due = self._next_moment_ns() is None, self.next_ns()
-        if due is not None:
-            self._step(due)
+        over = self._next_moment_ns() == NEVER_NS
+        self._step(self.next_ns())
         if over:
             self._moving = False
             self.ended.set()
 
-    def _next_moment_ns(self) -> int | None:
-        return min((due for source in self._sources if (due := source.next_ns()) is not None), default=None)
+    def _next_moment_ns(self) -> int:
+        moments = (due for source in self._sources if (due := source.next_ns()) is not None)
+        return min(moments, default=NEVER_NS)
 
     def _step(self, ts: int, *, heard: bool = False) -> None:
         """Let the venue come to `ts`; what its moments tell was `heard` before, or is told."""
@@ -119,7 +116,7 @@ class ReplayedMarket:
         period = timeframe_ns(self._timeframe)
         return all(recording.period_ns == period for recording in self._recordings)
 
-    def leap(self, until_ns: int | None) -> bool:
+    def leap(self, until_ns: int) -> bool:
         """Pass over the candles that end by `until_ns` and bring nobody to act; True when there was one.
 
         In them no price reaches what waits at the venue, no funding is charged, and but for the last moment
@@ -128,8 +125,7 @@ class ReplayedMarket:
         """
         now, take = self._clock.now_ns(), self.take
         ts_open = now - (now - self.start_ns) % self._period_ns
-        charged = self.world.next_funding - 1
-        latest = charged if until_ns is None else min(until_ns, charged)
+        latest = min(until_ns, self.world.next_funding - 1)  # funding is charged
         most = (latest - ts_open) // self._period_ns
         if most < 1 or take is None or not all(source.within_candle for source in self._sources):
             return False

@@ -11,6 +11,7 @@ NS_PER_S: Final = 1_000_000_000
 NS_PER_MIN: Final = 60 * NS_PER_S
 NS_PER_HOUR: Final = 60 * NS_PER_MIN
 NS_PER_DAY: Final = 24 * NS_PER_HOUR
+NEVER_NS: Final = 2**63 - 1  # later than everything
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
