@@ -17,6 +17,7 @@ _CHUNK: Final = 65536
 
 # The word, and the end of a COPY that is a transaction by itself (CopyDone).
 _COMMITS = (b"COMMIT", b"c\0\0\0\4")
+_BIND, _SYNC = b"B", b"S\0\0\0\4"  # a statement that is a transaction by itself begins and ends with them
 
 
 class Proxy:
@@ -65,9 +66,12 @@ class Proxy:
     async def _forth(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, back: asyncio.Task[None]
     ) -> None:
+        begun = False
         with contextlib.suppress(OSError):
             while data := await reader.read(_CHUNK):
-                if self.swallow_commits and any(end in data for end in _COMMITS):
+                alone = not begun and data.startswith(_BIND) and data.endswith(_SYNC)
+                begun = b"BEGIN" in data or (begun and b"COMMIT" not in data)
+                if self.swallow_commits and (alone or any(end in data for end in _COMMITS)):
                     self.swallowed += 1
                     back.cancel()
                     writer.write(data)

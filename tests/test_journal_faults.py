@@ -70,8 +70,12 @@ async def test_commit_that_nobody_confirmed_is_ours_when_tried_again(database: s
     order = parts.order(parts.intent(cycle_id=""))
     after, fill = parts.filled(order)
     async with proxied(database, tmp_path) as proxy, PostgresJournal(proxy.dsn, SystemClock()) as journal:
+        await journal.record_traders([parts.TRADER])
+        await journal.record_wakeup(parts.wakeup())
+        assert await journal.insert_order(parts.order(parts.intent("another", "")))
         writes: tuple[Callable[[], Awaitable[bool]], ...] = (
             lambda: journal.record_cash_flow(FLOW),
+            lambda: journal.record_cycle(parts.record()),
             lambda: journal.insert_order(order),
             lambda: journal.record_execution(after, fill),
             lambda: journal.record_funding([parts.funding()]),
@@ -87,6 +91,31 @@ async def test_commit_that_nobody_confirmed_is_ours_when_tried_again(database: s
     async with PostgresJournal(database, SystemClock()) as journal:
         assert (await journal.bookings(ACCOUNT)).fills == (fill,)
         assert (await journal.bookings(ACCOUNT)).cash_flows == (FLOW,)
+
+
+async def test_what_an_earlier_life_wrote_is_not_ours_whatever_answer_was_lost(
+    database: str, tmp_path: Path
+) -> None:
+    order = parts.order(parts.intent(cycle_id=""))
+    later = msgspec.structs.replace(parts.record(), ts_started=parts.record().ts_started + 1)
+    async with PostgresJournal(database, SystemClock()) as earlier:
+        await earlier.record_traders([parts.TRADER])
+        await earlier.record_wakeup(parts.wakeup())
+        assert await earlier.record_cycle(parts.record())
+        assert await earlier.insert_order(order)
+    async with proxied(database, tmp_path) as proxy, PostgresJournal(proxy.dsn, SystemClock()) as journal:
+        assert await journal.insert_order(parts.order(parts.intent("another", "")))
+        writes: tuple[Callable[[], Awaitable[bool]], ...] = (
+            lambda: journal.record_cycle(later),
+            lambda: journal.insert_order(order),
+        )
+        for write in writes:
+            proxy.swallow_commits = True
+            with pytest.raises(StoreUnavailable):
+                await write()
+            proxy.swallow_commits = False
+            assert not await write()
+        assert proxy.swallowed == len(writes)
 
 
 async def test_writers_of_the_same_booking_take_turns(database: str) -> None:

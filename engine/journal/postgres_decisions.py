@@ -74,6 +74,10 @@ insert into part_states (kind, trader_id, state, ts)
 select kind, trader_id, state, ts from json_populate_recordset(null::part_states, $3)
 on conflict (kind, trader_id) do update set state = excluded.state, ts = excluded.ts
 """  # noqa: S608 - names of ours
+# No two answers begin and end at the same nanoseconds.
+_CLOSED_BY: Final = (
+    "select 1 from decision_cycles where cycle_id = $1 and ts_started = $2 and ts_decided = $3"
+)
 _NOTE: Final = insert("wakeup_notes", ("cycle_id", "n", "ts", "code", "subject"), "on conflict do nothing")
 _TRADER: Final = """
 insert into traders (trader_id, name, kind, model, account_id, config, ts_created, ts_updated)
@@ -134,8 +138,16 @@ class DecisionTables:
             )
 
     async def record_cycle(self, record: CycleRecord) -> bool:
-        key = ("cycle", record.decision.cycle_id)
-        return await self._doubts.once(key, lambda on: _close(on, record))
+        name, values = record.decision.cycle_id, _closing(record)
+
+        async def close() -> bool:
+            return bool(await self._pool.fetch(_CLOSE_CYCLE, *values))
+
+        async def ours() -> bool:
+            decided = (record.ts_started, record.decision.ts_decided)
+            return bool(await self._pool.fetch(_CLOSED_BY, name, *decided))
+
+        return await self._doubts.stated_once(("cycle", name), close, ours)
 
     async def record_gate(
         self,
@@ -175,10 +187,10 @@ class DecisionTables:
         return {str(row["trader_id"]): bytes(row["state"]) for row in await self._pool.fetch(sql, kind.value)}
 
 
-async def _close(connection: Connection, record: CycleRecord) -> bool:
+def _closing(record: CycleRecord) -> tuple[object, ...]:
+    """What `_CLOSE_CYCLE` is given."""
     decision = record.decision
-    closed = await connection.fetchval(
-        _CLOSE_CYCLE,
+    return (
         decision.cycle_id,
         record.status.value,
         decision.decider,
@@ -199,4 +211,3 @@ async def _close(connection: Connection, record: CycleRecord) -> bool:
         *(storable(getattr(record, name)) for name in _TALK_COLUMNS),
         *call_arrays(record.calls),
     )
-    return closed is not None

@@ -22,7 +22,7 @@ _REMEMBERED: Final = 10_000  # full: the oldest is forgotten, and its repetition
 
 
 class Doubts:
-    """Keys of writes of this process that were new and may have been committed."""
+    """Keys of writes of this process that may have been committed."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -41,10 +41,30 @@ class Doubts:
                 new = await write(connection)
         except StoreUnavailable:
             if new:
-                self._keys[key] = None
-                if len(self._keys) > _REMEMBERED:
-                    del self._keys[next(iter(self._keys))]
+                self._remember(key)
             raise
         doubtful = key in self._keys
         self._keys.pop(key, None)
         return new or doubtful
+
+    async def stated_once(
+        self, key: tuple[str, ...], write: Callable[[], Awaitable[bool]], ours: Callable[[], Awaitable[bool]]
+    ) -> bool:
+        """The same for a `write` of one statement, whose answer comes with its commit or not at all.
+
+        After a try without an answer, one that is «not new» asks `ours` whose row it is that is there.
+        """
+        try:
+            new = await write()
+        except StoreUnavailable:
+            self._remember(key)
+            raise
+        if not new and key in self._keys:
+            new = await ours()
+        self._keys.pop(key, None)
+        return new
+
+    def _remember(self, key: tuple[str, ...]) -> None:
+        self._keys[key] = None
+        if len(self._keys) > _REMEMBERED:
+            del self._keys[next(iter(self._keys))]

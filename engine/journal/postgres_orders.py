@@ -59,6 +59,9 @@ _ORDER = (
     f"insert into trader_orders ({', '.join(_AT)}) values ({', '.join(_AT.values())}) on conflict do nothing"  # noqa: S608 - names of ours
 )
 _PLACE = f"with intended as ({_INTENT}) {_ORDER}"
+# What an earlier life placed and knew of is not newer than what was there before this life's first order.
+_NEWEST = "select coalesce(max(seq), 0) as seq from trader_orders"
+_SINCE = "select 1 from trader_orders where client_order_id = $1 and seq > $2"
 _CHANGED = {
     name: f"greatest({name}, {_AT[name]})" if name == "ts_sent" else _AT[name]
     for name in (
@@ -119,6 +122,7 @@ class OrderTables:
 
     def __init__(self, pool: Pool) -> None:
         self._pool, self._doubts = pool, Doubts(pool)
+        self._before: int | None = None  # the newest order of all former lives
 
     # -- orders
 
@@ -128,10 +132,17 @@ class OrderTables:
         await self._pool.execute_many(sql, [row_of(move, columns) for move in moves])
 
     async def insert_order(self, order: Order) -> bool:
-        async def add(connection: Connection) -> bool:
-            return (await connection.execute(_PLACE, *_order_values(order))).endswith(" 1")
+        name = order.client_order_id
+        if self._before is None:
+            self._before = int((await self._pool.fetch(_NEWEST))[0]["seq"])
 
-        return await self._doubts.once(("order", order.client_order_id), add)
+        async def place() -> bool:
+            return (await self._pool.execute(_PLACE, *_order_values(order))).endswith(" 1")
+
+        async def ours() -> bool:
+            return bool(await self._pool.fetch(_SINCE, name, self._before))
+
+        return await self._doubts.stated_once(("order", name), place, ours)
 
     async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
         values = (*_order_values(order), raw or None)
