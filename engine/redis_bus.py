@@ -70,11 +70,12 @@ class RedisStreams:
         self._link = link
         self._clock = clock
         self.client = connect(timing.command_s)
-        # A read that blocks needs a client of its own: a socket timeout would cut it short.
-        self._blocking = connect(None)
+        # Without a socket timeout, which would cut a read that blocks short, and for which the driver makes
+        # a task at every command: what is waited for between a decision and its order is bounded here.
+        self._bare = connect(None)
 
     async def aclose(self) -> None:
-        await self._blocking.aclose()
+        await self._bare.aclose()
         await self.client.aclose()
 
     @contextmanager
@@ -112,7 +113,8 @@ class RedisStreams:
     async def add(self, stream: str, payload: bytes, max_len: int | None) -> str:
         """Append an entry; `max_len` None never drops an unread one."""
         with self.watched("xadd", stream):
-            entry_id: Any = await self.client.xadd(stream, {FIELD: payload}, maxlen=max_len)
+            async with asyncio.timeout(self._timing.command_s):
+                entry_id: Any = await self._bare.xadd(stream, {FIELD: payload}, maxlen=max_len)
         self._link.took_write()
         return text(entry_id)
 
@@ -129,9 +131,7 @@ class RedisStreams:
         with self.watched():
             async with asyncio.timeout(self._timing.block_s + self._timing.command_s):
                 return entries(
-                    await self._blocking.xreadgroup(
-                        group, consumer, {stream: ">"}, count=count, block=block_ms
-                    )
+                    await self._bare.xreadgroup(group, consumer, {stream: ">"}, count=count, block=block_ms)
                 )
 
     async def read_own(self, stream: str, group: str, consumer: str, after: str) -> list[Entry]:
@@ -155,7 +155,8 @@ class RedisStreams:
 
     async def acknowledge(self, stream: str, group: str, message_ids: Sequence[str]) -> None:
         with self.watched("xack", stream):
-            await self.client.xack(stream, group, *message_ids)
+            async with asyncio.timeout(self._timing.command_s):
+                await self._bare.xack(stream, group, *message_ids)
 
     async def bury(self, stream: str, burial: Burial) -> None:
         fields: dict[Any, Any] = {
@@ -217,7 +218,7 @@ class RedisStreams:
         block_ms = int(self._timing.block_s * 1000)
         with self.watched():
             async with asyncio.timeout(self._timing.block_s + self._timing.command_s):
-                return entries(await self._blocking.xread({stream: after}, count=count, block=block_ms))
+                return entries(await self._bare.xread({stream: after}, count=count, block=block_ms))
 
 
 class RedisBus:
