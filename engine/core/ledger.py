@@ -171,18 +171,21 @@ class VirtualAccount:
         """
         if self.knows(fill.fill_id):
             return False, None
-        if self.excess(fill) > 0:
-            raise InvariantBroken(f"fill {fill.fill_id} closes more than {self.trader_id} holds")
-        self._once(fill.fill_id)
-        self.cash += fill.fee
-        self.fees += fill.fee
         key = (fill.symbol, fill.position_side)
         held = self.positions.get(key)
         if fill.side is fill.position_side.entry_side:
+            self._charge(fill)
             self._enter(key, held, fill, intent)
             return True, None
-        assert held is not None  # noqa: S101 - excess() has seen it
+        if held is None or fill.contracts > held.contracts:
+            raise InvariantBroken(f"fill {fill.fill_id} closes more than {self.trader_id} holds")
+        self._charge(fill)
         return True, self._exit(key, held, fill)
+
+    def _charge(self, fill: Fill) -> None:
+        self._once(fill.fill_id)
+        self.cash += fill.fee
+        self.fees += fill.fee
 
     def _once(self, booking_id: str) -> bool:
         if booking_id in self._booked:

@@ -209,7 +209,7 @@ class MemoryJournal:
         former = self.orders.get(order.client_order_id)
         if former is None:
             self._add_intent(order.client_order_id, order.intent)
-        else:  # what was ordered stays; only what became of it changes
+        elif order.intent is not former.intent:  # what was ordered stays; only what became of it changes
             order = msgspec.structs.replace(order, intent=former.intent)
         if order != former:
             self._set_order(order)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from decimal import Decimal
 from functools import cached_property
 
@@ -38,7 +39,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     allowed: frozenset[str]
     major_coins: frozenset[str]
     pending_symbols: frozenset[str]  # symbols with an entry of this trader under way
-    known_intents: frozenset[str]
+    known_intents: Set[str]
     cooldown_until: int
     entries_last_hour: int
     price_age_s: float  # real seconds since the newest price came in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Set
 from decimal import Decimal
 from typing import Final
 
@@ -36,6 +36,7 @@ class Trader:
     ) -> None:
         self.config = config
         self.symbols = symbols
+        self.allowed = frozenset(symbols)
         self.limits = config.risk_params
         self.breaker = breaker
         self._account = account
@@ -43,7 +44,7 @@ class Trader:
         self._exits: dict[str, OrderIntent] = {}  # likewise
         self.cooldown_until: dict[str, int] = {}
         self._entries: deque[int] = deque(maxlen=_ENTRIES)
-        self._known: deque[str] = deque(maxlen=_KNOWN)
+        self._known: dict[str, None] = {}  # intent ids, oldest first
 
     @property
     def trader_id(self) -> str:
@@ -62,18 +63,23 @@ class Trader:
         return frozenset(intent.symbol for intent in self._exits.values())
 
     @property
-    def known_intents(self) -> frozenset[str]:
+    def known_intents(self) -> Set[str]:
         """Ids of the newest approved intents: none is approved twice."""
-        return frozenset(self._known)
+        return self._known.keys()
 
     def on_intent(self, intent: OrderIntent) -> None:
         """An approved intent leaves for the exchange."""
-        self._known.append(intent.intent_id)
+        self._know((intent.intent_id,))
         if intent.purpose is Purpose.ENTRY:
             self.take_up(intent)
             self._entries.append(intent.ts_created)
             while self._entries[0] <= intent.ts_created - NS_PER_HOUR:
                 self._entries.popleft()
+
+    def _know(self, intent_ids: Iterable[str]) -> None:
+        self._known.update(dict.fromkeys(intent_ids))
+        while len(self._known) > _KNOWN:
+            del self._known[next(iter(self._known))]
 
     def take_up(self, intent: OrderIntent) -> None:
         """Count an order of a former life, or a new one, until it is done."""
@@ -129,7 +135,7 @@ class Trader:
             raise CodecError(f"no trader state: {error}", state) from error
         self.cooldown_until = dict(kept.cooldown_until)
         self._entries.extend(kept.entries)
-        self._known.extend(kept.known)
+        self._know(kept.known)
 
     def exposure(self, prices: Mapping[str, Decimal], values: Mapping[str, Decimal]) -> dict[str, Decimal]:
         """Notional of entries under way, by symbol. `values`: coins in one contract."""

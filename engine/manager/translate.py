@@ -74,7 +74,7 @@ class Translator:
         clock: Clock,
     ) -> None:
         self._account_id = account_id
-        self._capital = capital
+        self._major_coins = frozenset(capital.major_coins)
         self._market = market
         self._exchange = exchange
         self._room = room
@@ -149,8 +149,8 @@ class Translator:
             trading_state=state,
             state_reason=why,
             venue_refusal=self._exchange.refusal(action.symbol),
-            allowed=frozenset(trader.symbols),
-            major_coins=frozenset(self._capital.major_coins),
+            allowed=trader.allowed,
+            major_coins=self._major_coins,
             pending_symbols=frozenset(intent.symbol for intent in trader.under_way.values()),
             known_intents=trader.known_intents,
             cooldown_until=trader.cooldown_until.get(action.symbol, 0),
