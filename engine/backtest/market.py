@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Final
 
 from engine.clock import SimClock
@@ -27,7 +27,7 @@ from engine.exchange.simulator.candles import PERIODS, Period
 from engine.exchange.simulator.joint import JointMarket
 from engine.exchange.simulator.past import Bar
 from engine.exchange.simulator.recorded import Recording
-from engine.exchange.simulator.replay import RecordedMarket
+from engine.exchange.simulator.replay import CandleRun, RecordedMarket
 from engine.exchange.simulator.source import Quote
 from engine.exchange.simulator.world import World
 
@@ -132,7 +132,7 @@ class ReplayedMarket:
         if (calm := self._calm()) is None:
             return False
         edge, ahead, ts = False, _FIRST_RUN, now
-        while not edge and most and (runs := self._calm_candles(ts_open, min(most, ahead), calm)):
+        while not edge and most and (runs := self._calm_runs(ts_open, min(most, ahead), calm)):
             count, ahead = 0, min(2 * ahead, _LONGEST_RUN)
             for ts, over, events in self._moments(runs) if self.moments_matter else self._ends(runs):
                 self._clock.set(ts)
@@ -141,52 +141,46 @@ class ReplayedMarket:
                     edge = take(event) or edge
                 if edge:
                     break
-            self._pass_over([run[:count] for run in runs])
+            self._pass_over(runs, count)
             most, ts_open = most - count, ts
         if ts == now:
             return False
         self._step(ts, heard=self.moments_matter)
         return True
 
-    def _ends(self, runs: Sequence[range]) -> Iterator[Told]:
-        """What the ends of candles tell."""
-        for candles in zip(*self._candles(runs), strict=True):
+    def _calm_runs(self, ts_open: int, most: int, calm: Sequence[Calm]) -> list[CandleRun]:
+        """Candles of every market from the one that opened then; nothing where one of them has none."""
+        runs: list[CandleRun] = []
+        for source, between in zip(self._sources, calm, strict=True):
+            if (run := source.calm_run(ts_open, most, between)) is None:
+                return []
+            most = len(run)
+            runs.append(run)
+        return runs
+
+    def _ends(self, runs: Sequence[CandleRun]) -> Iterator[Told]:
+        """What the ends of candles tell, as long as every market has one."""
+        for candles in zip(*(run.candles(self._timeframe) for run in runs), strict=False):
             yield candles[0].ts_event, True, candles
 
-    def _moments(self, runs: Sequence[range]) -> Iterator[Told]:
-        """What every moment of candles tells, from the next one to the open of the candle after them."""
-        sources = zip(self._sources, runs, strict=True)
-        ends = zip(*self._candles(runs), strict=True)
-        for quotes in zip(*(source.quotes(run) for source, run in sources), strict=True):
+    def _moments(self, runs: Sequence[CandleRun]) -> Iterator[Told]:
+        """What every moment of candles tells, likewise, from the next one to the open of the candle after."""
+        ends = self._ends(runs)
+        for quotes in zip(*(run.quotes() for run in runs), strict=False):
             ts = quotes[0].ts
             if over := not (ts - self.start_ns) % self._period_ns:
-                told = zip(quotes, next(ends), strict=True)
+                told = zip(quotes, next(ends)[2], strict=True)
                 yield ts, over, [event for quote, end in told for event in (*self._told(quote), end)]
             else:
                 yield ts, over, [event for quote in quotes for event in self._told(quote)]
 
-    def _candles(self, runs: Sequence[range]) -> list[Iterator[Candle]]:
-        sources = zip(self._sources, runs, strict=True)
-        return [source.candles(run, self._timeframe) for source, run in sources]
-
-    def _calm_candles(self, ts_open: int, most: int, calm: Sequence[Calm]) -> list[range]:
-        """Numbers of equally many candles in each market from the one that opened then; none: no list."""
-        runs: list[range] = []
-        for source, between in zip(self._sources, calm, strict=True):
-            run = source.calm_candles(ts_open, most, between)
-            most = len(run)
-            if not most:
-                return []
-            runs.append(run)
-        return [run[:most] for run in runs]
-
-    def _pass_over(self, runs: Sequence[range]) -> None:
-        for source, symbol, run in zip(self._sources, self._symbols, runs, strict=True):
-            if run:
-                minutes = list(source.minutes(run))
-                self.world.bars.pass_over(symbol, minutes)
-                self._picture(symbol, minutes)
-                self.moments += source.pass_over(run)
+    def _pass_over(self, runs: Sequence[CandleRun], count: int) -> None:
+        """The first ones were: keep their bars, and go on after them."""
+        for run in runs if count else ():
+            minutes = run.minutes(count)
+            self.world.bars.pass_over(run.symbol, minutes)
+            self._picture(run.symbol, minutes)
+            self.moments += run.pass_over(count)
 
     def _calm(self) -> list[Calm] | None:
         """Prices that nobody at the venue waits for, in each market; None when one of them is not calm."""
@@ -248,8 +242,10 @@ class ReplayedMarket:
         if (bar := self.world.bars.just_closed(symbol, minute, self._period)) is not None:
             self._tell(self._candle(symbol, self._timeframe, bar))
 
-    def _picture(self, symbol: str, minutes: Iterable[Bar]) -> None:
+    def _picture(self, symbol: str, minutes: Sequence[Bar]) -> None:
         closes = self.closes[symbol]
+        if closes and minutes[-1].ts_open - closes[-1][0] < self._close_every_ns:
+            return
         for minute in minutes:
             if not closes or minute.ts_open - closes[-1][0] >= self._close_every_ns:
                 closes.append((minute.ts_open, float(minute.close)))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from itertools import chain
 from typing import Final
 
 import msgspec
@@ -51,7 +50,9 @@ class RecordedMarket:
         self._count = len(points)
         # what may be passed over: candles of which nothing but the corners is played, once
         self._path = points if isinstance(points, CandlePath) and points.corners and not loop else None
-        self._spread = Decimal(str(recording.listing.character.spread_bps)) / 10_000  # of the price
+        character = recording.listing.character
+        self._spread = Decimal(str(character.spread_bps)) / 10_000  # of the price
+        self._level_usd = Decimal(int(character.depth_usd)) / _LEVELS
         late = (start_ns - recording.first_ns) % recording.period_ns
         self._state = _State(start_ns - late, 0, start_ns, Decimal(1))
         self._untold = True  # nobody has asked for the past yet
@@ -104,8 +105,8 @@ class RecordedMarket:
         """A candle has opened, and not all of its moments were played."""
         return self._path is not None and self._state.index % self._path.moments > 0
 
-    def calm_candles(self, ts_open: int, most: int, calm: Calm) -> range:
-        """At most so many candles that stay within `calm`, from that of the next moment on, by their numbers.
+    def calm_run(self, ts_open: int, most: int, calm: Calm) -> CandleRun | None:
+        """At most so many candles that stay within `calm`, from that of the next moment on.
 
         None where that one does not open at `ts_open`, or where more than corners is played. A candle without
         another right after it is played, since the market stays as its last moments left it, and so is one of
@@ -113,35 +114,32 @@ class RecordedMarket:
         """
         path, state = self._path, self._state
         if path is None:
-            return range(0)
+            return None
         first = state.index // path.moments
         if state.start_ns + path.bars.ts[first] != ts_open:
-            return range(0)
+            return None
         numbers = range(first, min(first + most, len(path.bars) - 1))
-        return numbers[: path.bars.calm(numbers, self._recording.period_ns, calm, path.moments)]
+        count = path.bars.calm(numbers, self._recording.period_ns, calm, path.moments)
+        return CandleRun(self, path, numbers[:count]) if count else None
 
-    def candles(self, numbers: range, timeframe: str) -> Iterator[Candle]:
-        """Those candles as a feed tells them when they end."""
-        if self._path is None:
-            return iter(())
-        return self._path.bars.candles(numbers, timeframe, self._recording.period_ns, self._state.start_ns)
+    def go_on(self, index: int) -> int:
+        """The next moment is that number; how many were left out."""
+        before, self._state.index = self._state.index, index
+        return index - before
 
-    def quotes(self, numbers: range) -> Iterator[Quote]:
-        """Those candles moment by moment, from the next one to the open of the candle after them."""
+    def quotes(self, last: int) -> Iterator[Quote]:
+        """What the moments from the next one to that number will be."""
         points = self._recording.points
-        last = numbers.stop * (self._path.moments if self._path else 0)
         return (self._quote(points[index], index) for index in range(self._state.index, last + 1))
 
-    def minutes(self, numbers: range) -> Iterator[Bar]:
-        """Those candles as bars of a minute."""
-        bars = self._path.bars.bars(numbers, self._state.start_ns) if self._path else ()
-        return chain.from_iterable(minutes_of(bar, self._recording.period_ns) for bar in bars)
+    @property
+    def recording(self) -> Recording:
+        return self._recording
 
-    def pass_over(self, numbers: range) -> int:
-        """Go on at the open of the candle after those; how many moments were left out."""
-        state = self._state
-        before, state.index = state.index, numbers.stop * (self._path.moments if self._path else 0)
-        return state.index - before
+    @property
+    def start_ns(self) -> int:
+        """When the first moment was played: the time 0 of the recording."""
+        return self._state.start_ns
 
     def next_ns(self) -> int | None:
         """When the next moment is; None when the recording has ended and does not start over."""
@@ -161,8 +159,7 @@ class RecordedMarket:
         state.index = 0
 
     def _quote(self, point: Point, index: int) -> Quote:
-        listing, state = self._recording.listing, self._state
-        instrument = listing.instrument
+        instrument, state = self._recording.listing.instrument, self._state
         price = point.price if state.scale == 1 else instrument.round_price(point.price * state.scale)
         before = self._recording.points[max(0, index - 1)].price
         up = point.side is Side.BUY if point.side else point.price >= before
@@ -172,8 +169,8 @@ class RecordedMarket:
         return Quote(
             symbol=instrument.symbol,
             ts=state.start_ns + point.after_ns,
-            bids=_levels(listing, bid, -gap),
-            asks=_levels(listing, max(ask, bid + instrument.tick_size), gap),
+            bids=self._levels(bid, -gap),
+            asks=self._levels(max(ask, bid + instrument.tick_size), gap),
             price=price,
             size=point.contracts,
             side=Side.BUY if up else Side.SELL,
@@ -182,9 +179,39 @@ class RecordedMarket:
             funding_rate=self._recording.funding_at(point.after_ns),
         )
 
+    def _levels(self, best: Decimal, step: Decimal) -> Levels:
+        """Depth is not in a recording of prices: the same dollars on each level."""
+        instrument = self._recording.listing.instrument
+        size = max(instrument.lot_size, instrument.contracts_for_notional(self._level_usd, best))
+        return tuple([(best + step * i, size) for i in range(_LEVELS)])
 
-def _levels(listing: Listing, best: Decimal, step: Decimal) -> Levels:
-    """Depth is not in a recording of prices: the same dollars on each level."""
-    usd = Decimal(int(listing.character.depth_usd)) / _LEVELS
-    size = max(listing.instrument.lot_size, listing.instrument.contracts_for_notional(usd, best))
-    return tuple((best + step * i, size) for i in range(_LEVELS))
+
+class CandleRun:
+    """Candles of a recorded market that may be passed over, from that of its next moment on."""
+
+    def __init__(self, market: RecordedMarket, path: CandlePath, numbers: range) -> None:
+        self._market, self._path, self._numbers = market, path, numbers
+        self._period = market.recording.period_ns
+        self.symbol = market.recording.listing.instrument.symbol
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def candles(self, timeframe: str) -> Iterator[Candle]:
+        """As a feed tells them when they end."""
+        return self._path.bars.candles(self._numbers, timeframe, self._period, self._market.start_ns)
+
+    def quotes(self) -> Iterator[Quote]:
+        """Moment by moment, from the next one to the open of the candle after them."""
+        return self._market.quotes(self._numbers.stop * self._path.moments)
+
+    def minutes(self, count: int) -> list[Bar]:
+        """The first ones of them, as bars of a minute."""
+        bars = self._path.bars.bars(self._numbers[:count], self._market.start_ns)
+        if self._period == NS_PER_MIN:
+            return list(bars)
+        return [minute for bar in bars for minute in minutes_of(bar, self._period)]
+
+    def pass_over(self, count: int) -> int:
+        """Go on at the open of the candle after the first ones; how many moments were left out."""
+        return self._market.go_on((self._numbers.start + count) * self._path.moments)
