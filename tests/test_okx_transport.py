@@ -243,8 +243,10 @@ async def test_a_refused_handshake_is_a_closed_socket(connect: Connect) -> None:
             await connect(f"ws://127.0.0.1:{port}/", 5.0)
 
 
-def test_a_library_that_is_missing_has_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_takes_what_is_installed_and_a_missing_library_has_a_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(links, "find_spec", lambda name: None)
-    assert isinstance(connector("websockets"), socket.WebsocketsConnect)
+    assert isinstance(connector("auto"), socket.WebsocketsConnect)
     with pytest.raises(VenueMisconfigured, match=r"pip install 'edgewise\[fast\]'"):
         connector("picows")

@@ -73,7 +73,7 @@ class OkxTimeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     clock_sync: Duration = Duration(300)  # how often the offset to the venue's clock is measured
 
 
-Transport = Literal["websockets", "picows"]
+Transport = Literal["auto", "websockets", "picows"]
 
 
 class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -107,7 +107,7 @@ class OkxConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     book_channel: Literal["books5", "books", "bbo-tbt"] = "books5"
     order_tag: str = ""
     proxy: str = ""
-    transport: Transport = "websockets"  # the WebSocket library; picows comes with the extra `fast`
+    transport: Transport = "auto"  # the WebSocket library; auto: picows (extra `fast`) where it is installed
     rate_limits: bool = True  # off only for a local simulator that has none
     queue_limit: int = 20_000  # events that may wait for their reader, per stream
     timeouts: OkxTimeouts = OkxTimeouts()

@@ -33,10 +33,11 @@ class Network:
 
 
 def connector(transport: Transport, proxy: str = "") -> Connect:
-    """How sockets are opened. Raises VenueMisconfigured for a library that is not installed."""
-    if transport == "websockets":
+    """How sockets are opened: `auto` takes picows where it is installed. Raises VenueMisconfigured."""
+    installed = find_spec("picows") is not None
+    if transport == "websockets" or (transport == "auto" and not installed):
         return WebsocketsConnect(proxy)
-    if find_spec("picows") is None:
+    if not installed:
         raise VenueMisconfigured("transport picows is not installed; remedy: pip install 'edgewise[fast]'")
     from engine.exchange.okx.fast_socket import PicowsConnect
 

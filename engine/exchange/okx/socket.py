@@ -1,7 +1,6 @@
 """The seam to a WebSocket library: connect, send, recv, close. Another library is another `Connect`.
 
-`websockets` is the default: with short texts cut beside its parser it is the quickest that was measured.
-engine.exchange.okx.fast_socket has picows, where it is installed.
+`websockets` is always there; engine.exchange.okx.fast_socket has picows, where it is installed.
 """
 
 from __future__ import annotations
