@@ -84,7 +84,7 @@ async def build_parts(
     await patiently(lambda: journal.record_traders(trader_records(settings, now)))
     start = sum(map(settings.manager.capital, settings.manager.traders), Decimal(0))
     if start:
-        await patiently(lambda: journal.record_initial_equity(settings.provider_id, start, now))
+        await patiently(lambda: journal.record_initial_equity(start, now))
     kept = settings.engine.journal
     states = await patiently(lambda: journal.load_states(KeepState.BREAKER))
     breaker = build_account_breaker(settings, states)

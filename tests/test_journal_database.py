@@ -95,7 +95,6 @@ async def test_states_of_the_only_account_get_its_name(empty_database: str) -> N
             await pool.execute_many(sql, [(name, account)])
         states = [("breaker", "*", b"1"), ("allocation", "*.paper", b"2"), ("breaker", "a", b"3")]
         await pool.execute_many("insert into part_states values ($1, $2, $3, 1)", states)
-        await pool.execute_many("insert into initial_equities (amount, ts) values ($1, 1)", [(5,)])
         await migrate(empty_database)
         rows = await pool.fetch("select trader_id, state from part_states order by state")
         assert [tuple(row) for row in rows] == [
@@ -103,8 +102,6 @@ async def test_states_of_the_only_account_get_its_name(empty_database: str) -> N
             ("*okx_demo.paper.paper", b"2"),
             ("a", b"3"),
         ]
-        (row,) = await pool.fetch("select account_id, amount from initial_equities")
-        assert tuple(row) == ("okx_demo", 5)
 
 
 async def test_shipped_role_reads_and_cannot_write(home: Path) -> None:

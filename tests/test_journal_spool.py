@@ -277,8 +277,8 @@ async def test_every_table_of_record_has_its_rows(database: str) -> None:
             await journal.record_backtest(run)
             await journal.record_features([features])
             await journal.record_balance(balance)
-            await journal.record_initial_equity(ACCOUNT, Decimal(30000), T0)
-        await journal.record_initial_equity(ACCOUNT, Decimal(40000), T0 + 1)
+            await journal.record_initial_equity(Decimal(30000), T0)
+        await journal.record_initial_equity(Decimal(40000), T0 + 1)
     assert [tuple(row) for row in await rows(database, "select amount, ts from initial_equities")] == [
         (Decimal(40000), T0 + 1)
     ]

@@ -288,8 +288,8 @@ class MemoryJournal:
     ) -> None:
         self._note("venue positions", account_id, positions, ts)
 
-    async def record_initial_equity(self, account_id: str, amount: Decimal, ts: int) -> None:
-        self._note("initial equity", account_id, amount, ts)
+    async def record_initial_equity(self, amount: Decimal, ts: int) -> None:
+        self._note("initial equity", amount, ts)
 
     async def record_backtest(self, run: BacktestRun) -> None:
         if self._once("backtest", run.run_id):

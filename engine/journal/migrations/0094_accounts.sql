@@ -5,9 +5,3 @@ from part_states s join (select distinct account_id from traders) t
   on (s.trader_id = '*.paper') = (right(t.account_id, 6) = '.paper')
 where s.trader_id in ('*', '*.paper');
 delete from part_states where trader_id in ('*', '*.paper');
-
-alter table initial_equities add column account_id text;
-update initial_equities set account_id = (
-  select account_id from traders where right(account_id, 6) <> '.paper' order by ts_updated desc limit 1);
-delete from initial_equities where account_id is null;
-alter table initial_equities drop column only_row, add primary key (account_id);
