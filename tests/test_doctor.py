@@ -46,7 +46,7 @@ async def test_all_fits_with_servers_that_are_there(
         EDGEWISE_POSTGRES_DSN=database,
         EDGEWISE_REDIS_URL=redis_url,
     )
-    assert found.pop("symbols") == ("warn", "2 traded there, 3 not")  # the test's venue is small
+    assert found.pop("symbols") == ("warn", "2 traded there, 8 not")  # the test's venue is small
     assert {subject: state for subject, (state, _) in found.items()} == dict.fromkeys(
         ("configuration", "program", "disk", "database", "bus", "venue", "account", "model demo"), "ok"
     ), found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal
@@ -18,6 +19,7 @@ from engine.config.values import Duration
 from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, venue_symbol
 from engine.exchange.okx.feed import OkxMarketFeed
+from engine.exchange.simulator.universe import DEFAULT_SYMBOLS
 from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, ok, running, scripted, until
 
 BTC, ETH = "BTC-USDT-SWAP", "ETH-USDT-SWAP"
@@ -140,10 +142,18 @@ def test_book_tells_only_what_is_new() -> None:
 
 def configured(tmp_path: Path, symbols: tuple[str, ...]) -> Settings:
     etc = Path(shutil.copytree(ETC, tmp_path / "etc"))
-    text = (etc / "market.yaml").read_text().splitlines()
-    lines = [f"symbols: [{', '.join(symbols)}]" if line.startswith("symbols:") else line for line in text]
-    (etc / "market.yaml").write_text("\n".join(lines))
+    market = etc / "market.yaml"
+    wanted = f"symbols: [{', '.join(symbols)}]"
+    market.write_text(re.sub(r"^symbols:\s*\[[^]]*\]", wanted, market.read_text(), flags=re.MULTILINE))
+    manager = etc / "manager.yaml"
+    manager.write_text(manager.read_text().replace("POL", "MATIC"))
     return load_settings(etc, {})
+
+
+def test_S2_115_the_ten_are_watched_and_simulated_under_the_names_they_have_now() -> None:
+    names = tuple(f"{'POL' if coin == 'MATIC' else coin}-USDT-SWAP" for coin in TEN)
+    assert load_settings(ETC, {}).market.symbols == names
+    assert set(DEFAULT_SYMBOLS) == set(names)
 
 
 @pytest.mark.parametrize("partly", [False, True])

@@ -38,7 +38,7 @@ class RiskConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     stop_loss_enabled: bool = True  # an entry without a stop is refused
     take_profit_enabled: bool = False  # an entry without a target is refused
     max_stop_distance_pct: Percent = Decimal(20)
-    trailing_stop_pct: Percent = Decimal(0)  # the stop follows the mark at this distance; 0: it stays
+    trailing_stop_pct: Percent = Decimal(0)  # the engine moves the stop after the mark; 0: it stays
     max_holding: Duration | None = None  # a position is closed at market after this long
     allow_stop_loosening: bool = False  # a stop may be moved away from the price, toward more risk
     risk_per_trade_pct: Percent = Decimal(2)  # of equity, from entry to stop

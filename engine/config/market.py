@@ -185,12 +185,9 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     default: str = ""
     providers: dict[Name, MarketProvider] = {}
-    symbols: Annotated[tuple[str, ...], Meta(min_length=1)] = (
-        "BTC-USDT-SWAP",
-        "ETH-USDT-SWAP",
-        "SOL-USDT-SWAP",
-        "DOGE-USDT-SWAP",
-        "XRP-USDT-SWAP",
+    symbols: Annotated[tuple[str, ...], Meta(min_length=1)] = tuple(
+        f"{coin}-USDT-SWAP"
+        for coin in ("BTC", "ETH", "SOL", "DOGE", "XRP", "ADA", "AVAX", "DOT", "POL", "LTC")
     )
     timeframes: Annotated[tuple[Timeframe, ...], Meta(min_length=1)] = ("1m", "5m", "15m")
     candles: Literal["venue", "trades"] = "venue"

@@ -50,6 +50,11 @@ def _keywords() -> dict[str, tuple[str, ...]]:
         "SOL": ("solana",),
         "DOGE": ("dogecoin",),
         "XRP": ("ripple",),
+        "ADA": ("cardano",),
+        "AVAX": ("avalanche",),
+        "DOT": ("polkadot",),
+        "POL": ("polygon", "matic"),
+        "LTC": ("litecoin",),
     }
 
 

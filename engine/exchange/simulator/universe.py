@@ -56,11 +56,12 @@ _TABLE: Final = (
     _list("ADA", "100", "0.0001", "0.1", 0.75, 1.2, 0.00060, 1.5),
     _list("AVAX", "1", "0.01", "0.1", 28, 1.3, 0.00065, 1.5),
     _list("DOT", "1", "0.001", "0.1", 4.6, 1.2, 0.00065, 1.8),
+    _list("POL", "10", "0.0001", "0.1", 0.19, 1.2, 0.00065, 1.8),  # its steps are assumed
     _list("LTC", "1", "0.01", "0.1", 95, 1.0, 0.00050, 1.2),
     _list("LINK", "1", "0.001", "0.1", 17, 1.2, 0.00060, 1.2),
 )
 LISTINGS: Final = {listing.instrument.symbol: listing for listing in _TABLE}
-DEFAULT_SYMBOLS: Final = tuple(f"{coin}-USDT-SWAP" for coin in ("BTC", "ETH", "SOL", "DOGE", "XRP"))
+DEFAULT_SYMBOLS: Final = tuple(LISTINGS)[:10]  # those of etc/market.yaml
 
 
 def listings(names: tuple[str, ...]) -> tuple[Listing, ...]:
