@@ -7,7 +7,7 @@ grow beyond its bound all the same, further values are counted as `other`. Child
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Generic, TypeVar
 
@@ -62,133 +62,97 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        # market
+        self._of_market()
+        self._of_sockets()
+        self._of_deciding()
+        self._of_models()
+        self._of_orders()
+        self._of_accounts()
+        self._of_process()
+
+    def _of_market(self) -> None:
         self.frames = self._counter("frames", "Frames received, by channel.", "channel")
-        self.bad_frames = self._counter(
-            "bad_frames",
-            "Frames that did not parse, by channel and defect.",
-            "channel",
-            "defect",
-        )
-        self.frame_age = Histogram(
-            "edgewise_frame_age_seconds",
-            "From the venue's time of a trade to its receipt, in engine time.",
-            buckets=_FRAME_AGE_S,
-            registry=self.registry,
-        )
-        self.channel_age = self._gauge(
-            "channel_age_seconds",
-            "Since a subscription brought data.",
-            "symbol",
-            "channel",
-            most=_SUBSCRIPTIONS,
-        )
-        self.book_resyncs = self._counter(
-            "book_resyncs", "Order books distrusted and subscribed anew, by why.", "reason"
-        )
-        self.socket_ends = self._counter(
-            "socket_ends", "Connections that ended, by socket and close code.", "socket", "code"
-        )
-        self.unknown_words = self._counter(
-            "unknown_words",
-            "Values of the venue that this version does not know, by field.",
-            "field",
-            "value",
-        )
-        self.events_dropped = self._counter(
-            "market_events_dropped", "Market events for which the reader was too slow.", "feed"
-        )
+        text = "Frames that did not parse, by channel and defect."
+        self.bad_frames = self._counter("bad_frames", text, "channel", "defect")
+        text = "From the venue's time of a trade to its receipt, in engine time."
+        self.frame_age = self._histogram("frame_age_seconds", text, _FRAME_AGE_S)
+        text = "Since a subscription brought data."
+        self.channel_age = self._gauge("channel_age_seconds", text, "symbol", "channel", most=_SUBSCRIPTIONS)
+        text = "Values of the venue that this version does not know, by field."
+        self.unknown_words = self._counter("unknown_words", text, "field", "value")
+        text = "Market events for which the reader was too slow."
+        self.events_dropped = self._counter("market_events_dropped", text, "feed")
         self.signals = self._counter("signals", "Signals, by detector and edge.", "detector", "edge")
+
+    def _of_sockets(self) -> None:
+        text = "Order books distrusted and subscribed anew, by why."
+        self.book_resyncs = self._counter("book_resyncs", text, "reason")
+        text = "Connections that ended, by socket and close code."
+        self.socket_ends = self._counter("socket_ends", text, "socket", "code")
         self.reconnects = self._counter("reconnects", "Connections made again, by socket.", "socket")
-        # deciding
+
+    def _of_deciding(self) -> None:
         self.wakeups = self._counter("wakeups", "Wakeups, by the kind of their first reason.", "kind")
-        self.triggers = self._counter(
-            "wakeup_triggers", "All reasons of wakeups; the detector of a signal.", "kind", "detector"
-        )
-        self.actions = self._counter(
-            "actions", "Actions that deciders wanted: approved, refused, on_paper.", "trader", "outcome"
-        )
+        text = "All reasons of wakeups; the detector of a signal."
+        self.triggers = self._counter("wakeup_triggers", text, "kind", "detector")
+        text = "Actions that deciders wanted: approved, refused, on_paper."
+        self.actions = self._counter("actions", text, "trader", "outcome")
         self.decisions = self._counter("decisions", "Decision cycles that ended, by status.", "status")
         self.refusals = self._counter("refusals", "What was refused, by gate and reason.", "gate", "reason")
-        self.model_latency = Labelled(
-            Histogram(
-                "edgewise_model_latency_seconds",
-                "From the request to the whole answer, by model.",
-                ["model"],
-                buckets=_MODEL_S,
-                registry=self.registry,
-            ),
-            1,
-        )
-        self.model_failures = self._counter(
-            "model_failures", "Questions without an answer, by alias and kind of failure.", "model", "failure"
-        )
-        self.model_tokens = self._counter(
-            "model_tokens", "Tokens, by model and direction.", "model", "direction"
-        )
+
+    def _of_models(self) -> None:
+        text = "From the request to the whole answer, by model."
+        self.model_latency = self._histograms("model_latency_seconds", text, _MODEL_S, "model")
+        text = "Questions without an answer, by alias and kind of failure."
+        self.model_failures = self._counter("model_failures", text, "model", "failure")
+        text = "Tokens, by model and direction."
+        self.model_tokens = self._counter("model_tokens", text, "model", "direction")
         self.model_cost = self._counter("model_cost_usd", "What answers cost, by model.", "model")
-        # trading
+
+    def _of_orders(self) -> None:
         self.orders = self._counter("orders", "Changes of orders, by the state reached.", "state")
         self.fills = self._counter("fills", "Fills booked, by purpose.", "purpose")
-        self.decision_to_order = Histogram(
-            "edgewise_decision_to_order_seconds",
-            "From a decision to the moment its order leaves for the venue, in engine time.",
-            buckets=_SEND_S,
-            registry=self.registry,
-        )
-        self.slippage = Labelled(
-            Histogram(
-                "edgewise_fill_slippage_ratio",
-                "Of fills against the price at the decision, by purpose; positive is worse.",
-                ["purpose"],
-                buckets=_SLIPPAGE,
-                registry=self.registry,
-            ),
-            1,
-        )
-        self.slippage_usd = self._counter(
-            "fill_slippage_usd", "The same in money: lost to it, gained by it.", "purpose", "direction"
-        )
-        self.order_checks = self._counter(
-            "order_checks", "Orders queried, fills inferred, updates that the bus never got.", "what"
-        )
-        self.unprotected = self._gauge(
-            "unprotected_positions", "Positions without a stop at the last look (I7).", "account"
-        )
-        self.equity = self._gauge("equity_usd", "Equity of a trader.", "trader")
-        self.drawdown = self._gauge(
-            "drawdown_ratio", "Share of its highest equity that a trader has lost.", "trader"
-        )
-        self.exposure = self._gauge("exposure_usd", "Notional of the positions.", "trader", "side")
+        text = "From a decision to the moment its order leaves for the venue, in engine time."
+        self.decision_to_order = self._histogram("decision_to_order_seconds", text, _SEND_S)
+        text = "Of fills against the price at the decision, by purpose; positive is worse."
+        self.slippage = self._histograms("fill_slippage_ratio", text, _SLIPPAGE, "purpose")
+        text = "The same in money: lost to it, gained by it."
+        self.slippage_usd = self._counter("fill_slippage_usd", text, "purpose", "direction")
+        text = "Orders queried, fills inferred, updates that the bus never got."
+        self.order_checks = self._counter("order_checks", text, "what")
         self.open_orders = self._gauge("open_orders", "Orders that may still fill.", "account")
-        self.trading = self._gauge(
-            "entries_allowed", "1 while entries may be sent, 0 while something holds them back.", "account"
-        )
-        self.imbalance = self._gauge(
-            "books_imbalance_usd", "Venue equity less that of the traders and the reserve (I8).", "account"
-        )
-        # the process
-        self.stream_lag = self._gauge(
-            "stream_lag_messages", "Messages that a group has not acknowledged.", "topic", "group"
-        )
+        text = "1 while entries may be sent, 0 while something holds them back."
+        self.trading = self._gauge("entries_allowed", text, "account")
+
+    def _of_accounts(self) -> None:
+        text = "Positions without a stop at the last look (I7)."
+        self.unprotected = self._gauge("unprotected_positions", text, "account")
+        self.equity = self._gauge("equity_usd", "Equity of a trader.", "trader")
+        text = "Share of its highest equity that a trader has lost."
+        self.drawdown = self._gauge("drawdown_ratio", text, "trader")
+        self.exposure = self._gauge("exposure_usd", "Notional of the positions.", "trader", "side")
+        text = "Venue equity less that of the traders and the reserve (I8)."
+        self.imbalance = self._gauge("books_imbalance_usd", text, "account")
+
+    def _of_process(self) -> None:
+        text = "Messages that a group has not acknowledged."
+        self.stream_lag = self._gauge("stream_lag_messages", text, "topic", "group")
         self.dead_letters = self._counter("dead_letters", "Messages given up, by topic.", "topic")
-        self.spool_bytes = Gauge(
-            "edgewise_journal_spool_bytes",
-            "On disk, waiting for the database.",
-            registry=self.registry,
-        )
-        self.rows_dropped = self._counter(
-            "journal_rows_dropped", "Rows that neither database nor spool could take.", "table"
-        )
-        self.cache_writes_dropped = self._counter(
-            "cache_writes_dropped", "Cache writes lost to outages.", "cache"
-        )
-        self.loop_lag = Histogram(
-            "edgewise_loop_lag_seconds",
-            "How much later than asked the event loop wakes a task.",
-            buckets=_LAG_S,
-            registry=self.registry,
-        )
+        text = "On disk, waiting for the database."
+        self.spool_bytes = Gauge("edgewise_journal_spool_bytes", text, registry=self.registry)
+        text = "Rows that neither database nor spool could take."
+        self.rows_dropped = self._counter("journal_rows_dropped", text, "table")
+        text = "Cache writes lost to outages."
+        self.cache_writes_dropped = self._counter("cache_writes_dropped", text, "cache")
+        text = "How much later than asked the event loop wakes a task."
+        self.loop_lag = self._histogram("loop_lag_seconds", text, _LAG_S)
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(f"edgewise_{name}", text, buckets=buckets, registry=self.registry)
+
+    def _histograms(self, name: str, text: str, buckets: Sequence[float], label: str) -> Labelled[Histogram]:
+        found = Histogram(f"edgewise_{name}", text, [label], buckets=buckets, registry=self.registry)
+        return Labelled(found, 1)
 
     def _counter(self, name: str, text: str, *labels: str) -> Labelled[Counter]:
         counter = Counter(f"edgewise_{name}", text, labels, registry=self.registry)

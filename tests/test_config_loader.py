@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from engine.config.convert import plain
 from engine.config.loader import Duration, Secret, environment, load, load_located, schema
+from engine.config.scalars import plain
 from engine.config.tree import Problem, parse
 from engine.core.errors import ConfigError
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,8 +14,11 @@ from engine.cli.startup import fail_clearly
 
 if TYPE_CHECKING:
     from engine.clock import Clock
+    from engine.exchange.simulator.build import Plan
     from engine.exchange.simulator.server import Server
     from engine.exchange.simulator.venue import Venue
+
+_ACCOUNT: Final = "demo-key:demo-secret:demo-pass:100000"
 
 
 def simulator(
@@ -69,44 +72,58 @@ def simulator(
     While it runs, POST /sim/faults begins a fault ({"kind": "drop_after", "path": "trade/order"}), GET shows
     those that wait, DELETE ends them all; /sim/state counts what came in.
     """
-    from engine.clock import ScaledClock, SystemClock
-    from engine.exchange.simulator.build import Plan, build
-    from engine.exchange.simulator.faults import MEANINGS, read_faults
-    from engine.exchange.simulator.server import Server
+    from engine.exchange.simulator.build import Plan
 
     if list_faults:
-        for fault, meaning in MEANINGS.items():
-            print(f"{fault.value:<16}{meaning}")
+        _list_faults()
         return
-    clock: Clock = SystemClock()
-    if epoch or speed != 1.0:
-        clock = ScaledClock(speed, epoch or clock.now_ns(), wall_epoch or clock.now_ns())
-    kind: Literal["generated", "recorded", "manual"] = "generated"
-    kind = "recorded" if replay else "manual" if manual else kind
+    plan = Plan(
+        accounts=tuple(account or (_ACCOUNT,)),
+        market="recorded" if replay else "manual" if manual else "generated",
+        symbols=tuple(symbol or ()),
+        seed=seed,
+        recording=replay,
+        funding=funding,
+        loop=loop,
+        folder=state,
+        position_mode=position_mode,
+        rate_limits=not no_rate_limit,
+        latency_ms=latency_ms,
+        environment=environment,
+        vip=vip,
+    )
     with fail_clearly("warning"):
-        venue = build(
-            Plan(
-                accounts=tuple(account or ("demo-key:demo-secret:demo-pass:100000",)),
-                market=kind,
-                symbols=tuple(symbol or ()),
-                seed=seed,
-                recording=replay,
-                funding=funding,
-                loop=loop,
-                folder=state,
-                position_mode=position_mode,
-                rate_limits=not no_rate_limit,
-                latency_ms=latency_ms,
-                environment=environment,
-                vip=vip,
-            ),
-            clock,
-        )
-        wanted = read_faults(faults, os.environ) if faults else ()
-        server = Server(venue, port, faults=wanted, certificate=certificate)
-        if not account:
-            print("account key demo-key, secret demo-secret, passphrase demo-pass, 100,000 USDT", flush=True)
-        asyncio.run(_serve(venue, server, "s" if certificate else ""))
+        _run(plan, _clock(speed, epoch, wall_epoch), port, faults, certificate)
+
+
+def _list_faults() -> None:
+    from engine.exchange.simulator.faults import MEANINGS
+
+    for fault, meaning in MEANINGS.items():
+        print(f"{fault.value:<16}{meaning}")
+
+
+def _clock(speed: float, epoch: int, wall_epoch: int) -> Clock:
+    from engine.clock import ScaledClock, SystemClock
+
+    clock = SystemClock()
+    if epoch or speed != 1.0:
+        return ScaledClock(speed, epoch or clock.now_ns(), wall_epoch or clock.now_ns())
+    return clock
+
+
+def _run(plan: Plan, clock: Clock, port: int, faults: Path | None, certificate: Path | None) -> None:
+    """Serve until SIGINT or SIGTERM. Raises ConfigError."""
+    from engine.exchange.simulator.build import build
+    from engine.exchange.simulator.faults import read_faults
+    from engine.exchange.simulator.server import Server
+
+    venue = build(plan, clock)
+    wanted = read_faults(faults, os.environ) if faults else ()
+    server = Server(venue, port, faults=wanted, certificate=certificate)
+    if plan.accounts == (_ACCOUNT,):
+        print("account key demo-key, secret demo-secret, passphrase demo-pass, 100,000 USDT", flush=True)
+    asyncio.run(_serve(venue, server, "s" if certificate else ""))
 
 
 async def _serve(venue: Venue, server: Server, tls: str) -> None:

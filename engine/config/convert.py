@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import difflib
-import math
 import types
 from collections.abc import Callable, Iterable
-from decimal import Decimal, InvalidOperation
-from enum import Enum
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
+from decimal import Decimal
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
 
+from engine.config.scalars import Misfit, choices, constrain, describe, plain, scalar, shape, shown
 from engine.config.tree import Kind, MappingNode, Node, Problem, Scalar, SequenceNode, locate
-from engine.config.values import Duration, Misplaced, Secret
+from engine.config.values import Misplaced
 
 _Path = tuple[str | int, ...]
-_NUMBERS: Final = (Kind.INT, Kind.FLOAT)
 
 
 class Invalid(Exception):
     """A node does not fit its type; what is wrong has been added to the problems."""
-
-
-class _Misfit(ValueError):
-    """One scalar does not fit; the text says what was expected."""
 
 
 class Converter:
@@ -57,12 +50,12 @@ class Converter:
 
     def _leaf(self, node: Node, base: Any, metas: list[Meta], path: _Path) -> Any:
         if not isinstance(node, Scalar):
-            raise self._fail(node, path, f"expected {describe(base)}, got a {_shape(node)}")
+            raise self._fail(node, path, f"expected {describe(base)}, got a {shape(node)}")
         try:
-            value = _scalar(node, base)
+            value = scalar(node, base)
             for meta in metas:
-                _constrain(value, meta)
-        except _Misfit as misfit:
+                constrain(value, meta)
+        except Misfit as misfit:
             raise self._fail(node, path, str(misfit)) from misfit
         return value
 
@@ -82,7 +75,7 @@ class Converter:
 
     def _struct(self, node: Node, cls: type[msgspec.Struct], path: _Path) -> Any:
         if not isinstance(node, MappingNode):
-            raise self._fail(node, path, f"expected a mapping ({cls.__name__}), got {_shown(node)}")
+            raise self._fail(node, path, f"expected a mapping ({cls.__name__}), got {shown(node)}")
         fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
         tag_field = cls.__struct_config__.tag_field
         wrong = False
@@ -111,7 +104,7 @@ class Converter:
 
     def _dict(self, node: Node, base: Any, metas: list[Meta], path: _Path) -> dict[str, Any]:
         if not isinstance(node, MappingNode):
-            raise self._fail(node, path, f"expected a mapping, got {_shown(node)}")
+            raise self._fail(node, path, f"expected a mapping, got {shown(node)}")
         key_type, value_type = get_args(base) or (str, Any)
         out: dict[str, Any] = {}
         wrong = False
@@ -135,7 +128,7 @@ class Converter:
         path: _Path,
     ) -> Any:
         if not isinstance(node, SequenceNode):
-            raise self._fail(node, path, f"expected a list, got {_shown(node)}")
+            raise self._fail(node, path, f"expected a list, got {shown(node)}")
         kinds = args or (Any,)
         if origin is tuple and kinds[-1] is not Ellipsis:
             if len(kinds) != len(node.items):
@@ -180,122 +173,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (known: {', '.join(names)})" if names else ""
 
 
-def choices(base: Any) -> tuple[Any, ...]:
-    """Values of a Literal or an Enum; empty for any other type."""
-    if get_origin(base) is Literal:
-        return get_args(base)
-    if isinstance(base, type) and issubclass(base, Enum):
-        return tuple(member.value for member in base)
-    return ()
-
-
-def describe(base: Any) -> str:
-    """A type in words of a configuration file."""
-    if allowed := choices(base):
-        return f"one of {', '.join(repr(value) for value in allowed)}"
-    words = {
-        str: "text",
-        int: "a whole number",
-        float: "a number",
-        Decimal: "a number",
-        bool: "true or false",
-        Duration: "a duration such as 15s, 3m or 1h",
-        Secret: "text",
-        Path: "a path",
-        type(None): "nothing (null)",
-    }
-    origin = get_origin(base) or base
-    return words.get(origin) or ("a list" if origin in (list, tuple, set, frozenset) else "a mapping")
-
-
-def plain(node: Node) -> Any:
-    """The node as ordinary Python data."""
-    if isinstance(node, MappingNode):
-        return {key: plain(entry.value) for key, entry in node.entries.items()}
-    if isinstance(node, SequenceNode):
-        return [plain(item) for item in node.items]
-    match node.kind:
-        case Kind.NULL:
-            return None
-        case Kind.BOOL:
-            return node.text.lower() == "true"
-        case Kind.INT:
-            return _whole(node.text)
-        case Kind.FLOAT:
-            return float(node.text.replace(".inf", "inf").replace(".nan", "nan"))
-        case Kind.STR:
-            return node.text
-
-
-def _scalar(node: Scalar, base: Any) -> Any:
-    """One scalar as a type that is no container. Raises _Misfit."""
-    if allowed := choices(base):
-        return _choice(node, base, allowed)
-    expected = f"expected {describe(base)}, got {_shown(node)}"
-    if base in (str, Path, Secret):
-        if node.kind is Kind.STR or node.from_variable or (base is Secret and node.kind in _NUMBERS):
-            return base(node.text)
-        raise _Misfit(expected + ("; put it in quotes" if node.kind is not Kind.NULL else ""))
-    if base is Duration and (node.kind in _NUMBERS or node.kind is Kind.STR):
-        try:
-            return Duration.parse(node.text)
-        except ValueError as error:
-            raise _Misfit(expected) from error
-    if base is type(None) and node.kind is Kind.NULL:
-        return None
-    if base is bool and node.kind is Kind.BOOL:
-        return plain(node)
-    if base is int and node.kind is Kind.INT:
-        return _whole(node.text)
-    if base in (float, Decimal) and (node.kind in _NUMBERS or (base is Decimal and node.kind is Kind.STR)):
-        return _number(node, base, expected)
-    raise _Misfit(expected)
-
-
-def _number(node: Scalar, base: type[float] | type[Decimal], expected: str) -> float | Decimal:
-    """From the text itself: a Decimal never passes through a float."""
-    try:
-        number = base(_whole(node.text) if node.kind is Kind.INT else node.text)
-    except (ValueError, InvalidOperation):
-        raise _Misfit(expected) from None
-    if not math.isfinite(number):
-        raise _Misfit(expected)
-    return number
-
-
-def _choice(node: Scalar, base: Any, allowed: tuple[Any, ...]) -> Any:
-    value = plain(node)
-    for candidate in (value, node.text) if node.kind is Kind.STR or node.from_variable else (value,):
-        if any(candidate == known and type(candidate) is type(known) for known in allowed):
-            return candidate if get_origin(base) is Literal else base(candidate)
-    close = difflib.get_close_matches(str(node.text), [str(known) for known in allowed], 1)
-    hint = f", did you mean {close[0]!r}?" if close else ""
-    raise _Misfit(f"{_shown(node)} is not one of {', '.join(repr(known) for known in allowed)}{hint}")
-
-
-def _constrain(value: Any, meta: Meta) -> None:
-    """Check one annotation; msgspec itself has no bounds for Decimal."""
-    limits: tuple[tuple[Any, str, Callable[[Any, Any], bool]], ...] = (
-        (meta.gt, "above", lambda a, b: a > b),
-        (meta.ge, "at least", lambda a, b: a >= b),
-        (meta.lt, "below", lambda a, b: a < b),
-        (meta.le, "at most", lambda a, b: a <= b),
-    )
-    for limit, words, holds in limits:
-        if limit is not None and not holds(value, limit):
-            raise _Misfit(f"{value} must be {words} {limit}")
-    if isinstance(value, str):
-        if meta.min_length is not None and len(value) < meta.min_length:
-            raise _Misfit(f"{value!r} must have at least {meta.min_length} characters")
-        if meta.max_length is not None and len(value) > meta.max_length:
-            raise _Misfit(f"{value!r} must have at most {meta.max_length} characters")
-        if meta.pattern is not None:
-            try:
-                msgspec.convert(value, Annotated[str, Meta(pattern=meta.pattern)])
-            except msgspec.ValidationError:
-                raise _Misfit(f"{value!r} does not match {meta.pattern}") from None
-
-
 def _accepts(member: Any, node: Node) -> bool:
     """Whether a member of a union is worth trying for this kind of node."""
     base, _ = unwrap(member)
@@ -327,25 +204,4 @@ def _no_member(node: Node, members: tuple[Any, ...]) -> str:
         got = repr(plain(node.entries[field].value)) if field in node.entries else "missing"
         return f"key {field!r} is {got}, expected one of {', '.join(repr(tag) for tag in tags)}"
     expected = " or ".join(describe(unwrap(member)[0]) for member in members)
-    return f"expected {expected}, got {_shown(node)}"
-
-
-def _whole(text: str) -> int:
-    digits = text.replace("_", "")
-    return int(digits, 0 if digits.lstrip("+-")[:2].lower() in ("0x", "0o", "0b") else 10)
-
-
-def _shown(node: Node) -> str:
-    if isinstance(node, Scalar):
-        return (
-            "nothing"
-            if node.kind is Kind.NULL
-            else repr(node.text)
-            if not node.from_variable
-            else "the variable"
-        )
-    return f"a {_shape(node)}"
-
-
-def _shape(node: Node) -> str:
-    return "list" if isinstance(node, SequenceNode) else "mapping"
+    return f"expected {expected}, got {shown(node)}"

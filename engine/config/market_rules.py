@@ -110,6 +110,11 @@ Rule = ThresholdRule | SpikeRule | CrossRule | BreakoutRule
 
 def default_detectors() -> tuple[Rule, ...]:
     """The set of `etc/market.yaml`, where each rule says what it is for and how often it fires."""
+    return (*_moves(), *_turns(), *_conditions())
+
+
+def _moves() -> tuple[Rule, ...]:
+    """What the price did: jumps, extremes, breakouts."""
     return (
         SpikeRule(name="move_1m", feature="change_z_1m", threshold=5.0, release=2.0, min_hold=Duration(120)),
         SpikeRule(
@@ -141,9 +146,21 @@ def default_detectors() -> tuple[Rule, ...]:
             lower="donchian_lower_20",
             release="donchian_middle_20",
         ),
+    )
+
+
+def _turns() -> tuple[Rule, ...]:
+    """Where averages cross."""
+    return (
         CrossRule(name="macd_1m", feature="macd_hist", timeframe="1m", dead_band_bps=0.2),
         CrossRule(name="macd_15m", feature="macd_hist", timeframe="15m", dead_band_bps=1.0),
         CrossRule(name="ema_15m", feature="ema_12", against="ema_26", timeframe="15m", dead_band_bps=2.0),
+    )
+
+
+def _conditions() -> tuple[Rule, ...]:
+    """What the market is like, whichever way it goes."""
+    return (
         ThresholdRule(
             name="volume_5m",
             feature="volume_ratio_20",

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from engine.config.convert import choices, unwrap
+from engine.config.convert import unwrap
+from engine.config.scalars import choices
 from engine.config.values import Duration, Secret
 
 _VARIABLE: Final = {"type": "string", "pattern": r"^\$\{.+\}$"}
