@@ -195,7 +195,7 @@ def test_recorded_best_prices_are_the_book(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("btc_usdt.csv", "", "expected"),
+        ("btc_usdt.csv", "", "is empty"),
         ("btc_usdt.csv", "ts_ms,open,high,low,close,volume\n", "no two candles"),
         ("btc_usdt.csv", "ts_ms,open,high,low,close,volume\n1,2,3\n", ":2:"),
         ("btc_usdt.csv", "ts_ms,open,high,low,close,volume\n60000,5,4,3,4,1\n", ":2:"),
