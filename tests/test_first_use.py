@@ -28,6 +28,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the shipped configuration and some files that are no recordings; no server below it."""
     shutil.copytree(ETC, tmp_path / "etc")
     (tmp_path / "empty.csv").touch()
+    rows = ("ts_ms,open,high,low,close,volume", "1651363200000,1,2,1,2,1", "1651363260000,1,2,1,x,1")
+    (tmp_path / "candles_btcusdt.csv").write_text("\n".join(rows))
     for name in ("noise.csv", "noise.zst", "noise.gz"):
         (tmp_path / name).write_bytes(b"\xff\xfe\x00" * 100)
     monkeypatch.chdir(tmp_path)
@@ -62,6 +64,13 @@ def run(*words: str, **environment: str) -> tuple[int, str]:
         ),
         ("backtest noise.zst --traders trend-majors", 2, "noise.zst cannot be unpacked"),
         ("backtest noise.gz --traders trend-majors", 2, "noise.gz cannot be read: Not a gzipped file"),
+        (
+            "backtest candles_btcusdt.csv --traders trend-majors",
+            2,
+            ":3: not a row of this kind (a cell is no number): 1651363260000,",
+        ),
+        ("backtest candles_btcusdt.csv --html no/where.html", 2, "no/where.html: cannot be written: No such"),
+        ("record --url 127.0.0.1:8640", 2, "--url 127.0.0.1:8640: expected ws://host:port"),
         ("signals --replay nowhere", 2, "nowhere: no such file or folder"),
         ("signals --replay empty.csv", 2, "empty.csv is empty"),
         (

@@ -45,6 +45,9 @@ def backtest(
     out without.
     """
     with fail_clearly():
+        if html is not None:
+            with _writing(html):  # a path that cannot be written is told before the run, not after it
+                html.touch()
         settings, file = chosen_traders(settings_of(etc), traders, answers)
         with _model(settings, file, ask=ask) as model:
             outcome = _run(settings, Files(tuple(recordings), symbol, funding), model, verbose=verbose)
@@ -155,19 +158,27 @@ def _record(outcome: Outcome, name: str, etc: Path) -> None:
     asyncio.run(write())
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """A path that cannot be written as a ConfigError."""
+    from engine.core.errors import ConfigError
+
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def _show(outcome: Outcome, html: Path | None, *, as_json: bool) -> None:
     import msgspec
 
     from engine.backtest.figures import report
     from engine.backtest.page import page
-    from engine.core.errors import ConfigError
 
     figures = report(outcome)
     if html is not None:
-        try:
+        with _writing(html):
             html.write_text(page(outcome, figures), encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{html}: cannot be written: {error.strerror}") from error
     if as_json:
         print(msgspec.json.encode(figures).decode())
     else:

@@ -71,7 +71,7 @@ def _config(region: Region, url: str, *, demo: bool) -> OkxConfig:
     """Hosts to record from; no keys."""
     from engine.config.exchange import OkxConfig
 
-    base = f"{url.rstrip('/').removesuffix('/ws/v5')}/ws/v5"
+    base = f"{_of_sockets(url).rstrip('/').removesuffix('/ws/v5')}/ws/v5"
     return OkxConfig(
         region=region,
         environment="demo" if demo else "live",
@@ -80,7 +80,20 @@ def _config(region: Region, url: str, *, demo: bool) -> OkxConfig:
     )
 
 
+def _of_sockets(url: str) -> str:
+    """A host's address as its sockets have it; that of its REST (http) is understood. Raises ConfigError."""
+    from engine.core.errors import ConfigError
+
+    if not url or url.startswith(("ws://", "wss://")):
+        return url
+    if url.startswith(("http://", "https://")):
+        return "ws" + url.removeprefix("http")
+    raise ConfigError(f"--url {url}: expected ws://host:port")
+
+
 async def _run(recorder: Recorder, folder: RecordingFolder, clock: Clock, limit_s: float | None) -> None:
+    from engine.core.errors import Unavailable
+
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -95,6 +108,8 @@ async def _run(recorder: Recorder, folder: RecordingFolder, clock: Clock, limit_
         telling.cancel()
         recording.cancel()
     print(_line(recorder, folder))
+    if not recorder.progress.frames:
+        raise Unavailable("nothing was recorded")
 
 
 async def _tell(recorder: Recorder, folder: RecordingFolder, clock: Clock) -> None:

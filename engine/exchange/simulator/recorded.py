@@ -70,7 +70,9 @@ def read_rows(path: Path, rows: Iterator[Row], parse: Callable[[Row], T]) -> lis
         try:
             found.append(parse(row))
         except (InvalidOperation, ValueError, IndexError) as error:
-            raise ConfigError(f"{path}:{line}: not a row of this kind ({error})") from error
+            why = "a cell is no number" if isinstance(error, InvalidOperation) else error
+            text = ",".join(row)[:80]
+            raise ConfigError(f"{path}:{line}: not a row of this kind ({why}): {text}") from error
     return found
 
 
