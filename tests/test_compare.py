@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.backtest.run import run_backtest
+from engine.compare.answers import HeardModel, RetoldModel
 from engine.compare.clock import HeldClock
 from engine.compare.explain import Reason, Touches, explain
 from engine.compare.pairs import Execution, Pair, paired
@@ -22,8 +23,9 @@ from engine.config.settings import load_settings
 from engine.core.market import Side
 from engine.core.times import NS_PER_S
 from engine.exchange.simulator.recording import read_recording
-from engine.executor.asking import ModelReply, ModelRequest, call_record
+from engine.executor.asking import ChatMessage, ModelReply, ModelRequest, call_record
 from engine.executor.recorded import AnswerFile
+from engine.executor.sample import sample_wakeup
 
 MADE = Path(__file__).parent / "fixtures" / "recordings" / "btcusdt_1m_made.csv"
 BTC = "BTC-USDT-SWAP"
@@ -95,6 +97,21 @@ def answers(etc: Path, tmp_path: Path) -> Path:
     return file
 
 
+def reply_of(request: ModelRequest, text: str) -> ModelReply:
+    return ModelReply(
+        alias=request.alias,
+        model="made",
+        text=text,
+        reasoning="",
+        cut=None,
+        tokens_in=1,
+        tokens_out=1,
+        tokens_cached=0,
+        cost_usd=Decimal(0),
+        latency_ms=2_000,
+    )
+
+
 class Speaking:
     """Implements ModelClient: answers by turns, and keeps each in a file."""
 
@@ -104,18 +121,7 @@ class Speaking:
 
     async def ask(self, request: ModelRequest) -> ModelReply:
         actions = [next(self._turns) | {"symbol": BTC}]
-        reply = ModelReply(
-            alias=request.alias,
-            model="made",
-            text=msgspec.json.encode({"reasoning": "made", "decisions": actions}).decode(),
-            reasoning="",
-            cut=None,
-            tokens_in=1,
-            tokens_out=1,
-            tokens_cached=0,
-            cost_usd=Decimal(0),
-            latency_ms=2_000,
-        )
+        reply = reply_of(request, msgspec.json.encode({"reasoning": "made", "decisions": actions}).decode())
         self._file.add(call_record(request, reply))
         return reply
 
@@ -206,3 +212,39 @@ async def test_engine_time_stands_still_until_it_is_released() -> None:
     async with asyncio.timeout(5):
         await sleeping
     assert clock.now_ns() >= START + NS_PER_S
+
+
+async def test_a_live_cycle_is_told_what_its_nearest_partner_heard_once() -> None:
+    """Prices differ by a moment, so no question is the same; which cycle asked says which answer fits."""
+    heard = HeardModel(Echo())
+    for n in (1, 5, 9):
+        await heard.ask(question(n, "demo"))
+        await heard.ask(question(n, "judge"))
+    retold = RetoldModel(heard, MINUTE, START + 9 * MINUTE)
+
+    async def told(n: float, alias: str = "demo") -> str:
+        reply = await retold.ask(question(n, alias, live="live "))
+        return reply.text if isinstance(reply, ModelReply) else reply.failure
+
+    assert await told(5.5) == "5 demo"
+    assert await told(5.5, "judge") == "5 judge"
+    assert await told(5.5) == "not_recorded"  # its partner asked once
+    assert await told(4.5) == "not_recorded"  # the partner is another's
+    assert await told(0.2) == "1 demo"
+    assert await told(20) == "not_recorded"  # the backtest had ended
+    assert (retold.heard("a"), retold.told["a"], retold.unanswered["a"]) == (3, 2, 1)
+
+
+class Echo:
+    """Implements ModelClient: answers with the question."""
+
+    async def ask(self, request: ModelRequest) -> ModelReply:
+        return reply_of(request, request.messages[0].content)
+
+
+def question(n: float, alias: str, live: str = "") -> ModelRequest:
+    wakeup = msgspec.structs.replace(
+        sample_wakeup("a", (BTC,)), cycle_id=f"{live}{n}", ts=START + int(n * MINUTE)
+    )
+    messages = (ChatMessage("user", f"{live}{n} {alias}"),)
+    return ModelRequest(alias=alias, messages=messages, schema=b"{}", deadline_s=1, wakeup=wakeup)

@@ -96,7 +96,8 @@ def _compared(
     heard = HeardModel(RecordedModel(AnswerFile(answers) if answers else CycleAnswers(())))
     with playing("backtest") as progress:
         outcome = run_backtest(settings, recordings, heard, progress)
-    retold = RetoldModel(heard, int((pace.within_s or 2 * real_second(fitted)) * NS_PER_S))
+    within_ns = int((pace.within_s or 2 * real_second(fitted)) * NS_PER_S)
+    retold = RetoldModel(heard, within_ns, outcome.end_ns)
     with (
         playing("live") as progress,
         tempfile.TemporaryDirectory(prefix="edgewise-") as home,

@@ -47,11 +47,12 @@ class RetoldModel:
     A live question is never letter for letter the backtest's, since its prices and ages are those of a moment
     later. So it is known by its cycle: a cycle has as partner the trader's cycle of the backtest that was
     woken nearest to it, at most `within_ns` of engine time apart, and each is the partner of one. A question
-    of a cycle without a partner, or beyond what its partner asked, has no answer.
+    of a cycle without a partner, or beyond what its partner asked, has no answer. `end_ns` is when the
+    backtest ended: what is woken later can have no partner.
     """
 
-    def __init__(self, heard: HeardModel, within_ns: int) -> None:
-        self.within_ns = within_ns
+    def __init__(self, heard: HeardModel, within_ns: int, end_ns: int) -> None:
+        self.within_ns, self._end_ns = within_ns, end_ns
         self.told: Counter[str] = Counter()  # live cycles with a partner, by trader
         self.unanswered: Counter[str] = Counter()  # those without
         self._heard = {trader: len(cycles) for trader, cycles in heard.cycles.items()}
@@ -78,6 +79,6 @@ class RetoldModel:
                 self.told[wakeup.trader_id] += 1
             else:
                 nearest = None
-                self.unanswered[wakeup.trader_id] += 1
+                self.unanswered[wakeup.trader_id] += wakeup.ts <= self._end_ns
             self._partners[wakeup.cycle_id] = nearest
         return self._partners[wakeup.cycle_id]

@@ -62,6 +62,8 @@ def compared(
     touches = Touches(recordings)
     mine = executions(outcome.journal.fills.values())
     pairs = paired(mine, live.executions, answers.within_ns)
+    # The live run goes on for a little while; what it did alone then, nobody else could have done.
+    pairs = [pair for pair in pairs if pair.backtest is not None or pair.either.ts <= outcome.end_ns]
     differences = tuple(explain(pair, touches) for pair in pairs)
     equities = {view.trader_id: view.equity for view in outcome.views}
     return Comparison(
