@@ -20,23 +20,16 @@ from engine.core.decisions import CycleMode
 from engine.core.errors import CodecError
 from engine.core.signals import Signal
 from engine.manager.admission import UNSCHEDULED, Admission, Rank, Seat, Served
-from engine.manager.budget import ZERO, Budget, Shortage, Spend
+from engine.manager.budget import ZERO, Budget, Shortage
 from engine.manager.calendar import NUMBER, NUMBER_BITS, Calendar, Entry
 from engine.manager.rhythm import Rhythm
 from engine.manager.rhythm_state import Due, Refusal, RhythmState
+from engine.manager.stored import StoredSchedule
 
 __all__ = ["Due", "Refusal", "Scheduler", "Shortage"]
 
 _VERSION: Final = 1
 _LONG: Final = CycleMode.LONG
-
-
-class _Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of one trader as it is stored."""
-
-    version: int
-    rhythm: RhythmState
-    spent: Spend
 
 
 class Scheduler:
@@ -242,14 +235,14 @@ class Scheduler:
         """All that the trader's scheduling depends on. Raises KeyError for an unknown trader."""
         rhythm = self._seats[trader_id].rhythm
         return msgspec.msgpack.encode(
-            _Kept(version=_VERSION, rhythm=rhythm.state, spent=self._budget.spent(trader_id))
+            StoredSchedule(version=_VERSION, rhythm=rhythm.state, spent=self._budget.spent(trader_id))
         )
 
     def restore(self, trader_id: str, state: bytes) -> None:
         """Continue where `state` was taken. Raises CodecError for bytes that are no state of this version."""
         seat = self._seats[trader_id]
         try:
-            kept = msgspec.msgpack.decode(state, type=_Kept)
+            kept = msgspec.msgpack.decode(state, type=StoredSchedule)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise CodecError(f"state of trader {trader_id} does not decode: {error}", state) from error
         if kept.version != _VERSION:
