@@ -564,7 +564,7 @@ def test_canary_enters_some_symbols_live_and_the_others_on_paper() -> None:
     st.lists(
         st.one_of(
             st.integers(0, 5 * 2**27).map(lambda at: ("enter", at)),
-            st.integers(0, 5 * 2**27).map(lambda at: ("enter last", at)),
+            st.integers(0, 5 * 2**27).map(lambda at: ("enter together", at)),
             st.integers(0, 2**28).map(lambda step: ("take", step)),
             st.just(("first", 0)),
         )
@@ -574,18 +574,28 @@ def test_the_calendar_gives_what_is_due_in_the_order_of_one_heap(steps: list[tup
     calendar, heap, now = Calendar(), list[int](), 0
     for number, (step, value) in enumerate(steps):
         if step == "first":
-            assert calendar.first() == (heap[0] if heap else None)
-            if heap:
+            first = calendar.first()
+            assert (first is None) is not bool(heap)
+            if first is not None:
+                assert first >> NUMBER_BITS == heap[0] >> NUMBER_BITS
                 calendar.drop_first()
-                heapq.heappop(heap)
+                heap.remove(first)
+                heapq.heapify(heap)
         elif step == "take":
             now += value
             wanted = list[int]()
             while heap and heap[0] >> NUMBER_BITS <= now:
                 wanted.append(heapq.heappop(heap))
-            assert calendar.take_due(now) == wanted
+            together = [at << NUMBER_BITS | each for at, of in calendar.take_together(now) for each in of]
+            due = calendar.take_due(now)
+            assert due == sorted(due)
+            assert sorted(due + together) == wanted
         else:  # also into the past, which is due at the next look
-            entry = value << NUMBER_BITS | number
-            (calendar.enter if step == "enter" else calendar.enter_last)(entry)
-            heapq.heappush(heap, entry)
+            numbers = [1000 * number + each for each in range(1 if step == "enter" else 3)]
+            if step == "enter":
+                calendar.enter(value << NUMBER_BITS | numbers[0])
+            else:
+                calendar.enter_together(value, list(numbers))
+            for each in numbers:
+                heapq.heappush(heap, value << NUMBER_BITS | each)
         assert len(calendar) == len(heap)

@@ -19,13 +19,12 @@ UNSCHEDULED: Final = -1
 class Seat:
     """A trader's place in the calendar and in its model's queue. Other entries of it than these are void."""
 
-    __slots__ = ("at", "entry", "number", "rank", "rhythm")
+    __slots__ = ("at", "number", "rank", "rhythm")
 
     def __init__(self, number: int, rhythm: Rhythm) -> None:
         self.number = number
         self.rhythm = rhythm
-        self.at = UNSCHEDULED  # the time of `entry`
-        self.entry: Entry = UNSCHEDULED
+        self.at = UNSCHEDULED
         self.rank: Rank | None = None
 
     def urgency(self, ready_ns: int) -> Rank:

@@ -1,8 +1,8 @@
 """What is due next, of very many: the near future in order, and beyond it an unsorted list a stretch.
 
 To enter something far ahead costs an append; sorting waits until its stretch has come, and is over few. Many
-traders whose timers are minutes away make a plain heap of all of them slow at every step. What comes in the
-order of its time, as deadlines do, needs no sorting: it queues.
+traders whose timers are minutes away make a plain heap of all of them slow at every step. What many enter for
+the same time, as deadlines of those that woke together, is one thing.
 
 An entry is one number, its time before its owner's number: of hundreds of thousands of tuples the collector
 of garbage would have to know.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -26,13 +25,13 @@ _STRETCH: Final = NUMBER_BITS + 27  # bits below a stretch: 2^27 ns, an eighth o
 class Calendar:
     """Entries by time, then number. What is void is for whoever takes an entry out to know."""
 
-    __slots__ = ("_far", "_horizon", "_near", "_queue", "_soon", "_stretches", "_taken", "_total")
+    __slots__ = ("_far", "_horizon", "_near", "_soon", "_stretches", "_taken", "_together", "_total")
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         self._near: list[Entry] = []  # one stretch, sorted
         self._taken = 0  # how many of `_near` are taken out
         self._soon: list[Entry] = []  # a heap of what was entered before the horizon
-        self._queue: deque[Entry] = deque()  # ascending
+        self._together: list[tuple[int, list[int]]] = []  # a heap: time, numbers
         self._horizon = 0
         self._far: dict[int, list[Entry]] = {}  # by stretch
         self._stretches: list[int] = []  # a heap of the keys of `_far`
@@ -57,40 +56,48 @@ class Calendar:
         else:
             entries.append(entry)
 
-    def enter_last(self, entry: Entry) -> None:
-        """Add an entry that is probably later than all others added so; cheaper when it is."""
-        queue = self._queue
-        if queue and entry < queue[-1]:
-            self.enter(entry)
-        else:
-            self._total += 1
-            queue.append(entry)
+    def enter_together(self, at: int, numbers: list[int]) -> None:
+        """Add an entry for each of `numbers`, at least one; the list is the calendar's from now on."""
+        self._total += len(numbers)
+        heapq.heappush(self._together, (at, numbers))
 
     def first(self) -> Entry | None:
-        """The earliest entry; None when there is none."""
+        """An entry of the earliest time; None when there is none."""
         if self._taken == len(self._near) and not self._soon and self._stretches:
             self._bring_near()
-        heads = [entries[0] for entries in (self._soon, self._queue) if entries]
-        if self._taken < len(self._near):
-            heads.append(self._near[self._taken])
+        heads = self._soon[:1] + self._near[self._taken : self._taken + 1]
+        if self._together:
+            at, numbers = self._together[0]
+            heads.append(at << NUMBER_BITS | numbers[-1])
         return min(heads, default=None)
 
     def drop_first(self) -> None:
         """Take out the entry that `first` has just told."""
-        self._total -= 1
         first = self.first()
-        if self._queue and first == self._queue[0]:
-            self._queue.popleft()
-        elif self._soon and first == self._soon[0]:
+        self._total -= 1
+        if self._soon and first == self._soon[0]:
             heapq.heappop(self._soon)
-        else:
+        elif self._taken < len(self._near) and first == self._near[self._taken]:
             self._taken += 1
+        else:
+            numbers = self._together[0][1]
+            numbers.pop()
+            if not numbers:
+                heapq.heappop(self._together)
+
+    def take_together(self, now: int) -> list[tuple[int, list[int]]]:
+        """Take out what was entered together and is due until `now`: time and numbers."""
+        due = []
+        while self._together and self._together[0][0] <= now:
+            due.append(heapq.heappop(self._together))
+            self._total -= len(due[-1][1])
+        return due
 
     def take_due(self, now: int) -> list[Entry]:
-        """Take out what is due until `now`, earliest first."""
+        """Take out what is due until `now`, earliest first, but for what was entered together."""
         end = (now + 1) << NUMBER_BITS
         due = self._take_near(end)
-        stretches, soon, queue = self._stretches, self._soon, self._queue
+        stretches, soon = self._stretches, self._soon
         while stretches and (stretches[0] + 1) << _STRETCH <= end:  # the whole of it is due
             due += sorted(self._far.pop(heapq.heappop(stretches)))
         if stretches and stretches[0] << _STRETCH < end:
@@ -99,8 +106,6 @@ class Calendar:
         in_order = len(due)
         while soon and soon[0] < end:
             due.append(heapq.heappop(soon))
-        while queue and queue[0] < end:
-            due.append(queue.popleft())
         if len(due) > in_order:
             due.sort()
         self._total -= len(due)

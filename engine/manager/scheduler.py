@@ -8,7 +8,7 @@ a minute longer than it has, by its salience. So nothing starves.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from decimal import Decimal
 from typing import Final
@@ -112,10 +112,11 @@ class Scheduler:
         self._bound_calendar()
         timers, woken = list[Entry](), list[Due]()  # of those woken by nothing but their timer: nearly all
         served, waiting = list[Served](), list[Seat]()
-        seats, enter_last = self._order, self._calendar.enter_last
-        for entry in self._calendar.take_due(now_ns):
-            seat = seats[entry & NUMBER]
-            if seat is None or seat.entry != entry:
+        deadlines: defaultdict[int, list[int]] = defaultdict(list)
+        for entry in self._take_due(now_ns):
+            number = entry & NUMBER
+            seat = self._order[number]
+            if seat is None or seat.at != entry >> NUMBER_BITS:
                 continue
             due = None if seat.rhythm.model else seat.rhythm.take_timer(seat.at, now_ns)
             if due is None:
@@ -125,12 +126,12 @@ class Scheduler:
             woken.append(due)
             if due.mode is _LONG:  # only the deadline concerns it while it thinks
                 seat.at = due.deadline_ns
-                seat.entry = due.deadline_ns << NUMBER_BITS | seat.number
-                enter_last(seat.entry)
+                deadlines[due.deadline_ns].append(number)
             else:
                 self._place(seat)
-        waiting += self._admission.admit(now_ns, served)
-        for seat in waiting:
+        for deadline_ns, numbers in deadlines.items():
+            self._calendar.enter_together(deadline_ns, numbers)
+        for seat in (*waiting, *self._admission.admit(now_ns, served)):
             self._place(seat)
         if served:
             served += [(timer, due.trader_id, due) for timer, due in zip(timers, woken, strict=True)]
@@ -212,7 +213,7 @@ class Scheduler:
         times = []
         while (entry := self._calendar.first()) is not None:
             seat = self._order[entry & NUMBER]
-            if seat is not None and seat.entry == entry:
+            if seat is not None and seat.at == entry >> NUMBER_BITS:
                 times.append(seat.at)
                 break
             self._calendar.drop_first()
@@ -257,6 +258,16 @@ class Scheduler:
 
     # -- the calendar
 
+    def _take_due(self, now_ns: int) -> list[Entry]:
+        """All that is due, earliest first. Of deadlines nearly all are void: the trader has answered."""
+        due, missed = self._calendar.take_due(now_ns), list[Entry]()
+        for at, numbers in self._calendar.take_together(now_ns):
+            for number in numbers:
+                seat = self._order[number]
+                if seat is not None and seat.at == at:
+                    missed.append(at << NUMBER_BITS | number)
+        return sorted(due + missed) if missed else due
+
     def _advance(self, seat: Seat, now_ns: int) -> None:
         if seat.at > now_ns:
             return  # nothing happens before its time in the calendar
@@ -268,7 +279,7 @@ class Scheduler:
     def _advance_due(self, seat: Seat, now_ns: int, served: list[Served], waiting: list[Seat]) -> None:
         """Let time pass for a trader whose entry is taken out, and wake it when it asks no model."""
         self._advance(seat, now_ns)
-        seat.at = seat.entry = UNSCHEDULED
+        seat.at = UNSCHEDULED
         rhythm = seat.rhythm
         if rhythm.model:
             self._admission.queue(seat, now_ns)
@@ -289,18 +300,17 @@ class Scheduler:
             if ready is not None and (at is None or ready < at):
                 at = ready
         if at is None:
-            seat.at = seat.entry = UNSCHEDULED
+            seat.at = UNSCHEDULED
         elif at != seat.at:
             seat.at = at
-            seat.entry = at << NUMBER_BITS | seat.number
-            self._calendar.enter(seat.entry)
+            self._calendar.enter(at << NUMBER_BITS | seat.number)
 
     def _bound_calendar(self) -> None:
         """Drop void entries when there are many: the calendar stays bounded by the number of traders."""
         if len(self._calendar) <= 4 * len(self._seats) + 64:
             return
-        seats = self._seats.values()
-        self._calendar = Calendar([seat.entry for seat in seats if seat.entry != UNSCHEDULED])
+        placed = [seat for seat in self._seats.values() if seat.at != UNSCHEDULED]
+        self._calendar = Calendar([seat.at << NUMBER_BITS | seat.number for seat in placed])
 
 
 def _urgency(served: Served) -> Rank:
