@@ -129,6 +129,7 @@ class _Edgewise:
         for at in range(0, len(frames), _YIELD_EVERY):
             ts_recv = self._clock.now_ns()
             self._data.take(frames[at : at + _YIELD_EVERY], 0, ts_recv)
+            self._feed.on_read()
             await asyncio.sleep(0)
         await asyncio.sleep(0)
         await cancelled(reader)

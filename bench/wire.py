@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -13,8 +14,6 @@ from engine.core.market import Levels, MarketEvent
 from engine.exchange.okx import market_wire
 from engine.exchange.okx.book import OrderBook, Outcome
 from engine.exchange.okx.frames import HEAD, push_channel
-from engine.exchange.okx.lanes import Lane
-from engine.exchange.okx.market_wire import Events
 
 T = TypeVar("T")
 _SYMBOLS: Final = tuple(f"COIN{number}-USDT-SWAP" for number in range(20))
@@ -125,7 +124,7 @@ def _mixed_row(frames: Sequence[Frame]) -> Row:
 def _channel_row(channel: str, frames: Sequence[Frame]) -> Row:
     handed: list[MarketEvent] = []
     received = [(frame.data, frame.ts_recv) for frame in frames]
-    _laned(channel, received, handed.extend)
+    _read(channel, received, handed.append)
     same(f"events of {channel}", handed, [frame.event for frame in frames])
     raw, bare = [frame.data for frame in frames], _BARE[channel]
 
@@ -134,7 +133,7 @@ def _channel_row(channel: str, frames: Sequence[Frame]) -> Row:
             bare(data)
 
     title = Title(_BY_CHANNEL, f"{channel}: events, to a handler", "bare msgspec decode", "every event")
-    return paired(title, lambda: _laned(channel, received, _nothing), reference, len(frames))
+    return paired(title, lambda: _read(channel, received, _nothing), reference, len(frames))
 
 
 def _typed(data: bytes) -> object:
@@ -161,18 +160,20 @@ def channel_of(data: bytes) -> str:
     return push_channel(data) or ""
 
 
-def _laned(channel: str, frames: Sequence[tuple[bytes, int]], handler: Callable[[Events], None]) -> None:
+def _read(
+    channel: str, frames: Sequence[tuple[bytes, int]], handler: Callable[[MarketEvent], object]
+) -> None:
     """As the feed does it, once a frame's channel is known."""
-    lane = Lane(market_wire.CODECS[channel], handler, set(_SYMBOLS), _unheard)
+    take = partial(market_wire.CODECS[channel].read, market_wire.Sink(handler, set(_SYMBOLS), _unheard))
     for data, ts_recv in frames:
-        lane.take(data, ts_recv)
+        take(data, ts_recv)
 
 
 def _unheard(symbol: str, ts_recv: int) -> None:
     raise LookupError(symbol)
 
 
-def _nothing(events: Events) -> None:
+def _nothing(event: MarketEvent) -> None:
     """Where events go when only the way there is timed."""
 
 

@@ -265,7 +265,8 @@ async def test_full_buffer_drops_old_ticks_never_closed_candles_or_states() -> N
     status = FeedStatus(BTC, "trades", LIVE, 0)
     ticks = [MarkPrice(BTC, float(i), 0) for i in range(1, 5)]
     for event in (closed, ticks[0], status, ticks[1], ticks[2], ticks[3]):
-        buffer.extend((event,))
+        buffer.append(event)
+        buffer.settle()
     assert buffer.dropped == 3
     assert await buffer.take() == [closed, status, ticks[3]]
 
@@ -274,9 +275,11 @@ def test_buffer_that_nobody_reads_is_an_error_and_not_a_leak() -> None:
     buffer = EventBuffer(2)
     status = FeedStatus(BTC, "trades", LIVE, 0)
     for _ in range(8):
-        buffer.extend((status,))
+        buffer.append(status)
+        buffer.settle()
+    buffer.append(status)
     with pytest.raises(InvariantBroken):
-        buffer.extend((status,))
+        buffer.settle()
 
 
 def test_freshness_tells_each_change_once() -> None:

@@ -23,19 +23,19 @@ class EventBuffer:
     def __init__(self, limit: int) -> None:
         self._limit, self._most = limit, limit + limit // 64
         self._events: list[MarketEvent] = []
+        self.append = self._events.append  # adds an event; `settle` is to follow before anybody waits
         self._waiting: asyncio.Future[None] | None = None  # of the reader that waits
         self.dropped = 0
 
     def __len__(self) -> int:
         return len(self._events)
 
-    def extend(self, events: Sequence[MarketEvent]) -> None:
-        """Add events in order; never waits."""
-        self._events += events
+    def settle(self) -> None:
+        """Make room if the buffer is full, and wake the reader if there is something; never waits."""
         if len(self._events) > self._most:
             self._make_room()
-        if self._waiting is not None:
-            self._wake()
+        if self._events and self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     async def take(self) -> Sequence[MarketEvent]:
         """Wait for events; all that are there, oldest first and at least one. For one reader."""
@@ -45,12 +45,9 @@ class EventBuffer:
                 await self._waiting
             finally:
                 self._waiting = None
-        taken, self._events = self._events, []
+        taken = self._events.copy()
+        self._events.clear()
         return taken
-
-    def _wake(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
 
     def _make_room(self) -> None:
         """Leave out the oldest that may be; what must not is kept beyond the limit, and that has an end."""
@@ -65,7 +62,7 @@ class EventBuffer:
             else:
                 excess -= 1
                 self.dropped += 1
-        self._events = kept
+        self._events[:] = kept
         if len(kept) > _PATIENCE * self._limit:
             raise InvariantBroken("nobody reads the market feed")
 

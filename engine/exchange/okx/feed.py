@@ -23,10 +23,9 @@ from engine.exchange.okx.buffer import EventBuffer
 from engine.exchange.okx.dispatch import FrameReader
 from engine.exchange.okx.frames import Arg
 from engine.exchange.okx.freshness import Freshness
-from engine.exchange.okx.lanes import Lane, NewTrades
 from engine.exchange.okx.links import BUSINESS, PUBLIC, Network, build
-from engine.exchange.okx.market_rows import BookMessage
-from engine.exchange.okx.market_wire import Codec, Events
+from engine.exchange.okx.market_wire import Sink
+from engine.exchange.okx.repeats import NewTrades
 from engine.exchange.okx.rest import RestClient, readable
 from engine.exchange.okx.session import Refused
 
@@ -63,7 +62,7 @@ class OkxMarketFeed:
         self._books = {symbol: OrderBook(symbol) for symbol in symbols}
         self._resync = Resync()
         self.book_check = BookCheck(self._rest, clock, config.timeouts.book_check, self._distrust)
-        self._trades = NewTrades(symbols)
+        self._trades = NewTrades(symbols, self._buffer.append)
         self._public_args = tuple(_public_args(symbols, config.book_channel))
         self._business_args = tuple(
             Arg(market_wire.candle_channel(timeframe), symbol)
@@ -72,10 +71,11 @@ class OkxMarketFeed:
         )
         keys = [(_symbol_of(arg), arg.channel) for arg in self._public_args + self._business_args]
         self._freshness = Freshness((key for key in keys if key[0]), config.stale_s, clock.real_s())
-        self._lanes: dict[str, Lane] = {}
+        self._sinks: dict[str, Sink] = {}  # by channel
         make = build(config, network or Network.of(config), clock, self)
         self._public = make(PUBLIC, self._public_args, None)
         self._business = make(BUSINESS, self._business_args, None)
+        self._public.on_read = self._business.on_read = self.on_read
         self.on_listed: Callable[[Sequence[Instrument], bool], None] = _unheard
         self.refused: dict[tuple[str, str], str] = {}  # (symbol, channel) → code and text
         self.book_gaps = 0
@@ -133,7 +133,7 @@ class OkxMarketFeed:
     @property
     def pushes(self) -> dict[str, int]:
         """Data frames so far, by channel."""
-        return {channel: lane.pushes for channel, lane in self._lanes.items() if lane.pushes}
+        return {channel: sink.pushes for channel, sink in self._sinks.items() if sink.pushes}
 
     @property
     def frames(self) -> int:
@@ -173,10 +173,16 @@ class OkxMarketFeed:
 
     def reader(self, link: str, channel: str) -> FrameReader:
         """Decode and queue. Raises CodecError."""
-        lane = self._lanes.get(channel)
-        if lane is None:
-            lane = self._lanes[channel] = self._lane(channel)
-        return lane.take
+        readers = {"instruments": self._on_listing, "books": self._on_book}
+        codec = market_wire.CODECS.get(channel)
+        read = readers.get(channel) if codec is None else codec.read
+        if read is None:
+            raise CodecError(f"no codec for channel {channel[:40]!r}", defect=Defect.UNKNOWN)
+        return partial(read, self._sinks.setdefault(channel, self._sink(channel)))
+
+    def on_read(self) -> None:
+        """All frames that came together were read: their events may be taken."""
+        self._buffer.settle()
 
     def on_up(self, link: str) -> None:
         log.info("market data connected", link=link)
@@ -206,35 +212,28 @@ class OkxMarketFeed:
 
     # -- inside
 
-    def _lane(self, channel: str) -> Lane:
-        codecs = market_wire.CODECS | {
-            "instruments": Codec(reference_wire.decode_instruments, self._on_listing),
-            "books": Codec(market_wire.decode_books, self._on_book),
-        }
-        if channel not in codecs:
-            raise CodecError(f"no codec for channel {channel[:40]!r}", defect=Defect.UNKNOWN)
-        checks = {"trades": self._trades.check, self._config.book_channel: self._watched_tops}
+    def _sink(self, channel: str) -> Sink:
+        puts = {"trades": self._trades.put, self._config.book_channel: self._put_top}
         fresh, heard = self._freshness.fresh.get(channel, set()), partial(self._heard, channel)
-        return Lane(codecs[channel], self._buffer.extend, fresh, heard, checks.get(channel))
+        return Sink(puts.get(channel, self._buffer.append), fresh, heard)
 
     def _heard(self, channel: str, symbol: str, ts_recv: int) -> None:
         if self._freshness.heard((symbol, channel), self._clock.real_s()):
             self._status((symbol, channel), ChannelState.LIVE, ts_recv)
 
-    def _watched_tops(self, events: Events) -> Events:
-        for event in events:
-            if isinstance(event, BookTop):
-                self.book_check.saw(event)
-        return events
+    def _put_top(self, event: MarketEvent) -> None:
+        if isinstance(event, BookTop):
+            self.book_check.saw(event)
+            self._buffer.append(event)
 
-    def _on_listing(self, found: Sequence[Instrument], ts_recv: int) -> Events:
-        self._list(found, whole=False)
-        return []
+    def _on_listing(self, sink: Sink, frame: bytes, ts_recv: int) -> None:
+        sink.pushes += 1
+        self._list(reference_wire.decode_instruments(frame), whole=False)
 
-    def _on_book(self, messages: Sequence[BookMessage], ts_recv: int) -> Events:
+    def _on_book(self, sink: Sink, frame: bytes, ts_recv: int) -> None:
         """The best levels of each book that changed."""
-        tops: Events = []
-        for message in messages:
+        sink.pushes += 1
+        for message in market_wire.decode_books(frame):
             book = self._books.get(message.symbol)
             if book is None:
                 continue
@@ -244,11 +243,11 @@ class OkxMarketFeed:
                 log.warning("order book has a gap", symbol=message.symbol)
                 self._distrust(message.symbol)
             elif book.valid:
-                self._heard("books", message.symbol, ts_recv)
+                if message.symbol not in sink.fresh:
+                    sink.heard(message.symbol, ts_recv)
                 top = book.top(ts_recv) if outcome is Outcome.CHANGED else None
                 if top is not None:
-                    tops.append(top)
-        return tops
+                    sink.put(top)
 
     def _distrust(self, symbol: str) -> None:
         """The book is wrong: stale at once, and a new snapshot is asked for with back-off."""
@@ -289,7 +288,8 @@ class OkxMarketFeed:
 
     def _status(self, key: tuple[str, str], state: ChannelState, ts: int = 0) -> None:
         ts = ts or self._clock.now_ns()
-        self._buffer.extend((FeedStatus(key[0], key[1], state, ts, ts),))
+        self._buffer.append(FeedStatus(key[0], key[1], state, ts, ts))
+        self._buffer.settle()
 
 
 def _unheard(found: Sequence[Instrument], whole: bool) -> None:

@@ -114,6 +114,7 @@ class _Life:
                 await self.perform(session.opened(self._link.clock.real_s()))
                 while self.end is None:
                     await self._take(await socket.recv(), session)
+                    self._link.on_read()
             except SocketClosed as error:
                 self._ended(Drop(error.reason or str(error), str(error.close_code)))
             finally:
@@ -200,6 +201,7 @@ class Link:
         self.data = Dispatch(partial(handler.reader, plan.name), self.note_bad)
         self.connect, self.gate = connect, gate
         self.on_answer: Callable[[OperationAck], None] = _unasked
+        self.on_read: Callable[[], None] = _unnoticed  # what the socket brought at once was handed over
         self.busy: Callable[[], bool] = lambda: False  # answers are awaited: what was replaced stays open
         self.changed = asyncio.Event()
         self.up = False
@@ -311,6 +313,10 @@ class Link:
         longest = self.plan.backoff_longest_s
         wait_s = min(longest, self.plan.backoff_first_s * 2.0 ** min(self._failures - 1, 16))
         return wait_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter needs no secrecy
+
+
+def _unnoticed() -> None:
+    """Nobody works on what comes in batches."""
 
 
 def _unasked(ack: OperationAck) -> None:

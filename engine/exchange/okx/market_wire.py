@@ -6,13 +6,14 @@ https://www.okx.com/docs-v5/en/#order-book-trading-market-data.
     {"arg":{"channel":"trades","instId":"BTC-USDT-SWAP"},"data":[{"instId":"BTC-USDT-SWAP",
      "tradeId":"2832749645","px":"63913.4","sz":"34.95","side":"sell","ts":"1786540436090","count":"10"}]}
 
-Rows become events in plain loops: in Python 3.11 a comprehension costs a call more.
+Each channel has a loop of its own from rows to events: what every frame of a market passes through is not the
+place for a call more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Container
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -47,6 +48,7 @@ from engine.exchange.okx.market_rows import (
     read,
 )
 
+T = TypeVar("T")
 Events = list[MarketEvent]
 # Bars of 6 hours and more open at 00:00 UTC+8 unless the name ends in utc.
 BARS: Final[dict[str, str]] = {
@@ -63,32 +65,72 @@ BARS: Final[dict[str, str]] = {
 }
 
 
+class Sink:
+    """Where the events of one channel go.
+
+    `heard` is told of each row of a symbol that is not in `fresh`, before its event goes to `put`.
+    """
+
+    def __init__(
+        self,
+        put: Callable[[MarketEvent], object],
+        fresh: Container[str] = (),
+        heard: Callable[[str, int], None] | None = None,
+    ) -> None:
+        self.put, self.fresh = put, fresh
+        self.heard = _nobody_hears if heard is None else heard
+        self.pushes = 0  # frames so far
+
+
 class Codec(NamedTuple):
-    """How the frames of a channel become events: `events` makes them of what `decode` found."""
+    """How the frames of a channel become rows, and how a frame that was received at a time becomes events.
 
-    decode: Callable[[bytes], Any]  # raises ValueError, or CodecError
-    events: Callable[[Any, int], Events]
+    Both raise CodecError, `decode` also ValueError.
+    """
+
+    decode: Callable[[bytes], Any]
+    read: Callable[[Sink, bytes, int], None]
 
 
-_books: Final = msgspec.json.Decoder(PushOf[BookRow], strict=False).decode
-_tops: Final = msgspec.json.Decoder(PushOf[TopRow], strict=False).decode
+def _nobody_hears(symbol: str, ts_recv: int) -> None:
+    """For rows whose coming means nothing."""
+
+
+def _decoder(push: type[T]) -> Callable[[bytes], T]:
+    return msgspec.json.Decoder(push, strict=False).decode
+
+
+_books: Final = _decoder(PushOf[BookRow])
+_tops: Final = _decoder(PushOf[TopRow])
+_bars: Final = _decoder(PushOf[Bar])
+_trades: Final = _decoder(Push[TradeRow])
+_tickers: Final = _decoder(Push[TickerRow])
+_marks: Final = _decoder(Push[MarkRow])
+_indices: Final = _decoder(Push[IndexRow])
+_fundings: Final = _decoder(Push[FundingRow])
+_interests: Final = _decoder(Push[InterestRow])
+_limits: Final = _decoder(Push[LimitRow])
 _BEST: Final = 5  # levels of books5, the most that a BookTop has
-_bars: Final = msgspec.json.Decoder(PushOf[Bar], strict=False).decode
 
 
-def _trade_events(push: Push[TradeRow], ts_recv: int) -> Events:
-    events: Events = []
-    for row in push.data:
-        events.append(Trade(row.instId, row.px, row.sz, row.side, row.tradeId, row.ts * NS_PER_MS, ts_recv))
-    return events
+def _read_trades(sink: Sink, frame: bytes, ts_recv: int) -> None:
+    sink.pushes += 1
+    for row in read(_trades, frame).data:
+        symbol = row.instId
+        if symbol not in sink.fresh:
+            sink.heard(symbol, ts_recv)
+        sink.put(Trade(symbol, row.px, row.sz, row.side, row.tradeId, row.ts * NS_PER_MS, ts_recv))
 
 
-def _ticker_events(push: Push[TickerRow], ts_recv: int) -> Events:
+def _read_tickers(sink: Sink, frame: bytes, ts_recv: int) -> None:
     """A quote of 0 says, like "", that there is none."""
-    events: Events = []
-    for row in push.data:
+    sink.pushes += 1
+    for row in read(_tickers, frame).data:
+        symbol = row.instId
+        if symbol not in sink.fresh:
+            sink.heard(symbol, ts_recv)
         ticker = Ticker(
-            row.instId,
+            symbol,
             row.last,
             row.bidPx or None,
             row.askPx or None,
@@ -99,88 +141,96 @@ def _ticker_events(push: Push[TickerRow], ts_recv: int) -> Events:
             row.ts * NS_PER_MS,
             ts_recv,
         )
-        events.append(ticker)
-    return events
+        sink.put(ticker)
 
 
-def _mark_events(push: Push[MarkRow], ts_recv: int) -> Events:
-    events: Events = []
-    for row in push.data:
-        events.append(MarkPrice(row.instId, row.markPx, row.ts * NS_PER_MS, ts_recv))
-    return events
+def _read_marks(sink: Sink, frame: bytes, ts_recv: int) -> None:
+    sink.pushes += 1
+    for row in read(_marks, frame).data:
+        symbol = row.instId
+        if symbol not in sink.fresh:
+            sink.heard(symbol, ts_recv)
+        sink.put(MarkPrice(symbol, row.markPx, row.ts * NS_PER_MS, ts_recv))
 
 
-def _index_events(push: Push[IndexRow], ts_recv: int) -> Events:
+def _read_indices(sink: Sink, frame: bytes, ts_recv: int) -> None:
     """The index BTC-USDT is told as the swap BTC-USDT-SWAP, whose index it is."""
-    events: Events = []
-    for row in push.data:
-        events.append(IndexPrice(f"{row.instId}-SWAP", row.idxPx, row.ts * NS_PER_MS, ts_recv))
-    return events
+    sink.pushes += 1
+    for row in read(_indices, frame).data:
+        symbol = f"{row.instId}-SWAP"
+        if symbol not in sink.fresh:
+            sink.heard(symbol, ts_recv)
+        sink.put(IndexPrice(symbol, row.idxPx, row.ts * NS_PER_MS, ts_recv))
 
 
-def _funding_events(push: Push[FundingRow], ts_recv: int) -> Events:
-    return [
-        FundingRate(
-            symbol=row.instId,
-            rate=row.fundingRate,
-            ts_funding=row.fundingTime * NS_PER_MS,
-            ts_event=row.ts * NS_PER_MS if row.ts is not None else ts_recv,
-            ts_recv=ts_recv,
-        )
-        for row in push.data
-    ]
+def _read_fundings(sink: Sink, frame: bytes, ts_recv: int) -> None:
+    sink.pushes += 1
+    for row in read(_fundings, frame).data:
+        if row.instId not in sink.fresh:
+            sink.heard(row.instId, ts_recv)
+        ts_event = row.ts * NS_PER_MS if row.ts is not None else ts_recv
+        due = row.fundingTime * NS_PER_MS
+        sink.put(FundingRate(row.instId, row.fundingRate, due, ts_event, ts_recv))
 
 
-def _interest_events(push: Push[InterestRow], ts_recv: int) -> Events:
-    return [OpenInterest(row.instId, row.oi, row.oiCcy, row.ts * NS_PER_MS, ts_recv) for row in push.data]
+def _read_interests(sink: Sink, frame: bytes, ts_recv: int) -> None:
+    sink.pushes += 1
+    for row in read(_interests, frame).data:
+        if row.instId not in sink.fresh:
+            sink.heard(row.instId, ts_recv)
+        sink.put(OpenInterest(row.instId, row.oi, row.oiCcy, row.ts * NS_PER_MS, ts_recv))
 
 
-def _limit_events(push: Push[LimitRow], ts_recv: int) -> Events:
-    return [
-        PriceLimits(row.instId, row.buyLmt, row.sellLmt, row.ts * NS_PER_MS, ts_recv) for row in push.data
-    ]
+def _read_limits(sink: Sink, frame: bytes, ts_recv: int) -> None:
+    sink.pushes += 1
+    for row in read(_limits, frame).data:
+        if row.instId not in sink.fresh:
+            sink.heard(row.instId, ts_recv)
+        sink.put(PriceLimits(row.instId, row.buyLmt, row.sellLmt, row.ts * NS_PER_MS, ts_recv))
 
 
-def _top_events(push: PushOf[TopRow], ts_recv: int) -> Events:
+def _read_tops(sink: Sink, frame: bytes, ts_recv: int) -> None:
     """books5 and bbo-tbt: every push is a whole book, valid by itself."""
-    events: Events = []
+    sink.pushes += 1
+    push = read(_tops, frame)
+    symbol = push.arg.instId
     for row in push.data:
-        events.append(_top(push.arg.instId, row, ts_recv))
-    return events
+        if symbol not in sink.fresh:
+            sink.heard(symbol, ts_recv)
+        sink.put(_top(symbol, row, ts_recv))
 
 
 def _top(symbol: str, row: TopRow, ts_recv: int) -> BookTop:
     return BookTop(symbol, row.bids[:_BEST], row.asks[:_BEST], row.ts * NS_PER_MS, ts_recv)
 
 
-def _bar_events(timeframe: str) -> Callable[[PushOf[Bar], int], Events]:
+def _bar_reader(timeframe: str) -> Callable[[Sink, bytes, int], None]:
     step_ns = timeframe_ns(timeframe)
 
-    def events(push: PushOf[Bar], ts_recv: int) -> Events:
+    def read_bars(sink: Sink, frame: bytes, ts_recv: int) -> None:
+        sink.pushes += 1
+        push = read(_bars, frame)
         symbol = push.arg.instId
-        bars: Events = []
-        for row in push.data:
-            bars.append(_candle(symbol, timeframe, step_ns, row, ts_recv))
-        return bars
+        candles = [_candle(symbol, timeframe, step_ns, row, ts_recv) for row in push.data]
+        for candle in candles:  # all of them are sound
+            if symbol not in sink.fresh:
+                sink.heard(symbol, ts_recv)
+            sink.put(candle)
 
-    return events
-
-
-def _codec(push: Any, events: Callable[[Any, int], Events]) -> Codec:
-    return Codec(msgspec.json.Decoder(push, strict=False).decode, events)
+    return read_bars
 
 
 CODECS: Final[dict[str, Codec]] = {
-    "trades": _codec(Push[TradeRow], _trade_events),
-    "tickers": _codec(Push[TickerRow], _ticker_events),
-    "mark-price": _codec(Push[MarkRow], _mark_events),
-    "index-tickers": _codec(Push[IndexRow], _index_events),
-    "funding-rate": _codec(Push[FundingRow], _funding_events),
-    "open-interest": _codec(Push[InterestRow], _interest_events),
-    "price-limit": _codec(Push[LimitRow], _limit_events),
-    "books5": _codec(PushOf[TopRow], _top_events),
-    "bbo-tbt": _codec(PushOf[TopRow], _top_events),
-    **{f"candle{bar}": _codec(PushOf[Bar], _bar_events(timeframe)) for timeframe, bar in BARS.items()},
+    "trades": Codec(_trades, _read_trades),
+    "tickers": Codec(_tickers, _read_tickers),
+    "mark-price": Codec(_marks, _read_marks),
+    "index-tickers": Codec(_indices, _read_indices),
+    "funding-rate": Codec(_fundings, _read_fundings),
+    "open-interest": Codec(_interests, _read_interests),
+    "price-limit": Codec(_limits, _read_limits),
+    "books5": Codec(_tops, _read_tops),
+    "bbo-tbt": Codec(_tops, _read_tops),
+    **{f"candle{bar}": Codec(_bars, _bar_reader(timeframe)) for timeframe, bar in BARS.items()},
 }
 
 
@@ -189,7 +239,9 @@ def decode(channel: str, frame: bytes, ts_recv: int) -> Events:
     codec = CODECS.get(channel)
     if codec is None:
         raise CodecError(f"no codec for channel {channel[:40]!r}", frame, Defect.UNKNOWN)
-    return codec.events(read(codec.decode, frame), ts_recv)
+    events: Events = []
+    codec.read(Sink(events.append), frame, ts_recv)
+    return events
 
 
 def decode_books(frame: bytes) -> list[BookMessage]:
