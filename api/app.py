@@ -1,27 +1,18 @@
-"""The read-only HTTP service: its own process, its own database role, nothing that trades."""
+"""The read-only HTTP application: its routes, and what stands before them. Nothing of it trades."""
 
 from __future__ import annotations
 
-import asyncio
-import signal
-import sys
-from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
-from importlib import import_module
+from contextlib import suppress
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-import structlog
 from aiohttp import web
 
 from api import openapi
 from api.answers import Answers
-from api.cache import LiveCache
 from api.endpoint import Endpoint, Meaning, Sources, mount
 from api.front import Front
-from api.http import bearer, only_reads
-from api.kept_tallies import KeptTallies
+from api.http import Check, bearer, only_reads
 from api.limits import SlowClients, rate_limit
 from api.metrics import ApiMetrics, Counted
 from api.routes import (
@@ -43,18 +34,10 @@ from api.routes import (
     web as page,
 )
 from api.stream import Broadcast
-from api.tallies import Kept, Tallies
-from engine import build, garbage
-from engine.clock import Clock, ScaledClock, SystemClock
-from engine.config.engine import ClockConfig, EngineConfig
+from engine.clock import Clock
+from engine.config.engine import ApiConfig, EngineConfig
 from engine.core.errors import StoreUnavailable
-from engine.embedded import known_addresses
-from engine.journal.postgres_reader import JournalReader
-from engine.listen import listen
-from engine.log import configure
 from engine.spans import Export
-
-log = structlog.get_logger()
 
 ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
     *health.ENDPOINTS,
@@ -70,9 +53,6 @@ ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
 )
 _OPEN_PATHS: Final = frozenset({"/api/health", "/healthz", "/readyz", *page.PATHS})  # without a token
 _LONGEST_BODY: Final = 1024  # nobody has a reason to send one
-_LONGEST_LINE: Final = 4096
-_SHUTDOWN_S: Final = 1.0
-_LOOK_FOR_SERVERS_S: Final = 0.5
 
 
 class Service(NamedTuple):
@@ -82,46 +62,47 @@ class Service(NamedTuple):
     front: Front
     broadcast: Broadcast
     slow: SlowClients
-    tallies: Tallies
 
 
-def make_app(
-    reader: JournalReader,
-    cache: LiveCache,
-    engine: EngineConfig,
-    clock: Clock,
-    export: Export | None = None,
-    kept: Kept | None = None,
-) -> Service:
-    """The application over stores that the caller has opened and will close.
-
-    `export` gets its spans; in `kept` its statistics outlive the process.
-    """
-    config, slow = engine.api, SlowClients(clock, engine.api.header_timeout)
-    tallies = Tallies(reader, kept)
-    answers = Answers(clock, cache, lambda: broadcast.live)
+def make_app(sources: Sources, engine: EngineConfig, export: Export | None = None) -> Service:
+    """The application over sources that the caller has opened and will close. `export` gets its spans."""
+    clock, slow = sources.clock, SlowClients(sources.clock, engine.api.header_timeout)
+    answers = Answers(clock, sources.cache, lambda: broadcast.live)
 
     async def names() -> tuple[str, ...]:
         with suppress(StoreUnavailable):
-            return tuple(await reader.trader_ids())
+            return tuple(await sources.reader.trader_ids())
         return ()
 
-    broadcast = Broadcast(cache, clock, engine.env, answers.wrote, names)
+    broadcast = Broadcast(sources.cache, clock, engine.env, answers.wrote, names)
     metrics = ApiMetrics(Counted(answers, broadcast, slow))
-    checks = (
-        only_reads,
-        rate_limit(config.rate_limit_per_s, config.rate_limit_burst, clock),
-        bearer(config.tokens, _OPEN_PATHS),
+    known: dict[str, Meaning] = {}
+    app = _routed(sources, answers, broadcast, known)
+    app.router.add_get("/metrics", metrics.page)
+    front = Front(
+        app=app,
+        known=known,
+        clock=clock,
+        metrics=metrics,
+        slow=slow,
+        checks=_checks(engine.api, clock),
+        origins=engine.api.cors_origins,
+        export=export,
     )
-    app, known = web.Application(client_max_size=_LONGEST_BODY), dict[str, Meaning]()
-    sources = Sources(reader=reader, cache=cache, clock=clock, tallies=tallies)
+    return Service(app, front, broadcast, slow)
+
+
+def _routed(
+    sources: Sources, answers: Answers, broadcast: Broadcast, known: dict[str, Meaning]
+) -> web.Application:
+    """All routes; what they have begun ends with the application."""
+    app = web.Application(client_max_size=_LONGEST_BODY)
     for endpoint in ENDPOINTS:
         mount(app, endpoint, sources, answers, known)
     stream.mount(app, broadcast)
     described.mount(app, openapi.document(ENDPOINTS, version("edgewise")))
-    probes.mount(app, reader)
+    probes.mount(app, sources.reader)
     page.mount(app)
-    app.router.add_get("/metrics", metrics.page)
 
     async def end(_: web.Application) -> None:
         broadcast.close()
@@ -131,122 +112,13 @@ def make_app(
 
     app.on_shutdown.append(end)
     app.on_cleanup.append(stop)
-    front = Front(
-        app=app,
-        known=known,
-        clock=clock,
-        metrics=metrics,
-        slow=slow,
-        checks=checks,
-        origins=config.cors_origins,
-        export=export,
+    return app
+
+
+def _checks(config: ApiConfig, clock: Clock) -> tuple[Check, ...]:
+    """Who may ask, and how often."""
+    return (
+        only_reads,
+        rate_limit(config.rate_limit_per_s, config.rate_limit_burst, clock),
+        bearer(config.tokens, _OPEN_PATHS),
     )
-    return Service(app, front, broadcast, slow, tallies)
-
-
-def run_api(config: EngineConfig, home: Path) -> None:
-    """Serve until SIGINT or SIGTERM. `home`: where embedded servers would run.
-
-    A database or Redis that is away is waited for, by answering 503. Raises ConfigError for a taken port.
-    """
-    with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-        runner.run(_serve(config, home))
-
-
-async def _serve(config: EngineConfig, home: Path) -> None:
-    clock = clock_of(config.clock)
-    configure(clock, config.log_level, "api")
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    found = await _addresses(config, home, clock, stopped)
-    if found is None:
-        return
-    async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(JournalReader(found[0], slow_s=config.slow_log.sql))
-        cache = await stack.enter_async_context(LiveCache(found[1], clock, slow_s=config.slow_log.redis))
-        export: Export | None = None
-        if config.tracing.otlp_endpoint:
-            from engine.otlp import exporting
-
-            to_collector = exporting(config.tracing, f"{config.name}-api", config.env)
-            export = await stack.enter_async_context(to_collector)
-        service = make_app(reader, cache, config, clock, export, KeptTallies(home))
-        runner = web.AppRunner(
-            service.app,
-            access_log=None,
-            shutdown_timeout=_SHUTDOWN_S,
-            keepalive_timeout=config.api.header_timeout,
-            max_line_size=_LONGEST_LINE,
-            max_field_size=_LONGEST_LINE,
-        )
-        await runner.setup()
-        service.front.stand_before(runner)
-        stack.push_async_callback(runner.cleanup)
-        remedy = "api.port of engine.yaml (EDGEWISE_API_PORT)"
-        await listen(runner, config.api.host, config.api.port, remedy)
-        host, port = runner.addresses[0][:2]
-        log.info("api started", build=build.described())
-        garbage.settle()
-        sys.stdout.write(f"api ready http://{host}:{port}/api/health\n")
-        sys.stdout.flush()
-        async with asyncio.TaskGroup() as tasks:
-            beside = [
-                tasks.create_task(service.broadcast.run(), name="broadcast"),
-                tasks.create_task(_count(service.tallies), name="statistics"),
-                tasks.create_task(service.slow.run(lambda: _connections(runner)), name="slow clients"),
-            ]
-            await stopped.wait()
-            for task in beside:
-                task.cancel()
-        service.tallies.keep()
-        log.info("api stopped")
-
-
-async def _count(tallies: Tallies) -> None:
-    """Count the journal before anybody asks: years take seconds."""
-    with suppress(StoreUnavailable):  # who asks will count it
-        await tallies.refresh()
-
-
-def _connections(runner: web.AppRunner) -> list[web.RequestHandler]:
-    return runner.server.connections if runner.server is not None else []
-
-
-def _fastest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's where the extra `fast` is installed, else (None) asyncio's own."""
-    try:
-        module = import_module("uvloop")
-    except ImportError:
-        return None
-    loop_of: Callable[[], asyncio.AbstractEventLoop] = module.new_event_loop
-    return loop_of
-
-
-def clock_of(config: ClockConfig) -> Clock:
-    """Engine time as the engine's configuration has it."""
-    if config.epoch_ns == 0 and config.speed == 1:
-        return SystemClock()
-    return ScaledClock(config.speed, config.epoch_ns, config.wall_epoch_ns)
-
-
-async def _addresses(
-    config: EngineConfig, home: Path, clock: Clock, stopped: asyncio.Event
-) -> tuple[str, str] | None:
-    """Database and Redis: the API's own, else the engine's, else the embedded ones once they have started.
-
-    None when it was stopped while it waited.
-    """
-    postgres = config.api.postgres_dsn or config.servers.postgres_dsn
-    redis = config.api.redis_url or config.servers.redis_url
-    if postgres and redis:
-        return postgres, redis
-    if known_addresses(home) is None:
-        log.info("waiting for the embedded servers to be started", home=str(home))
-    while not stopped.is_set():
-        known = known_addresses(home)
-        if known is not None:
-            return postgres or known.postgres_ro_dsn, redis or known.redis_api_url
-        await clock.sleep_real(_LOOK_FOR_SERVERS_S)
-    return None

@@ -11,12 +11,13 @@ from typing import Any, Final
 
 import structlog
 
-from api.app import ENDPOINTS, clock_of
+from api.app import ENDPOINTS
 from api.cache import LiveCache
 from api.endpoint import Sources
 from api.http import encode
 from api.routes.analytics import OneQuery
 from api.routes.analytics import one as analytics_of
+from api.serve import clock_of
 from api.tallies import Tallies
 from engine.config.engine import EngineConfig
 from engine.core.errors import StoreUnavailable

@@ -13,7 +13,7 @@ from typing import Final
 
 from aiohttp import web
 
-from api.app import run_api
+from api.serve import run_api
 from bench.load import fastest_loop
 from engine.config.engine import ApiConfig, EngineConfig
 from engine.embedded import external_addresses

@@ -13,6 +13,8 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from api.app import make_app
 from api.cache import LiveCache
+from api.endpoint import Sources
+from api.tallies import Tallies
 from engine.clock import Clock, SimClock, SystemClock
 from engine.config.engine import ApiConfig, EngineConfig
 from engine.core.cash import CashFlow, FlowKind
@@ -169,7 +171,8 @@ async def served(
     """A client of the API over these stores; engine time stands two hours after the start."""
     clock = clock or SimClock(NOW)
     async with JournalReader(dsn) as reader, LiveCache(redis_url, clock) as cache:
-        service = make_app(reader, cache, EngineConfig(api=config or ApiConfig()), clock)
+        sources = Sources(reader=reader, cache=cache, clock=clock, tallies=Tallies(reader))
+        service = make_app(sources, EngineConfig(api=config or ApiConfig()))
         async with TestClient(server := TestServer(service.app)) as client, asyncio.TaskGroup() as tasks:
             assert server.runner is not None
             service.front.stand_before(server.runner)

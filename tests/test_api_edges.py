@@ -191,7 +191,7 @@ async def test_the_process_says_ready_serves_and_stops_at_once(
     program = f"""
 import os
 from pathlib import Path
-from api.app import run_api
+from api.serve import run_api
 from engine.config.settings import load_settings
 settings = load_settings(Path({str(etc)!r}), os.environ)
 run_api(settings.engine, settings.home)

@@ -20,6 +20,8 @@ from schemathesis.core.result import Ok
 
 from api.app import make_app
 from api.cache import LiveCache
+from api.endpoint import Sources
+from api.tallies import Tallies
 from engine.clock import SimClock
 from engine.config.engine import EngineConfig
 from engine.core.cash import Transfer
@@ -179,7 +181,8 @@ def url(database: str, database_ro: str, redis_api_url: str) -> Iterator[str]:
         await fill_journal(database)
         clock = SimClock(NOW)
         async with JournalReader(database_ro) as reader, LiveCache(redis_api_url, clock) as cache:
-            service = make_app(reader, cache, EngineConfig(), clock)
+            sources = Sources(reader=reader, cache=cache, clock=clock, tallies=Tallies(reader))
+            service = make_app(sources, EngineConfig())
             runner = web.AppRunner(service.app, access_log=None)
             await runner.setup()
             service.front.stand_before(runner)

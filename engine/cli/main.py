@@ -97,7 +97,7 @@ def engine(etc: Etc = Path("etc")) -> None:
 @app.command(rich_help_panel=_TRADE)
 def api(etc: Etc = Path("etc")) -> None:
     """Serve the read-only HTTP API until stopped."""
-    from api.app import run_api
+    from api.serve import run_api
 
     with fail_clearly():
         settings = settings_of(etc)
