@@ -170,7 +170,7 @@ class ReplayedMarket:
             ts = quotes[0].ts
             if over := not (ts - self.start_ns) % self._period_ns:
                 told = zip(quotes, next(ends)[2], strict=True)
-                yield ts, over, [event for quote, end in told for event in (*self._told(quote), end)]
+                yield ts, over, [event for quote, end in told for event in (end, *self._told(quote))]
             else:
                 yield ts, over, [event for quote in quotes for event in self._told(quote)]
 

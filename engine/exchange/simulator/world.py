@@ -219,9 +219,8 @@ class World:
         if quote.size:
             events += core.on_trade(symbol, quote.price, quote.size, quote.side, quote.ts)
         self.quotes[symbol] = quote
-        minutes, seconds = self.bars.on_quote(quote), self.seconds.on_quote(quote)
-        self.on_quote(quote)
-        self._tell_bars(symbol, minutes, seconds)
+        self._tell_bars(symbol, self.bars.on_quote(quote), self.seconds.on_quote(quote))
+        self.on_quote(quote)  # after the bars that ended before it
         return events
 
     def _tell_bars(self, symbol: str, minutes: list[Bar], seconds: list[Bar]) -> None:
