@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -22,12 +22,9 @@ from engine.assembly import InstrumentBook, restrict
 from engine.bus_admin import watch_bus
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.settings import Settings
-from engine.core.errors import ConfigError, OutcomeUnknown, StoreUnavailable, Unavailable
+from engine.core.errors import OutcomeUnknown, StoreUnavailable, Unavailable
 from engine.core.instruments import Instrument
 from engine.deciders import recorded_answers
-from engine.embedded import EmbeddedServers, ServerAddresses, external_addresses
-from engine.exchange.okx.feed import OkxMarketFeed
-from engine.exchange.okx.links import Network
 from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import PositionMode
 from engine.executor.asking import ModelClient
@@ -38,9 +35,7 @@ from engine.journal.filed_bodies import Bodies
 from engine.journal.filing import DECISIONS, Filing
 from engine.journal.ports import RiskEvent
 from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_migrate import migrate
 from engine.journal.postgres_reader import JournalReader
-from engine.journal.spool import Spool
 from engine.journal.upkeep import Upkeep
 from engine.log import configure
 from engine.market.news import NewsBoard
@@ -48,9 +43,9 @@ from engine.market.service import MarketService
 from engine.market.sources import Sources
 from engine.meters import Reported
 from engine.metrics import Health, Metrics, serve_metrics, watch_loop
+from engine.outside import open_outside
 from engine.parts import Parts, Surroundings, build_parts
 from engine.redis_bus import RedisBus
-from engine.redis_link import RedisTiming
 from engine.report import Reporter
 from engine.retry import patiently
 from engine.shadow import build_paper
@@ -90,60 +85,18 @@ async def _until_stopped(settings: Settings, clock: Clock) -> None:
         log.info("engine stopped")
 
 
-@asynccontextmanager
-async def servers_of(settings: Settings, clock: Clock) -> AsyncIterator[ServerAddresses]:
-    """Addresses of the operator's servers, or of embedded ones that live as long as this block."""
-    config = settings.engine.servers
-    external = external_addresses(
-        {"EDGEWISE_POSTGRES_DSN": config.postgres_dsn, "EDGEWISE_REDIS_URL": config.redis_url}
-    )
-    if external is not None:
-        yield external
-        return
-    home = settings.home
-    async with EmbeddedServers(home, clock=clock) as servers, asyncio.TaskGroup() as tasks:
-        keeping = tasks.create_task(servers.run(), name="embedded servers")
-        yield servers.addresses
-        keeping.cancel()
-
-
 async def serve(settings: Settings, clock: Clock, model: ModelClient | None = None) -> None:
     """Build all parts, recover, then run them until cancelled.
 
     A key or an account that cannot work is refused before anything else is started. `model` answers in the
     place of the configured endpoints and of recorded answers.
     """
-    provider = settings.provider
-    if provider.type == "hyperliquid":
-        raise ConfigError(
-            f"provider {settings.provider_id!r}: type hyperliquid cannot trade yet; use type okx or sim"
-        )
-    account_id = settings.provider_id
-    okx = msgspec.structs.replace(provider.okx, account_id=account_id)
     async with AsyncExitStack() as stack:
-        network = Network.of(okx)
-        venue = OkxVenue(okx, clock, network)
-        stack.push_async_callback(venue.close)
-        with suppress(Unavailable, OutcomeUnknown):  # away: it is waited for later
-            await venue.check_account()
-        servers = await stack.enter_async_context(servers_of(settings, clock))
-        await patiently(lambda: migrate(servers.postgres_dsn))
-        slow = settings.engine.slow_log
-        spool = Spool(settings.home / "spool" / account_id, settings.engine.journal.spool_mb * _MB)
-        journal = await stack.enter_async_context(
-            PostgresJournal(servers.postgres_dsn, clock, spool, slow_s=slow.sql)
-        )
-        timing = RedisTiming(slow_s=slow.redis)
-        bus = RedisBus(servers.redis_url, settings.engine.env, clock, timing=timing)
-        stack.push_async_callback(bus.aclose)
-        await stack.enter_async_context(journal.account_lock(account_id))
-        await _refuse_taken(settings, journal)
-        await patiently(journal.load_standings)
+        outside = await open_outside(settings, clock, stack)
+        venue, journal, bus = outside.venue, outside.journal, outside.bus
         listed = await _listed(venue, clock)
         settings = restrict(settings, listed, partly=settings.provider.local)
-        timeframes = settings.market.timeframes
-        pushed = timeframes[:1] if settings.market.aggregate else timeframes
-        feed = OkxMarketFeed(okx, settings.market.symbols, pushed, clock, network)
+        feed = outside.feed(settings, clock)
         stack.push_async_callback(feed.close)
         model = model or _configured_model(settings, journal, stack, clock)
         jobs = await stack.enter_async_context(Jobs())
@@ -157,15 +110,15 @@ async def serve(settings: Settings, clock: Clock, model: ModelClient | None = No
             model=model,
             news=NewsBoard(settings.market.news, settings.market.symbols),
         )
-        mode = PositionMode(okx.position_mode)
+        mode = PositionMode(settings.provider.okx.position_mode)
         book = InstrumentBook(listed)
         paper_jobs = await stack.enter_async_context(Jobs())  # of its own: its orders may have the same ids
         paper = await build_paper(settings, book, mode, replace(around, jobs=paper_jobs))
         parts = await build_parts(settings, book, mode, replace(around, paper=paper))
-        alerts = Alerts(settings.manager.monitoring, account_id, clock)
+        alerts = Alerts(settings.manager.monitoring, settings.provider_id, clock)
         journal.on_risk_event = alerts.take
         feed.on_listed = _Listing(book, venue, parts.market, journal, clock, jobs).take
-        keepers = await _keepers(settings, journal, servers.postgres_dsn, stack, clock)
+        keepers = await _keepers(settings, journal, outside.postgres_dsn, stack, clock)
         if paper is not None:
             parts.market.tap = paper.on_market
             keepers["paper"] = paper
@@ -174,17 +127,6 @@ async def serve(settings: Settings, clock: Clock, model: ModelClient | None = No
         reported = Reported(settings, clock, bus, feed, venue, parts, journal.batches, desk)
         await _trace(settings, clock, parts, stack)
         await Engine(reported, journal, bus, sources, keepers, alerts).run()
-
-
-async def _refuse_taken(settings: Settings, journal: PostgresJournal) -> None:
-    """Raises ConfigError for traders that the engine of another account runs on the same database."""
-    names = [trader.id for trader in settings.manager.traders]
-    taken = await patiently(lambda: journal.traders_elsewhere(settings.provider_id, names))
-    if taken:
-        told = ", ".join(f"{name} (account {account})" for name, account in taken.items())
-        raise ConfigError(
-            f"another engine on this database runs {told}: give traders other ids, or use another database"
-        )
 
 
 def _configured_model(
