@@ -60,11 +60,13 @@ class PicowsConnect:
 class _Listener(WSListener):
     """Keeps frames until they are read. Full: reading pauses, and the venue feels it."""
 
+    __slots__ = ("_end", "_frames", "_parts", "_paused", "_transport", "_waiting", "_writable", "abandoned")
+
     def __init__(self) -> None:
         self._transport: WSTransport | None = None
         self._frames: list[bytes] = []
         self._parts: list[bytes] = []  # of a message that comes in several frames
-        self._waiting: asyncio.Event | None = None
+        self._waiting: asyncio.Future[None] | None = None  # of the reader, until something came
         self._writable = asyncio.Event()
         self._writable.set()
         self._paused = False
@@ -81,9 +83,8 @@ class _Listener(WSListener):
     async def recv(self) -> Sequence[bytes]:
         while not self._frames:
             self._open()
-            self._waiting = asyncio.Event()
-            await self._waiting.wait()
-            self._waiting = None
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
         frames, self._frames = self._frames, []
         self._resume()
         return frames
@@ -109,10 +110,9 @@ class _Listener(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         kind = frame.msg_type
-        if kind == _TEXT and frame.fin and not self._parts:
-            frames = self._frames
-            frames.append(frame.get_payload_as_bytes())
-            if len(frames) == 1 or len(frames) == FRAMES_WAITING:
+        if kind is _TEXT and frame.fin and not self._parts:
+            self._frames.append(frame.get_payload_as_bytes())
+            if self._waiting is not None or frame.last_in_buffer:
                 self._kept(transport)
         elif kind in _DATA:
             self._join(transport, frame)
@@ -146,9 +146,8 @@ class _Listener(WSListener):
             self._kept(transport)
 
     def _kept(self, transport: WSTransport) -> None:
-        """The first frame wakes the reader; one too many stops the venue."""
-        if self._waiting is not None:
-            self._waiting.set()
+        """The first frame wakes the reader; too many of them stop the venue."""
+        self._wake()
         if len(self._frames) >= FRAMES_WAITING and not self._paused:
             self._paused = True
             transport.underlying_transport.pause_reading()
@@ -168,5 +167,10 @@ class _Listener(WSListener):
         if self._end is None:
             self._end = end
         self._writable.set()
+        self._wake()
+
+    def _wake(self) -> None:
         if self._waiting is not None:
-            self._waiting.set()
+            if not self._waiting.done():
+                self._waiting.set_result(None)
+            self._waiting = None
