@@ -90,25 +90,23 @@ class ReplayedMarket:
 
     def next_ns(self) -> int:
         """The next moment of a recording, or the end of a minute before it: its candles end by time."""
-        return min(self._next_moment_ns(), self._minute_end_ns) if self._moving else NEVER_NS
+        return min(self._moment_ns, self._minute_end_ns) if self._moving else NEVER_NS
 
     def play(self) -> None:
         """Step to the next moment; the last one is the end of the minute after all recordings."""
-        over = self._next_moment_ns() == NEVER_NS
+        over = self._moment_ns == NEVER_NS
         self._step(self.next_ns())
         if over:
             self._moving = False
             self.ended.set()
-
-    def _next_moment_ns(self) -> int:
-        moments = (due for source in self._sources if (due := source.next_ns()) is not None)
-        return min(moments, default=NEVER_NS)
 
     def _step(self, ts: int, *, heard: bool = False) -> None:
         """Let the venue come to `ts`; what its moments tell was `heard` before, or is told."""
         self._heard = heard
         self.on_events(self.world.step(ts))
         self._minute_end_ns = (ts // NS_PER_MIN + 1) * NS_PER_MIN
+        moments = (due for source in self._sources if (due := source.next_ns()) is not None)
+        self._moment_ns = min(moments, default=NEVER_NS)
 
     @property
     def candles_alone(self) -> bool:
