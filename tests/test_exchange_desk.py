@@ -42,11 +42,16 @@ LISTED = Instrument(
 
 
 class Gated(MemoryJournal):
-    """Executions wait at a gate."""
+    """Executions wait at a gate. `asked` are the orders that were read back."""
 
     def __init__(self) -> None:
         super().__init__()
         self.gate = asyncio.Event()
+        self.asked: list[str] = []
+
+    async def order(self, client_order_id: str) -> Order | None:
+        self.asked.append(client_order_id)
+        return await super().order(client_order_id)
 
     async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
         await self.gate.wait()
@@ -143,6 +148,27 @@ async def test_a_report_whose_task_ends_is_applied_by_the_next_one(world: World)
     assert world.journal.orders[entry().client_order_id].state is OrderState.FILLED
     assert world.books.account("a").positions[BTC, PositionSide.LONG].contracts == 2
     await cancelled(second)
+
+
+async def test_what_is_said_again_of_an_order_that_has_just_ended_asks_no_database(world: World) -> None:
+    """The acknowledgement of a market order may come after its fill."""
+    world.journal.gate.set()
+    await world.desk.accept(entry())
+    running = asyncio.create_task(world.desk.run(), name="desk")
+    await settle()
+    await world.pushed()
+    async with asyncio.timeout(5):
+        await world.desk.drained()
+    done = world.journal.orders[entry().client_order_id]
+    late = await world.venue.query(done)
+    assert late is not None
+    assert done.state is OrderState.FILLED
+    await world.desk.report(late)
+    async with asyncio.timeout(5):
+        await world.desk.drained()
+    assert world.journal.asked == []
+    assert world.journal.orders[entry().client_order_id] == done
+    await cancelled(running)
 
 
 async def test_of_what_waits_for_the_bus_a_change_without_a_fill_makes_room_for_the_next() -> None:

@@ -60,7 +60,7 @@ class OrderDesk:
         self._enabled = context.trading_enabled
         self._reports: asyncio.Queue[ExecutionReport] = asyncio.Queue(_REPORTS_LIMIT)
         self.updates = OrderUpdates(context.bus)
-        self._done: dict[str, None] = {}  # the newest that have ended, oldest first
+        self._done: dict[str, Order] = {}  # the newest that have ended, oldest first
         self.open: dict[str, Order] = {}
         self._arriving: dict[str, OrderIntent] = {}  # being journalled: a second close must see the first
         self.fills = 0  # booked in this life
@@ -309,7 +309,7 @@ class OrderDesk:
     def _remember(self, order: Order) -> None:
         if order.state.done:
             self.open.pop(order.client_order_id, None)
-            self._done[order.client_order_id] = None
+            self._done[order.client_order_id] = order
             if len(self._done) > _RECENT_DONE:
                 del self._done[next(iter(self._done))]
         else:
@@ -326,7 +326,9 @@ class OrderDesk:
         return Order(client_order_id=client_id, intent=venue_made(client_id, report, owner, self._account_id))
 
     async def _known(self, client_id: str) -> Order | None:
-        return self.open.get(client_id) or await patiently(lambda: self._journal.order(client_id))
+        """The order as it is now; what the venue says twice of one that has just ended asks no database."""
+        known = self.open.get(client_id) or self._done.get(client_id)
+        return known or await patiently(lambda: self._journal.order(client_id))
 
     async def _alarm(self, kind: str, fill: Fill, trader_id: str, detail: str) -> None:
         log.error("books need a person", kind=kind, trader=trader_id, symbol=fill.symbol, detail=detail)

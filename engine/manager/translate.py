@@ -337,6 +337,8 @@ def _on_tick(action: Action, instrument: Instrument) -> Action:
     """Stop and target on the tick, rounded toward less risk: the stop nearer, the target nearer."""
     long = action.act is Act.BUY_TO_ENTER
     stop, target = action.stop_loss, action.take_profit
+    if stop is None and target is None:
+        return action
     nearer_stop = instrument.price_above if long else instrument.price_below
     nearer_target = instrument.price_below if long else instrument.price_above
     return msgspec.structs.replace(
