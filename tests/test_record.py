@@ -209,5 +209,5 @@ def test_empty_folder_and_damaged_file_are_told(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no recording"):
         list(read_lines(tmp_path))
     (tmp_path / "okx.jsonl.zst").write_bytes(b"this is no zstd at all")
-    with pytest.raises(ConfigError, match=r"okx.jsonl.zst cannot be read"):
+    with pytest.raises(ConfigError, match=r"okx.jsonl.zst cannot be unpacked"):
         list(read_lines(tmp_path))
