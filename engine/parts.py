@@ -80,39 +80,27 @@ async def build_parts(
     """Wire the parts together and journal who trades; nothing runs yet. Raises ConfigError."""
     clock, journal, bus = around.clock, around.journal, around.bus
     now = clock.now_ns()
-    await patiently(lambda: journal.record_instruments(list(instruments.by_symbol.values()), now))
-    await patiently(lambda: journal.record_traders(trader_records(settings, now)))
-    start = sum(map(settings.manager.capital, settings.manager.traders), Decimal(0))
-    if start:
-        await patiently(lambda: journal.record_initial_equity(start, now))
+    await _journal_start(settings, instruments, journal, now)
     kept = settings.engine.journal
     states = await patiently(lambda: journal.load_states(KeepState.BREAKER))
     breaker = build_account_breaker(settings, states)
     traders = build_traders(settings, states, breaker)
     books = Books(settings.provider_id, traders, netting=mode is PositionMode.NET)
     accounts = TraderAccounts(books, clock.now_ns)
-    exchange = ExchangeService(
-        ExchangeContext(
-            venue=around.venue,
-            journal=journal,
-            bus=bus,
-            clock=clock,
-            jobs=around.jobs,
-            books=books,
-            accounts=accounts,
-            contracts=instruments,
-            position_mode=mode,
-            trading_enabled=settings.provider.may_trade,
-            compression=Compression(kept.balance_min_usd, kept.balance_min_pct / 100),
-        ),
-        capital={trader.id: settings.manager.capital(trader) for trader in settings.manager.traders},
-        leverage=venue_leverage(settings, instruments),
-        rules=ExchangeRules(
-            limit_timeout_s=settings.manager.manager.limit_order_timeout,
-            audit_every_s=_AUDIT_EVERY_S,
-            infer_missing_fills=settings.provider.infer_missing_fills,
-        ),
+    at_venue = ExchangeContext(
+        venue=around.venue,
+        journal=journal,
+        bus=bus,
+        clock=clock,
+        jobs=around.jobs,
+        books=books,
+        accounts=accounts,
+        contracts=instruments,
+        position_mode=mode,
+        trading_enabled=settings.provider.may_trade,
+        compression=Compression(kept.balance_min_usd, kept.balance_min_pct / 100),
     )
+    exchange = _exchange(settings, instruments, at_venue)
     view = MarketView({}, instruments.by_symbol, around.news)
     scheduler = build_scheduler(settings, traders, now)
     context = ManagerContext(
@@ -138,4 +126,28 @@ async def build_parts(
         accounts=accounts,
         view=view,
         scheduler=scheduler,
+    )
+
+
+async def _journal_start(
+    settings: Settings, instruments: InstrumentBook, journal: Journal, now_ns: int
+) -> None:
+    """Who trades what, and with how much all of them begin; waits for a database that is away."""
+    await patiently(lambda: journal.record_instruments(list(instruments.by_symbol.values()), now_ns))
+    await patiently(lambda: journal.record_traders(trader_records(settings, now_ns)))
+    start = sum(map(settings.manager.capital, settings.manager.traders), Decimal(0))
+    if start:
+        await patiently(lambda: journal.record_initial_equity(start, now_ns))
+
+
+def _exchange(settings: Settings, instruments: InstrumentBook, context: ExchangeContext) -> ExchangeService:
+    return ExchangeService(
+        context,
+        capital={trader.id: settings.manager.capital(trader) for trader in settings.manager.traders},
+        leverage=venue_leverage(settings, instruments),
+        rules=ExchangeRules(
+            limit_timeout_s=settings.manager.manager.limit_order_timeout,
+            audit_every_s=_AUDIT_EVERY_S,
+            infer_missing_fills=settings.provider.infer_missing_fills,
+        ),
     )
