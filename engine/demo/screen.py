@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final
@@ -173,5 +174,6 @@ def _positions(positions: Mapping[str, Mapping[str, Any]]) -> Text:
 
 def _signed(coins: float) -> str:
     """As many digits as tell sizes apart, and never an exponent."""
-    whole = len(str(abs(int(coins))))
-    return f"{coins:+,.{max(0, _DIGITS - whole)}f}"
+    magnitude = math.floor(math.log10(abs(coins))) if coins else 0
+    text = f"{coins:+,.{max(0, _DIGITS - 1 - magnitude)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
