@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -40,7 +41,8 @@ def edgewise(port: int) -> None:
     addresses = external_addresses(os.environ)
     assert addresses is not None
     config = ApiConfig(port=port, postgres_dsn=addresses.postgres_ro_dsn, redis_url=addresses.redis_api_url)
-    run_api(EngineConfig(api=config), Path())
+    with tempfile.TemporaryDirectory(prefix="edgewise-bench-") as home:
+        run_api(EngineConfig(api=config), Path(home))
 
 
 def aiohttp(port: int) -> None:
