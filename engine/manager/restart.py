@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import structlog
 
+from engine.bus import INTENTS
 from engine.core.errors import CodecError
 from engine.journal.ports import KeepState
 from engine.manager.context import ManagerContext
@@ -41,7 +42,10 @@ async def _restore_schedules(context: ManagerContext) -> None:
 
 
 async def _restore_traders(context: ManagerContext, traders: Mapping[str, Trader]) -> None:
-    """Cooldowns and counts as they were, and entries that the venue may still fill."""
+    """Cooldowns and counts as they were, and entries that the venue may still fill.
+
+    An intent without an order may have been journalled and not published: it is published, once more perhaps.
+    """
     journal, account_id = context.journal, context.books.account_id
     for trader_id, state in (await patiently(lambda: journal.load_states(KeepState.TRADER))).items():
         if trader_id in traders:
@@ -50,8 +54,10 @@ async def _restore_traders(context: ManagerContext, traders: Mapping[str, Trader
             except CodecError as error:
                 log.warning("state of a former version dropped", trader=trader_id, error=str(error))
     since = context.clock.now_ns() - context.clock.engine_ns(ENTRY_LIVES_S)
-    intents = list(await patiently(lambda: journal.pending_intents(account_id, since)))
-    intents += [order.intent for order in await patiently(lambda: journal.open_orders(account_id))]
-    for intent in intents:
+    pending = await patiently(lambda: journal.pending_intents(account_id, since))
+    under_way = [order.intent for order in await patiently(lambda: journal.open_orders(account_id))]
+    for intent in (*pending, *under_way):
         if intent.trader_id in traders:
             traders[intent.trader_id].take_up(intent)
+    for intent in pending:
+        await patiently(lambda intent=intent: context.bus.publish(INTENTS, intent, trace_id=intent.cycle_id))  # type: ignore[misc]
