@@ -123,7 +123,7 @@ def test_compiled_and_pure_give_the_same_report_with_the_same_digest(
 @pytest.mark.timeout(300)
 def test_the_tests_of_compiled_modules_pass_on_the_compiled_build(built: Path) -> None:
     market = [f"tests/test_market_{name}.py" for name in ("candles", "detectors", "pipeline", "stream")]
-    modules = [*market, "tests/test_okx_codec.py", "tests/test_scheduler.py"]
+    modules = [*market, "tests/test_scheduler.py"]
     flags = ("-q", "--import-mode=append", "-p", "no:cacheprovider")
     said = python("-m", "pytest", *flags, *modules, path=[built, ROOT], within_s=200)
     assert " passed" in said
