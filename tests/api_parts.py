@@ -32,6 +32,7 @@ from engine.journal.ports import (
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
 from engine.journal.snapshots import BalanceSnapshot
+from engine.spans import Export
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, T0
 
@@ -166,13 +167,17 @@ CANDLE = Candle(
 
 @asynccontextmanager
 async def served(
-    dsn: str, redis_url: str, config: ApiConfig | None = None, clock: Clock | None = None
+    dsn: str,
+    redis_url: str,
+    config: ApiConfig | None = None,
+    clock: Clock | None = None,
+    export: Export | None = None,
 ) -> AsyncIterator[Client]:
     """A client of the API over these stores; engine time stands two hours after the start."""
     clock = clock or SimClock(NOW)
     async with JournalReader(dsn) as reader, LiveCache(redis_url, clock) as cache:
         sources = Sources(reader=reader, cache=cache, clock=clock, tallies=Tallies(reader))
-        service = make_app(sources, EngineConfig(api=config or ApiConfig()))
+        service = make_app(sources, EngineConfig(api=config or ApiConfig()), export)
         async with TestClient(server := TestServer(service.app)) as client, asyncio.TaskGroup() as tasks:
             assert server.runner is not None
             service.front.stand_before(server.runner)

@@ -20,6 +20,7 @@ from engine.clock import SimClock, SystemClock
 from engine.config.engine import ApiConfig
 from engine.core.signals import Signal
 from engine.redis_bus import RedisBus
+from engine.spans import Span
 from tests import journal_parts as parts
 from tests.api_parts import Client, served
 
@@ -83,6 +84,27 @@ async def test_what_happens_is_told_as_it_happens(
     assert told["fill"]["fill_id"] == fill.fill_id
     assert told["fill"]["contracts"] == float(fill.contracts)
     assert told["fill"]["contract_value"] == float(fill.contract_value)
+
+
+async def test_every_request_is_a_span_under_its_id(database_ro: str, redis_api_url: str) -> None:
+    """A stream too, whose headers are out long before it ends."""
+    spans: list[Span] = []
+    async with served(database_ro, redis_api_url, export=spans.append) as api:
+        for path, status in (("/api/signals", 200), ("/api/signals", 200), ("/api/nothing", 404)):
+            async with api.get(path, headers={"X-Request-ID": "mine"}) as response:
+                assert response.status == status
+        async with api.get("/api/stream", headers={"X-Request-ID": "mine"}) as stream:
+            await stream.content.readline()
+            assert api.app is not None
+            await api.app.shutdown()  # which ends streams
+            await stream.read()
+    told = [(span.trace, span.name, span.attributes["http.response.status_code"]) for span in spans]
+    assert told == [
+        ("mine", "GET /api/signals", 200),
+        ("mine", "GET /api/signals", 200),
+        ("mine", "GET unknown", 404),
+        ("mine", "GET /api/stream", 200),
+    ]
 
 
 async def test_a_listener_continues_where_it_was_cut_off(
