@@ -211,7 +211,9 @@ def _bar_reader(timeframe: str) -> Callable[[Sink, bytes, int], None]:
         sink.pushes += 1
         push = read(_bars, frame)
         symbol = push.arg.instId
-        candles = [_candle(symbol, timeframe, step_ns, row, ts_recv) for row in push.data]
+        candles: list[Candle] = []
+        for row in push.data:
+            candles.append(_candle(symbol, timeframe, step_ns, row, ts_recv))
         for candle in candles:  # all of them are sound
             if symbol not in sink.fresh:
                 sink.heard(symbol, ts_recv)
