@@ -160,7 +160,7 @@ def edgewise(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_config_check_says_what_is_configured_and_exits_with_2_for_a_mistake(etc: Path) -> None:
-    good = edgewise("config", "check", "--etc", str(etc))
+    good = edgewise("config", "check", "--dir", str(etc))
     assert (good.returncode, good.stderr) == (0, "")
     assert "orders are not sent" in good.stdout
     change(etc / "manager.yaml", "max_positions: 3", "max_position: 3")

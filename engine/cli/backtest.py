@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.startup import fail_clearly, settings_of, wide_console
+from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.backtest.figures import Report
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def backtest(
     recordings: Annotated[list[Path], typer.Argument(help="Candles, trades, quotes or recorded frames.")],
-    etc: Annotated[Path, typer.Option(help="Folder of the configuration.")] = Path("etc"),
+    etc: Etc = Path("etc"),
     symbol: Annotated[str, typer.Option(help="Market of a file that does not name it.")] = "",
     funding: Annotated[Path | None, typer.Option(help="Funding rates for the recording.")] = None,
     traders: Annotated[str, typer.Option(help="Only these, by id, with commas.")] = "",

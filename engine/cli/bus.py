@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from engine.cli.startup import fail_clearly, own_servers, settings_of, wide_console
+from engine.cli.startup import Etc, fail_clearly, own_servers, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.bus import Topic
@@ -21,7 +21,6 @@ R = TypeVar("R")
 app = typer.Typer(
     help="Show topics, groups, lag and dead letters of the bus; requeue a dead letter.", no_args_is_help=True
 )
-Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 _ETC = Path("etc")
 _NOT_FOUND = 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.backtest import Files, chosen_traders, playing
-from engine.cli.startup import fail_clearly, settings_of, wide_console
+from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.compare.comparison import Comparison
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def compare(
     recordings: Annotated[list[Path], typer.Argument(help="Candles, trades, quotes or recorded frames.")],
-    etc: Annotated[Path, typer.Option(help="Folder of the configuration.")] = Path("etc"),
+    etc: Etc = Path("etc"),
     symbol: Annotated[str, typer.Option(help="Market of a file that does not name it.")] = "",
     funding: Annotated[Path | None, typer.Option(help="Funding rates for the recording.")] = None,
     traders: Annotated[str, typer.Option(help="Only these, by id, with commas.")] = "",

@@ -7,23 +7,22 @@ from typing import Annotated
 
 import typer
 
-from engine.cli.startup import fail_clearly, settings_of
+from engine.cli.startup import Etc, fail_clearly, settings_of
 
 app = typer.Typer(help="Check and explain the configuration.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Option("--etc", help="Folder of the configuration.")]
 
 
 @app.command()
-def check(folder: Folder = Path("etc")) -> None:
+def check(etc: Etc = Path("etc")) -> None:
     """Read every file; name each mistake with file, line, key and what was expected. Exit code 2 then."""
     from engine.deciders import check_deciders
 
     with fail_clearly():
-        settings = settings_of(folder)
+        settings = settings_of(etc)
         check_deciders(settings)
         provider = settings.provider
         sends = "orders are sent" if provider.may_trade else "orders are not sent (trading_enabled: false)"
-        print(f"{folder}: {len(settings.manager.traders)} traders on {settings.provider_id}; {sends}")
+        print(f"{etc}: {len(settings.manager.traders)} traders on {settings.provider_id}; {sends}")
         for trader in settings.manager.traders:
             decider = trader.decider
             capital = settings.manager.capital(trader)

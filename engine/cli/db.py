@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import fail_clearly, own_servers, settings_of, wide_console
+from engine.cli.startup import Etc, fail_clearly, own_servers, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.journal.backup import Manifest
 
 app = typer.Typer(help="Look after the journal's database.", no_args_is_help=True)
-Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.startup import Etc
+
 
 def demo(
     port: Annotated[int, typer.Option(help="Port of the API; 0 takes a free one.")] = 8642,
@@ -19,7 +21,7 @@ def demo(
     replay: Annotated[Path | None, typer.Option(help="Play this recording instead.", exists=True)] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget the accounts of earlier demos.")] = False,
     home: Annotated[Path, typer.Option(help="Where the demo keeps its data.")] = Path(".edgewise/demo"),
-    etc: Annotated[Path, typer.Option(help="Folder of the configuration.")] = Path("etc"),
+    etc: Etc = Path("etc"),
 ) -> None:
     """Trade on this machine: simulator, servers, engine and API, no key and no internet needed.
 

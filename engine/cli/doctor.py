@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.startup import fail_clearly, settings_of, wide_console
+from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,7 @@ _COLOURS: Final = {"ok": "green", "warn": "yellow", "wrong": "red"}
 
 
 def doctor(
-    etc: Annotated[Path, typer.Option(help="Folder of the configuration.")] = Path("etc"),
+    etc: Etc = Path("etc"),
     ask: Annotated[
         bool, typer.Option("--ask", help="Ask every model a short question, which costs tokens.")
     ] = False,

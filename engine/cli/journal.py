@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import fail_clearly, own_servers, settings_of, wide_console
+from engine.cli.startup import Etc, fail_clearly, own_servers, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.config.settings import Settings
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from engine.journal.verify import Verdict
 
 app = typer.Typer(help="Read and check the decision files.", no_args_is_help=True)
-Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
 Folder = Annotated[Path | None, typer.Option("--files", help="Folder of the decision files.")]
 Trader = Annotated[str, typer.Option(help="Only this trader.")]
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]

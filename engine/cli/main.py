@@ -19,7 +19,7 @@ from engine.cli.record import record
 from engine.cli.replay import replay
 from engine.cli.signals import signals
 from engine.cli.simulator import simulator
-from engine.cli.startup import fail_clearly, settings_of
+from engine.cli.startup import Etc, fail_clearly, settings_of
 from engine.cli.stats import stats
 
 app = typer.Typer(
@@ -80,9 +80,6 @@ def _options(
     ] = False,
 ) -> None:
     """Options that stand before any command."""
-
-
-Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
 
 
 @app.command(rich_help_panel=_TRADE)

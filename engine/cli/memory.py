@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.db import dsn_of
-from engine.cli.startup import fail_clearly, settings_of
+from engine.cli.startup import Etc, fail_clearly, settings_of
 from engine.core.memory import CoreLabel
 
 if TYPE_CHECKING:
     from engine.core.memory import CoreBlock, Episode
 
 app = typer.Typer(help="Read and change what model traders remember.", no_args_is_help=True)
-Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
 Trader = Annotated[str, typer.Argument(help="Id of the trader.")]
 
 

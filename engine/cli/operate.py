@@ -10,7 +10,7 @@ import typer
 
 from engine.cli.bus import ask
 from engine.cli.db import dsn_of
-from engine.cli.startup import fail_clearly
+from engine.cli.startup import Etc, fail_clearly
 
 if TYPE_CHECKING:
     from engine.bus import Command
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from engine.redis_bus import RedisBus
 
 app = typer.Typer(help="Pause, resume, close or flatten one trader.", no_args_is_help=True)
-Etc = Annotated[Path, typer.Option(help="Folder of the configuration.")]
 Trader = Annotated[str, typer.Argument(help="Id of the trader.")]
 Reason = Annotated[str, typer.Option(help="Kept with the halt, and shown wherever it is.")]
 _ETC: Final = Path("etc")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.db import dsn_of
-from engine.cli.startup import fail_clearly, settings_of
+from engine.cli.startup import Etc, fail_clearly, settings_of
 
 if TYPE_CHECKING:
     from engine.config.manager import TraderConfig
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from engine.journal.ports import Journal
 
 app = typer.Typer(help="Look at the prompts of model traders.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Option("--etc", help="Folder of the configuration.")]
 
 
 @app.command()
@@ -32,22 +31,22 @@ def render(
     cycle: Annotated[
         str, typer.Option(help="A cycle of the journal, with its past and memory; `newest` for the last one.")
     ] = "",
-    folder: Folder = Path("etc"),
+    etc: Etc = Path("etc"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Show exactly what would be sent for a wakeup: system and user prompt, version, digest, tokens."""
     with fail_clearly():
-        prompt = asyncio.run(_prompt(folder, trader, wakeup, cycle))
+        prompt = asyncio.run(_prompt(etc, trader, wakeup, cycle))
         _show(prompt, as_json=as_json)
 
 
 @app.command()
-def names(folder: Folder = Path("etc")) -> None:
+def names(etc: Etc = Path("etc")) -> None:
     """List the templates that `prompt_template` and `executor_prompt_template` of a trader may name."""
     from engine.executor.prompt import PromptLibrary
 
     with fail_clearly():
-        library = PromptLibrary(settings_of(folder).executor.prompts)
+        library = PromptLibrary(settings_of(etc).executor.prompts)
         for kind in ("system", "user"):
             print(f"{kind}: {', '.join(library.names(kind))}")
 
@@ -56,35 +55,35 @@ def names(folder: Folder = Path("etc")) -> None:
 def answers(
     out: Annotated[Path, typer.Argument(help="File to write, one recorded call a line.")],
     trader: Annotated[str, typer.Option(help="Id of one trader; all if not given.")] = "",
-    folder: Folder = Path("etc"),
+    etc: Etc = Path("etc"),
 ) -> None:
     """Write the model calls of the journal to a file, for `model: recorded` and for backtests."""
     with fail_clearly():
-        count = asyncio.run(_write_answers(folder, trader, out))
+        count = asyncio.run(_write_answers(etc, trader, out))
     print(f"{count} answers written to {out}")
 
 
-async def _write_answers(folder: Path, trader_id: str, path: Path) -> int:
+async def _write_answers(etc: Path, trader_id: str, path: Path) -> int:
     from engine.clock import SystemClock
     from engine.executor.recorded import write_answers
     from engine.journal.postgres_journal import PostgresJournal
 
-    async with PostgresJournal(dsn_of(folder), SystemClock()) as journal:
+    async with PostgresJournal(dsn_of(etc), SystemClock()) as journal:
         return await write_answers(journal.answered_calls(trader_id), path)
 
 
-async def _prompt(folder: Path, trader_id: str, path: Path | None, cycle: str) -> Prompt:
+async def _prompt(etc: Path, trader_id: str, path: Path | None, cycle: str) -> Prompt:
     from engine.clock import SystemClock
     from engine.core.errors import ConfigError
     from engine.journal.memory import MemoryJournal
     from engine.journal.postgres_journal import PostgresJournal
 
-    settings = settings_of(folder)
+    settings = settings_of(etc)
     trader = _model_trader(settings, trader_id)
     if not cycle:
         decider = _decider(settings, trader, MemoryJournal())
         return await decider.prompt(_wakeup(path, trader.id, settings.symbols(trader)))
-    async with PostgresJournal(dsn_of(folder), SystemClock()) as journal:
+    async with PostgresJournal(dsn_of(etc), SystemClock()) as journal:
         if cycle == "newest":
             newest = await journal.recent_cycles(trader.id, 1)
             cycle = newest[0].decision.cycle_id if newest else cycle

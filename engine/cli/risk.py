@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.db import dsn_of
-from engine.cli.startup import fail_clearly, settings_of, wide_console
+from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.config.settings import Settings
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from engine.manager.explain import Explained, Terms
 
 app = typer.Typer(help="Ask the risk gate, without sending anything.", no_args_is_help=True)
-Folder = Annotated[Path, typer.Option("--etc", help="Folder of the configuration.")]
 
 
 @app.callback()
@@ -33,7 +32,7 @@ def explain(
         str, typer.Option(help="A model's answer: a file, JSON itself, or - for standard input.")
     ] = "",
     cycle: Annotated[str, typer.Option(help="A cycle of the journal: its account, market and answer.")] = "",
-    folder: Folder = Path("etc"),
+    etc: Etc = Path("etc"),
     as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of text.")] = False,
 ) -> None:
     """Show every check of the gate with its numbers, and the order that a decision would become.
@@ -43,14 +42,14 @@ def explain(
     breakers are taken as closed. Exit code 0 when all is allowed, 1 when something is refused.
     """
     with fail_clearly():
-        explained = _explain(settings_of(folder), folder, trader, decision, cycle)
+        explained = _explain(settings_of(etc), etc, trader, decision, cycle)
     _show(explained, as_json=as_json)
     if not all(each.allowed for each in explained):
         raise typer.Exit(1)
 
 
 def _explain(
-    settings: Settings, folder: Path, trader_id: str, text: str, cycle_id: str
+    settings: Settings, etc: Path, trader_id: str, text: str, cycle_id: str
 ) -> tuple[Explained, ...]:
     from engine.assembly import build_account_breaker, build_traders
     from engine.clock import SimClock
@@ -59,7 +58,7 @@ def _explain(
     from engine.manager.explain import explain
 
     traders = build_traders(settings, {}, build_account_breaker(settings, {}))
-    kept = asyncio.run(_kept(folder, cycle_id)) if cycle_id else None
+    kept = asyncio.run(_kept(etc, cycle_id)) if cycle_id else None
     name = trader_id or (kept[0].trader_id if kept else "")
     if name not in traders:
         raise ConfigError(f"no trader {name!r}{nearest(name, traders)}")
@@ -69,12 +68,12 @@ def _explain(
         decision = _read(settings, name, text, wakeup)
     if decision is None:
         raise ConfigError("give a decision, or a cycle whose decision is meant")
-    terms = asyncio.run(_terms(folder, settings.provider_id))
+    terms = asyncio.run(_terms(etc, settings.provider_id))
     clock = SimClock(max(wakeup.ts, decision.ts_decided))
     return explain(decision, wakeup, trader, settings.manager.manager, terms, clock)
 
 
-async def _terms(folder: Path, account_id: str) -> Terms:
+async def _terms(etc: Path, account_id: str) -> Terms:
     """Swaps and fees as the venue told them last; where nobody has kept that, the simulator's."""
     import msgspec
 
@@ -87,7 +86,7 @@ async def _terms(folder: Path, account_id: str) -> Terms:
     from engine.manager.explain import Terms
 
     try:
-        async with PostgresJournal(dsn_of(folder), SystemClock()) as journal:
+        async with PostgresJournal(dsn_of(etc), SystemClock()) as journal:
             fees = (await journal.load_states(KeepState.FEES)).get(account_id)
             tier = msgspec.msgpack.decode(fees, type=FeeTier) if fees else USUAL_FEES
             if listed := await journal.instruments():
@@ -99,12 +98,12 @@ async def _terms(folder: Path, account_id: str) -> Terms:
     return Terms({symbol: listing.instrument for symbol, listing in LISTINGS.items()})
 
 
-async def _kept(folder: Path, cycle_id: str) -> tuple[Wakeup, Decision]:
+async def _kept(etc: Path, cycle_id: str) -> tuple[Wakeup, Decision]:
     from engine.clock import SystemClock
     from engine.core.errors import ConfigError
     from engine.journal.postgres_journal import PostgresJournal
 
-    async with PostgresJournal(dsn_of(folder), SystemClock()) as journal:
+    async with PostgresJournal(dsn_of(etc), SystemClock()) as journal:
         kept = await journal.cycle(cycle_id)
     if kept is None:
         raise ConfigError(f"the journal has no cycle {cycle_id!r}")

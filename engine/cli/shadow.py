@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from engine.cli.db import dsn_of
-from engine.cli.startup import fail_clearly, wide_console
+from engine.cli.startup import Etc, fail_clearly, wide_console
 
 if TYPE_CHECKING:
     from engine.journal.twins import Half, Twins
@@ -28,7 +28,7 @@ def report(
     against: Annotated[str, typer.Option(help="Beside this live trader, not its own twin.")] = "",
     last: Annotated[str, typer.Option(help="How far back from the newest moment, such as 12h or 7d.")] = "7d",
     as_json: Annotated[bool, typer.Option("--json", help="For machines: as /api/shadow.")] = False,
-    etc: Annotated[Path, typer.Option(help="Folder of the configuration.")] = Path("etc"),
+    etc: Etc = Path("etc"),
 ) -> None:
     """Compare every trader on paper with its live twin: decisions, trades, money, slippage, wakeups.
 

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
 
 from engine.core.errors import ConfigError, EdgewiseError, VenueMisconfigured
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from engine.config.settings import Settings
     from engine.embedded import ServerAddresses
 
+Etc = Annotated[Path, typer.Option("--etc", "--dir", help="Folder of the configuration.")]
 _WIDE: Final = 250
 MISCONFIGURED: Final = 2  # exit code: a file, a variable or an account must be changed
 

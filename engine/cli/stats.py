@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import fail_clearly, wide_console
+from engine.cli.startup import Etc, fail_clearly, wide_console
 
 if TYPE_CHECKING:
     from engine.journal.postgres_record import TraderResult
@@ -33,7 +33,7 @@ def stats(
     ] = None,
     model: Annotated[str, typer.Option(help="Only this model or trader.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="For machines: as /api/analytics.")] = False,
-    etc: Annotated[Path, typer.Option(help="Folder of the configuration.")] = Path("etc"),
+    etc: Etc = Path("etc"),
 ) -> None:
     """How every trader did, recomputed from the journal's fills, fees and funding.
 
