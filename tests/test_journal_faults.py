@@ -118,6 +118,22 @@ async def test_what_an_earlier_life_wrote_is_not_ours_whatever_answer_was_lost(
         assert proxy.swallowed == len(writes)
 
 
+async def test_an_order_that_was_sent_is_not_new_again_whatever_answer_was_lost(
+    database: str, tmp_path: Path
+) -> None:
+    order = parts.order(parts.intent(cycle_id=""))
+    after, fill = parts.filled(order)
+    async with proxied(database, tmp_path) as proxy, PostgresJournal(proxy.dsn, SystemClock()) as journal:
+        await journal.record_traders([parts.TRADER])
+        assert await journal.insert_order(order)
+        assert await journal.record_execution(after, fill)
+        proxy.swallow_commits = True
+        with pytest.raises(StoreUnavailable):
+            await journal.insert_order(order)
+        proxy.swallow_commits = False
+        assert not await journal.insert_order(order)
+
+
 async def test_writers_of_the_same_booking_take_turns(database: str) -> None:
     order = parts.order(parts.intent(cycle_id=""))
     after, fill = parts.filled(order)

@@ -59,9 +59,10 @@ _ORDER = (
     f"insert into trader_orders ({', '.join(_AT)}) values ({', '.join(_AT.values())}) on conflict do nothing"  # noqa: S608 - names of ours
 )
 _PLACE = f"with intended as ({_INTENT}) {_ORDER}"
-# What an earlier life placed and knew of is not newer than what was there before this life's first order.
+# What an earlier life placed and knew of is not newer than what was there before this life's first order;
+# what this life has sent is not as it was placed.
 _NEWEST = "select coalesce(max(seq), 0) as seq from trader_orders"
-_SINCE = "select 1 from trader_orders where client_order_id = $1 and seq > $2"
+_PLACED = "select 1 from trader_orders where client_order_id = $1 and seq > $2 and state = $3 and ts_sent = 0"
 _CHANGED = {
     name: f"greatest({name}, {_AT[name]})" if name == "ts_sent" else _AT[name]
     for name in (
@@ -140,7 +141,7 @@ class OrderTables:
             return (await self._pool.execute(_PLACE, *_order_values(order))).endswith(" 1")
 
         async def ours() -> bool:
-            return bool(await self._pool.fetch(_SINCE, name, self._before))
+            return bool(await self._pool.fetch(_PLACED, name, self._before, order.state.value))
 
         return await self._doubts.stated_once(("order", name), place, ours)
 
