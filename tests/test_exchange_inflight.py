@@ -93,10 +93,15 @@ async def test_F4_no_answer_to_a_query_says_nothing_of_the_order(sim: Simulator,
         assert (await now.done(intent)).state is OrderState.REJECTED
 
 
-async def rested(now: Life, **more: Any) -> OrderIntent:
+async def placed(now: Life, **more: Any) -> OrderIntent:
     more |= {"order_type": OrderType.LIMIT, "price": D(99_000)}
     intent = now.intent("one", **more)
     await now.service.desk.accept(intent)
+    return intent
+
+
+async def rested(now: Life) -> OrderIntent:
+    intent = await placed(now)
     name = intent.client_order_id
     await until(lambda: name in now.service.desk.open and now.service.desk.open[name].state is OrderState.NEW)
     return intent
@@ -203,9 +208,10 @@ async def test_nothing_is_sent_while_trading_is_disabled(sim: Simulator, databas
 
 async def test_an_entry_that_rests_too_long_is_cancelled(sim: Simulator, database: str) -> None:
     async with life(sim, database) as now:
-        intent = await rested(now, ts_created=now.intent("x").ts_created - NS_PER_HOUR)
-        order = await now.done(intent)
+        intent = await placed(now, ts_created=now.intent("x").ts_created - NS_PER_HOUR)
+        order = await now.done(intent)  # in the next round: nobody may see it rest
         assert (order.state, order.filled) == (OrderState.CANCELED, D(0))
+        assert order.venue_order_id
         await now.balanced()
 
 
