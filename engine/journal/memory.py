@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from itertools import dropwhile, islice
-from typing import Final
+from itertools import islice
 
 import msgspec
 
@@ -20,6 +18,8 @@ from engine.core.memory import CoreBlock, CoreLabel, Episode, MemoryQuery
 from engine.core.orders import Fill, Order, OrderIntent, Purpose, StopMove
 from engine.core.signals import Signal
 from engine.journal.episodes import Episodes
+from engine.journal.memory_cycles import MemoryCycles
+from engine.journal.notes import Notes
 from engine.journal.ports import (
     MAX_NS,
     AccountCheck,
@@ -36,34 +36,24 @@ from engine.journal.ports import (
 )
 from engine.journal.snapshots import BalanceSnapshot
 
-_CYCLES_KEPT: Final = 2_000
-_HASHED_AT: Final = 65_536  # bytes of notes: hashing many at once costs less than each by itself
-_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
-
 
 class MemoryJournal:
     """Keeps what recovery and reports read back; the rest only enters the digest.
 
-    Grows with the run it records: a backtest is bounded by its input. Of the cycles, with what woke them and
-    what the gate said, the newest 2,000 are kept: nobody looks back further.
+    Grows with the run it records: a backtest is bounded by its input. Of the cycles the newest are kept.
     """
 
     def __init__(self) -> None:
-        self._hash = hashlib.sha256()
-        self._notes = bytearray()  # not hashed yet
-        self._ids: set[tuple[str, ...]] = set()
+        self._notes = Notes()
+        self._note, self._once = self._notes.add, self._notes.once
+        self._cycles = MemoryCycles()
+        self.cycles = self._cycles.records  # cycle id → its answer, oldest first
+        self.refusals: Counter[str] = self._cycles.refusals  # of the gate, by reason
         self._candles: dict[tuple[str, str], int] = {}  # symbol, timeframe → open of the newest
         self._states: dict[tuple[KeepState, str], bytes] = {}
         self._accounts: dict[str, str] = {}  # trader id → account
-        self._wakeups: dict[str, Wakeup] = {}  # cycle id → wakeup, oldest first
-        self._open_cycles: dict[str, None] = {}  # those without an answer, oldest first
-        self._woken: dict[str, list[str]] = {}  # trader id → cycle ids, oldest first
-        self.cycles: dict[str, CycleRecord] = {}  # cycle id → its answer, oldest first
-        self.closed = 0  # cycles, the forgotten ones too
-        self._calls: dict[tuple[str, str], ModelCall] = {}  # digest, asked alias or "" → newest answer
         self._episodes = Episodes()
         self._blocks: dict[tuple[str, CoreLabel], CoreBlock] = {}
-        self._verdicts: dict[str, list[Verdict]] = {}  # cycle id → of its actions
         self._intents: dict[str, OrderIntent] = {}  # client order id → intent
         self._without_order: dict[str, OrderIntent] = {}  # likewise
         self.orders: dict[str, Order] = {}  # client order id → order, oldest first
@@ -75,30 +65,16 @@ class MemoryJournal:
         self.checks: list[AccountCheck] = []
         self.risk_events: list[RiskEvent] = []
         self.stop_moves: list[StopMove] = []
-        self.refusals: Counter[str] = Counter()  # of the gate, by reason
         self.signals: list[Signal] = []
 
     def digest(self) -> str:
         """SHA-256 over everything written, in order: equal runs have equal digests (I10)."""
-        self._hash_notes()
-        return self._hash.hexdigest()
+        return self._notes.digest()
 
-    def _note(self, kind: str, *values: object) -> None:
-        """Enter a fact into the digest, as it is now: its values may change later."""
-        _ENCODER.encode_into((kind, *values), self._notes, -1)
-        if len(self._notes) > _HASHED_AT:
-            self._hash_notes()
-
-    def _hash_notes(self) -> None:
-        self._hash.update(self._notes)
-        self._notes.clear()
-
-    def _once(self, kind: str, *key: str) -> bool:
-        """True the first time; False for an id that was written before."""
-        if (kind, *key) in self._ids:
-            return False
-        self._ids.add((kind, *key))
-        return True
+    @property
+    def closed(self) -> int:
+        """Cycles that were answered."""
+        return self._cycles.closed
 
     # -- market
 
@@ -140,25 +116,12 @@ class MemoryJournal:
 
     async def record_wakeup(self, wakeup: Wakeup) -> None:
         if self._once("wakeup", wakeup.cycle_id):
-            self._wakeups[wakeup.cycle_id] = wakeup
-            self._open_cycles[wakeup.cycle_id] = None
-            self._woken.setdefault(wakeup.trader_id, []).append(wakeup.cycle_id)
+            self._cycles.begin(wakeup)
             self._note("wakeup", wakeup)
 
     async def record_cycle(self, record: CycleRecord) -> bool:
-        cycle_id = record.decision.cycle_id
-        if cycle_id not in self._wakeups or cycle_id in self.cycles:
+        if not self._cycles.close(record):
             return False
-        self.cycles[cycle_id] = record
-        del self._open_cycles[cycle_id]
-        self.closed += 1
-        if len(self.cycles) > _CYCLES_KEPT:
-            oldest = next(iter(self.cycles))
-            del self.cycles[oldest], self._wakeups[oldest]
-            self._verdicts.pop(oldest, None)
-        for call in record.calls:
-            if not call.failure:
-                self._calls[call.digest, call.asked] = self._calls[call.digest, ""] = call
         self._note("cycle", record)
         return True
 
@@ -170,8 +133,7 @@ class MemoryJournal:
     ) -> None:
         for verdict in verdicts:
             if self._once("verdict", verdict.cycle_id, verdict.trader_id, verdict.symbol, verdict.act):
-                self.refusals.update(() if verdict.approved else (verdict.reason,))
-                self._verdicts.setdefault(verdict.cycle_id, []).append(verdict)
+                self._cycles.judge(verdict)
                 self._note("verdict", verdict)
         for intent in intents:
             self._add_intent(intent.client_order_id, intent)
@@ -251,14 +213,9 @@ class MemoryJournal:
 
     def _remember(self, trade: ClosedTrade) -> None:
         intent = self._intents.get(trade.exit_client_order_id)
-        thesis = self._reason(trade.entry_cycle_id, trade.symbol)
-        self._episodes.add(trade, thesis, self._reason(intent.cycle_id, trade.symbol) if intent else "")
-
-    def _reason(self, cycle_id: str, symbol: str) -> str:
-        """Why the cycle acted on the symbol; "" when it did not, or nobody decided."""
-        record = self.cycles.get(cycle_id)
-        actions = record.decision.actions if record else ()
-        return next((action.justification for action in actions if action.symbol == symbol), "")
+        thesis = self._cycles.reason(trade.entry_cycle_id, trade.symbol)
+        ending = self._cycles.reason(intent.cycle_id, trade.symbol) if intent else ""
+        self._episodes.add(trade, thesis, ending)
 
     async def record_performance(self, views: Sequence[AccountView]) -> None:
         for view in views:
@@ -353,29 +310,15 @@ class MemoryJournal:
         return max(agreed, default=0)
 
     async def open_cycles(self, account_id: str) -> tuple[str, ...]:
-        accounts, wakeups = self._accounts, self._wakeups
-        return tuple(
-            cycle_id
-            for cycle_id in self._open_cycles
-            if accounts.get(wakeups[cycle_id].trader_id) == account_id
-        )
+        return self._cycles.open_of({name for name, its in self._accounts.items() if its == account_id})
 
     async def is_open(self, cycle_id: str) -> bool:
-        return cycle_id in self._open_cycles
+        return self._cycles.is_open(cycle_id)
 
     # -- what a decider is told of the past
 
     async def recent_cycles(self, trader_id: str, limit: int, before: str = "") -> tuple[CycleRecord, ...]:
-        newest_first: Iterator[str] = reversed(self._woken.get(trader_id, []))
-        if before in self._wakeups and self._wakeups[before].trader_id == trader_id:
-            newest_first = islice(dropwhile(lambda cycle_id: cycle_id != before, newest_first), 1, None)
-        closed = (self.cycles[cycle_id] for cycle_id in newest_first if cycle_id in self.cycles)
-        return tuple(
-            msgspec.structs.replace(
-                record, system_prompt="", user_prompt="", answer="", reasoning="", calls=()
-            )
-            for record in islice(closed, limit)
-        )
+        return self._cycles.recent(trader_id, limit, before)
 
     async def recent_trades(
         self, trader_id: str, limit: int, until_ns: int = MAX_NS
@@ -388,13 +331,7 @@ class MemoryJournal:
         return tuple(islice(found, limit))
 
     async def verdicts_of(self, cycle_ids: Sequence[str]) -> tuple[Verdict, ...]:
-        found = [
-            verdict
-            for cycle_id in set(cycle_ids)
-            for verdict in self._verdicts.get(cycle_id, ())
-            if cycle_id.startswith(f"{verdict.trader_id}-")
-        ]
-        return tuple(sorted(found, key=lambda each: (each.ts, each.cycle_id, each.symbol)))
+        return self._cycles.verdicts_of(cycle_ids)
 
     # -- what a trader remembers
 
@@ -414,12 +351,10 @@ class MemoryJournal:
     # -- replay
 
     async def cycle(self, cycle_id: str) -> KeptCycle | None:
-        if cycle_id not in self.cycles:
-            return None
-        return KeptCycle(wakeup=self._wakeups[cycle_id], record=self.cycles[cycle_id])
+        return self._cycles.kept(cycle_id)
 
     async def recorded_call(self, digest: str, alias: str) -> ModelCall | None:
-        return self._calls.get((digest, alias), self._calls.get((digest, "")))
+        return self._cycles.call(digest, alias)
 
 
 def _oldest_first(intents: Iterable[OrderIntent]) -> tuple[OrderIntent, ...]:
