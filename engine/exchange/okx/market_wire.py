@@ -6,7 +6,7 @@ https://www.okx.com/docs-v5/en/#order-book-trading-market-data.
     {"arg":{"channel":"trades","instId":"BTC-USDT-SWAP"},"data":[{"instId":"BTC-USDT-SWAP",
      "tradeId":"2832749645","px":"63913.4","sz":"34.95","side":"sell","ts":"1786540436090","count":"10"}]}
 
-Each channel has a loop of its own from rows to events: what every frame of a market passes through is not the
+Each busy channel has a loop of its own from rows to events: what every frame of a market passes through is no
 place for a call more.
 """
 
@@ -163,30 +163,33 @@ def _read_indices(sink: Sink, frame: bytes, ts_recv: int) -> None:
         sink.put(IndexPrice(symbol, row.idxPx, row.ts * NS_PER_MS, ts_recv))
 
 
-def _read_fundings(sink: Sink, frame: bytes, ts_recv: int) -> None:
-    sink.pushes += 1
-    for row in read(_fundings, frame).data:
-        if row.instId not in sink.fresh:
-            sink.heard(row.instId, ts_recv)
-        ts_event = row.ts * NS_PER_MS if row.ts is not None else ts_recv
-        due = row.fundingTime * NS_PER_MS
-        sink.put(FundingRate(row.instId, row.fundingRate, due, ts_event, ts_recv))
+def _seldom(
+    decode: Callable[[bytes], Push[T]], told: Callable[[T, int], MarketEvent]
+) -> Callable[[Sink, bytes, int], None]:
+    """The loop of a channel that speaks rarely."""
+
+    def read_rows(sink: Sink, frame: bytes, ts_recv: int) -> None:
+        sink.pushes += 1
+        for row in read(decode, frame).data:
+            event = told(row, ts_recv)
+            if event.symbol not in sink.fresh:
+                sink.heard(event.symbol, ts_recv)
+            sink.put(event)
+
+    return read_rows
 
 
-def _read_interests(sink: Sink, frame: bytes, ts_recv: int) -> None:
-    sink.pushes += 1
-    for row in read(_interests, frame).data:
-        if row.instId not in sink.fresh:
-            sink.heard(row.instId, ts_recv)
-        sink.put(OpenInterest(row.instId, row.oi, row.oiCcy, row.ts * NS_PER_MS, ts_recv))
+def _funding(row: FundingRow, ts_recv: int) -> FundingRate:
+    ts_event = row.ts * NS_PER_MS if row.ts is not None else ts_recv
+    return FundingRate(row.instId, row.fundingRate, row.fundingTime * NS_PER_MS, ts_event, ts_recv)
 
 
-def _read_limits(sink: Sink, frame: bytes, ts_recv: int) -> None:
-    sink.pushes += 1
-    for row in read(_limits, frame).data:
-        if row.instId not in sink.fresh:
-            sink.heard(row.instId, ts_recv)
-        sink.put(PriceLimits(row.instId, row.buyLmt, row.sellLmt, row.ts * NS_PER_MS, ts_recv))
+def _interest(row: InterestRow, ts_recv: int) -> OpenInterest:
+    return OpenInterest(row.instId, row.oi, row.oiCcy, row.ts * NS_PER_MS, ts_recv)
+
+
+def _limit(row: LimitRow, ts_recv: int) -> PriceLimits:
+    return PriceLimits(row.instId, row.buyLmt, row.sellLmt, row.ts * NS_PER_MS, ts_recv)
 
 
 def _read_tops(sink: Sink, frame: bytes, ts_recv: int) -> None:
@@ -227,9 +230,9 @@ CODECS: Final[dict[str, Codec]] = {
     "tickers": Codec(_tickers, _read_tickers),
     "mark-price": Codec(_marks, _read_marks),
     "index-tickers": Codec(_indices, _read_indices),
-    "funding-rate": Codec(_fundings, _read_fundings),
-    "open-interest": Codec(_interests, _read_interests),
-    "price-limit": Codec(_limits, _read_limits),
+    "funding-rate": Codec(_fundings, _seldom(_fundings, _funding)),
+    "open-interest": Codec(_interests, _seldom(_interests, _interest)),
+    "price-limit": Codec(_limits, _seldom(_limits, _limit)),
     "books5": Codec(_tops, _read_tops),
     "bbo-tbt": Codec(_tops, _read_tops),
     **{f"candle{bar}": Codec(_bars, _bar_reader(timeframe)) for timeframe, bar in BARS.items()},
