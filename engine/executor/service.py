@@ -16,7 +16,6 @@ from engine.core.errors import BusUnavailable, StoreUnavailable
 from engine.executor.deadline import real_seconds_left
 from engine.executor.decision import held
 from engine.executor.ports import Decider
-from engine.executor.strategies.rule import StrategyDecider
 from engine.jobs import Jobs
 from engine.journal.ports import Journal
 from engine.log import TRACE
@@ -41,7 +40,6 @@ class ExecutorService:
     ) -> None:
         self._deciders = deciders
         self._log = log.bind()
-        self._rules = {name for name, decider in deciders.items() if isinstance(decider, StrategyDecider)}
         self._bus = bus
         self._journal = journal
         self._clock = clock
@@ -100,13 +98,9 @@ class ExecutorService:
         left_s = real_seconds_left(wakeup.deadline_ns, self._clock)
         if left_s <= 0:
             return self._empty(wakeup, CycleStatus.TIMEOUT, "timeout", "the deadline passed before its turn")
-        decider = self._deciders[wakeup.trader_id]
         try:
-            if wakeup.trader_id in self._rules:  # asks nobody: there is nothing to wait for
-                record = await decider.decide(wakeup)
-            else:
-                async with asyncio.timeout(left_s + _GRACE_S):
-                    record = await decider.decide(wakeup)
+            async with asyncio.timeout(left_s + _GRACE_S):
+                record = await self._deciders[wakeup.trader_id].decide(wakeup)
         except TimeoutError:
             record = self._empty(wakeup, CycleStatus.TIMEOUT, "timeout", f"no answer in {left_s:.1f} s")
             return msgspec.structs.replace(record, ts_started=started)
