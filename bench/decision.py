@@ -23,7 +23,6 @@ import asyncpg
 import msgspec
 
 from bench.measure import Row, Run, Title, of_items, same
-from engine.assembly import InstrumentBook, restrict
 from engine.bus import WAKEUPS
 from engine.clock import SystemClock, cancelled
 from engine.config.settings import Settings, load_settings
@@ -40,8 +39,9 @@ from engine.executor.asking import ModelReply, ModelRequest
 from engine.jobs import Jobs
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import migrate
-from engine.parts import Parts, Surroundings, build_parts
 from engine.redis_bus import RedisBus
+from engine.wiring.assembly import InstrumentBook, restrict
+from engine.wiring.parts import Parts, Surroundings, build_parts
 
 _DECISIONS: Final = 400
 _UNTIMED: Final = 20

@@ -21,7 +21,6 @@ import aiohttp
 import asyncpg
 
 from bench.measure import Row, Run, Title, of_rounds, same
-from engine.assembly import InstrumentBook
 from engine.clock import SystemClock, cancelled
 from engine.config.exchange import OkxConfig
 from engine.core.books import Books
@@ -41,6 +40,7 @@ from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import migrate
 from engine.manager.accounts import TraderAccounts
 from engine.memory_bus import MemoryBus
+from engine.wiring.assembly import InstrumentBook
 
 _ORDERS: Final = 1000
 _ROUNDS: Final = 3

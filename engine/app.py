@@ -18,13 +18,11 @@ import structlog
 
 from engine import build, garbage
 from engine.alerts import Alerts
-from engine.assembly import InstrumentBook, restrict
 from engine.bus_admin import watch_bus
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.settings import Settings
 from engine.core.errors import OutcomeUnknown, StoreUnavailable, Unavailable
 from engine.core.instruments import Instrument
-from engine.deciders import recorded_answers
 from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import PositionMode
 from engine.executor.asking import ModelClient
@@ -43,13 +41,15 @@ from engine.market.service import MarketService
 from engine.market.sources import Sources
 from engine.meters import Reported
 from engine.metrics import Health, Metrics, serve_metrics, watch_loop
-from engine.outside import open_outside
-from engine.parts import Parts, Surroundings, build_parts
 from engine.redis_bus import RedisBus
 from engine.report import Reporter
 from engine.retry import patiently
-from engine.shadow import build_paper
 from engine.tracing import Tracing
+from engine.wiring.assembly import InstrumentBook, restrict
+from engine.wiring.deciders import recorded_answers
+from engine.wiring.outside import open_outside
+from engine.wiring.parts import Parts, Surroundings, build_parts
+from engine.wiring.shadow import build_paper
 
 log = structlog.get_logger()
 

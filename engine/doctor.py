@@ -14,7 +14,6 @@ from typing import Final
 import msgspec
 
 from engine import build
-from engine.assembly import restrict
 from engine.bus_admin import overview
 from engine.clock import Clock
 from engine.config.settings import Settings
@@ -26,6 +25,7 @@ from engine.executor.asking import ChatMessage, ModelFailure, ModelRequest
 from engine.executor.llm import LlmClient
 from engine.journal.postgres_migrate import migration_states
 from engine.redis_bus import RedisBus
+from engine.wiring.assembly import restrict
 
 _FREE_GB: Final = 2.0
 _GB: Final = 1 << 30

@@ -19,8 +19,8 @@ from engine.journal.postgres_batches import Batches
 from engine.manager.traders import Trader
 from engine.metrics import Labelled, Metrics
 from engine.order_meters import OrderMeters
-from engine.parts import Parts
 from engine.redis_bus import RedisBus
+from engine.wiring.parts import Parts
 
 K = TypeVar("K", bound=str)
 

@@ -20,7 +20,6 @@ from engine.config.executor import ExecutorConfig
 from engine.config.settings import load_settings
 from engine.core.decisions import Act, Action, CycleRecord, CycleStatus, Wakeup
 from engine.core.errors import ConfigError, DecisionRefused
-from engine.deciders import build_deciders
 from engine.executor.asking import Failure, ModelFailure, ModelReply, ModelRequest
 from engine.executor.decision import held
 from engine.executor.ensemble import EnsembleDecider, EnsembleSetup, vote
@@ -33,6 +32,7 @@ from engine.executor.replay import replay
 from engine.journal.memory import MemoryJournal
 from engine.journal.ports import Journal, KeptCycle
 from engine.modelserver.rules import answer
+from engine.wiring.deciders import build_deciders
 from tests.executor_parts import BTC, ETH, RULES, CycleJournal, flat, wakeup_of
 
 WAKEUP = flat(wakeup_of())

@@ -14,7 +14,6 @@ import msgspec
 import pytest
 import structlog
 
-from engine.assembly import InstrumentBook
 from engine.clock import ScaledClock, SystemClock
 from engine.config.values import Duration
 from engine.core.errors import Rejected
@@ -22,6 +21,7 @@ from engine.core.instruments import Instrument
 from engine.core.market import BookTop, ChannelState, FeedStatus, MarketEvent, Trade
 from engine.core.orders import OrderState, OrderType
 from engine.exchange.okx.feed import OkxMarketFeed
+from engine.wiring.assembly import InstrumentBook
 from tests.fixtures.okx.scripted import QUICK, running, until
 from tests.test_okx_simulator import config, simulator, world
 

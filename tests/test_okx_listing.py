@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine.assembly import InstrumentBook, restrict
 from engine.clock import SystemClock
 from engine.config.settings import Settings, load_settings
 from engine.config.values import Duration
@@ -20,6 +19,7 @@ from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, venue_symbol
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.simulator.universe import DEFAULT_SYMBOLS
+from engine.wiring.assembly import InstrumentBook, restrict
 from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, ok, running, scripted, until
 
 BTC, ETH = "BTC-USDT-SWAP", "ETH-USDT-SWAP"

@@ -11,7 +11,7 @@ import pytest
 
 from engine.config.settings import load_settings
 from engine.core.errors import ConfigError
-from engine.deciders import check_deciders
+from engine.wiring.deciders import check_deciders
 
 ETC = Path(__file__).parent.parent / "etc"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from engine.assembly import InstrumentBook, trader_records
 from engine.clock import SystemClock, cancelled
 from engine.config.scheduler import RolloutConfig
 from engine.config.settings import Settings, load_settings
@@ -32,8 +31,9 @@ from engine.journal.memory import MemoryJournal
 from engine.journal.ports import Journal, KeepState
 from engine.journal.postgres_journal import PostgresJournal
 from engine.memory_bus import MemoryBus
-from engine.parts import Surroundings
-from engine.shadow import PaperDesk, build_paper
+from engine.wiring.assembly import InstrumentBook, trader_records
+from engine.wiring.parts import Surroundings
+from engine.wiring.shadow import PaperDesk, build_paper
 from tests.exchange_world import until
 from tests.test_backtest import NoModel
 from tests.test_market_service import ScriptedFeed

@@ -13,7 +13,6 @@ from typing import Final, get_args
 import msgspec
 import structlog
 
-from engine.assembly import InstrumentBook, restrict
 from engine.backtest.loop import SimLoop
 from engine.backtest.market import ReplayedMarket
 from engine.backtest.paced import PacedModel
@@ -35,7 +34,8 @@ from engine.executor.asking import ModelClient
 from engine.jobs import Jobs
 from engine.journal.memory import MemoryJournal
 from engine.memory_bus import MemoryBus
-from engine.parts import Parts, Surroundings, build_parts
+from engine.wiring.assembly import InstrumentBook, restrict
+from engine.wiring.parts import Parts, Surroundings, build_parts
 
 log = structlog.get_logger()
 

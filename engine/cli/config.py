@@ -15,7 +15,7 @@ app = typer.Typer(help="Check and explain the configuration.", no_args_is_help=T
 @app.command()
 def check(etc: Etc = Path("etc")) -> None:
     """Read every file; name each mistake with file, line, key and what was expected. Exit code 2 then."""
-    from engine.deciders import check_deciders
+    from engine.wiring.deciders import check_deciders
 
     with fail_clearly():
         settings = settings_of(etc)

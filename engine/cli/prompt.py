@@ -117,9 +117,9 @@ def _decider(settings: Settings, trader: TraderConfig, journal: Journal) -> Mode
     import msgspec
 
     from engine.clock import SimClock
-    from engine.deciders import build_deciders
     from engine.executor.model import ModelDecider
     from engine.executor.recorded import CycleAnswers, RecordedModel
+    from engine.wiring.deciders import build_deciders
 
     manager = msgspec.structs.replace(settings.manager, traders=(trader,))
     settings = msgspec.structs.replace(settings, manager=manager)

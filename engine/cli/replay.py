@@ -37,11 +37,11 @@ async def _replay(etc: Path, cycle_id: str) -> Comparison:
 
     from engine.clock import SimClock
     from engine.core.errors import ConfigError
-    from engine.deciders import build_deciders
     from engine.executor.memory import NotesOfThen
     from engine.executor.recorded import CycleAnswers, RecordedModel
     from engine.executor.replay import replay
     from engine.journal.postgres_journal import PostgresJournal
+    from engine.wiring.deciders import build_deciders
 
     settings = settings_of(etc)
     clock = SimClock()

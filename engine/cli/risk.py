@@ -51,11 +51,11 @@ def explain(
 def _explain(
     settings: Settings, etc: Path, trader_id: str, text: str, cycle_id: str
 ) -> tuple[Explained, ...]:
-    from engine.assembly import build_account_breaker, build_traders
     from engine.clock import SimClock
     from engine.config.loader import nearest
     from engine.core.errors import ConfigError
     from engine.manager.explain import explain
+    from engine.wiring.assembly import build_account_breaker, build_traders
 
     traders = build_traders(settings, {}, build_account_breaker(settings, {}))
     kept = asyncio.run(_kept(etc, cycle_id)) if cycle_id else None

@@ -31,7 +31,7 @@ class MarketView:
 
 
 class Paper(Protocol):
-    """Where shadow and canary traders do what they may not do live (engine.shadow)."""
+    """Where shadow and canary traders do what they may not do live (engine.wiring.shadow)."""
 
     def view(self, trader_id: str) -> AccountView: ...
     async def show(self, snapshot: MarketSnapshot) -> None: ...

@@ -16,7 +16,6 @@ from typing import Final
 import msgspec
 import structlog
 
-from engine.assembly import InstrumentBook
 from engine.bus import DECISIONS, SNAPSHOTS
 from engine.config.scheduler import RolloutConfig
 from engine.config.settings import Settings
@@ -41,10 +40,11 @@ from engine.exchange.matching.types import AccountSpec, TriggerType, VenueRefusa
 from engine.exchange.paper.kept import KeptPaperVenue
 from engine.exchange.ports import PositionMode
 from engine.journal.ports import KeepState
+from engine.journal.shadow import PaperJournal
 from engine.memory_bus import MemoryBus
-from engine.parts import Parts, Surroundings, build_parts
 from engine.retry import patiently
-from engine.shadow_journal import PaperJournal
+from engine.wiring.assembly import InstrumentBook
+from engine.wiring.parts import Parts, Surroundings, build_parts
 
 log = structlog.get_logger()
 

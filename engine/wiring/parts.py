@@ -9,19 +9,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from engine.assembly import (
-    InstrumentBook,
-    build_account_breaker,
-    build_scheduler,
-    build_traders,
-    trader_records,
-    venue_leverage,
-)
 from engine.bus import Bus
 from engine.clock import Clock
 from engine.config.settings import Settings
 from engine.core.books import Books
-from engine.deciders import build_deciders, build_write_back
 from engine.exchange.context import ExchangeContext
 from engine.exchange.ports import MarketFeed, PositionMode, Venue
 from engine.exchange.service import ExchangeRules, ExchangeService
@@ -38,6 +29,15 @@ from engine.manager.service import ManagerService
 from engine.market.news import NewsBoard
 from engine.market.service import MarketService
 from engine.retry import patiently
+from engine.wiring.assembly import (
+    InstrumentBook,
+    build_account_breaker,
+    build_scheduler,
+    build_traders,
+    trader_records,
+    venue_leverage,
+)
+from engine.wiring.deciders import build_deciders, build_write_back
 
 _AUDIT_EVERY_S: Final = 2.0
 
