@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, Generic, TypeVar
 
 import msgspec
 import structlog
@@ -26,6 +26,15 @@ def ignore_dead(topic: str, message_id: str, error: str) -> None:
     """The callback of a bus whose owner does not ask about dead letters; they are logged all the same."""
 
 
+class Batch(Generic[T]):
+    """Durable messages that came together, and how many of them were handled or given up."""
+
+    __slots__ = ("messages", "through")
+
+    def __init__(self, messages: Sequence[Message[T]], through: int = 0) -> None:
+        self.messages, self.through = messages, through
+
+
 class Delivery:
     """Hands messages to handlers: one at a time, again after a failure, not without end.
 
@@ -40,43 +49,74 @@ class Delivery:
 
     async def settle(self, topic: Topic[T], group: str, message: Message[T], handler: Handler[T]) -> str:
         """Hand over a durable message; "" once the handler returned, else the error of its last failure."""
-        trace = TRACE.set(message.trace_id)
-        failures, wait_s, waiting = 0, self._retry_delay_s, False
-        attempt = message
+        before = TRACE.set(message.trace_id)
         try:
-            while True:
-                try:
-                    await handler(attempt)
-                except (BusUnavailable, StoreUnavailable) as outage:
-                    if not waiting:
-                        waiting = True
-                        log.warning("message waits", error=str(outage), **_labels(topic, group, message))
-                    await self._clock.sleep_real(wait_s)
-                    wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
-                except Exception as error:  # whatever a handler raises, the next message follows
-                    failures += 1
-                    text = _describe(error)
-                    labels = _labels(topic, group, message)
-                    log.exception("message failed", failures=failures, error=text, **labels)
-                    if failures >= MAX_DELIVERIES:
-                        return text
-                    attempt = msgspec.structs.replace(message, deliveries=message.deliveries + failures)
-                    await self._clock.sleep_real(self._retry_delay_s)
-                else:
-                    return ""
+            await handler(message)
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises, the next message follows
+            return await self._again(topic, group, message, handler, error)
+        else:
+            return ""
         finally:
-            TRACE.reset(trace)
+            TRACE.reset(before)
+
+    async def settle_batch(self, topic: Topic[T], group: str, batch: Batch[T], handler: Handler[T]) -> str:
+        """The same for what is left of a batch, in order; "" once it is through.
+
+        Else the error of message number `batch.through`: count it and call again for those behind it.
+        """
+        before = TRACE.set("")
+        try:
+            for message in batch.messages[batch.through :]:
+                TRACE.set(message.trace_id)
+                try:
+                    await handler(message)
+                except Exception as error:  # noqa: BLE001 - as above
+                    if text := await self._again(topic, group, message, handler, error):
+                        return text
+                batch.through += 1
+            return ""
+        finally:
+            TRACE.reset(before)
+
+    async def _again(
+        self, topic: Topic[T], group: str, message: Message[T], handler: Handler[T], error: Exception
+    ) -> str:
+        """After a first try that raised: "" once the handler returned, else the error of its last failure."""
+        labels = _labels(topic, group, message)
+        failures, wait_s, waiting = 0, self._retry_delay_s, False
+        attempt, raised = message, error
+        while True:
+            if isinstance(raised, BusUnavailable | StoreUnavailable):
+                if not waiting:
+                    waiting = True
+                    log.warning("message waits", error=str(raised), **labels)
+                await self._clock.sleep_real(wait_s)
+                wait_s = min(_LONGEST_WAIT_S, wait_s * 2)
+            else:
+                failures += 1
+                text = _describe(raised)
+                log.error("message failed", failures=failures, error=text, exc_info=raised, **labels)
+                if failures >= MAX_DELIVERIES:
+                    return text
+                attempt = msgspec.structs.replace(message, deliveries=message.deliveries + failures)
+                await self._clock.sleep_real(self._retry_delay_s)
+            try:
+                await handler(attempt)
+            except Exception as later:  # noqa: BLE001 - as above
+                raised = later
+            else:
+                return ""
 
     async def offer(self, topic: Topic[T], message: Message[T], handler: Handler[T]) -> None:
         """Hand over a live message once: a newer one follows, so a failure is only logged."""
-        trace = TRACE.set(message.trace_id)
+        before = TRACE.set(message.trace_id)
         try:
             await handler(message)
         except Exception as error:
             labels = _labels(topic, "", message)
             log.exception("live message failed", error=_describe(error), **labels)
         finally:
-            TRACE.reset(trace)
+            TRACE.reset(before)
 
 
 def _labels(topic: Topic[T], group: str, message: Message[T]) -> dict[str, str]:

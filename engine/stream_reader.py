@@ -17,7 +17,7 @@ import structlog
 from engine.bus import Handler, Message, Topic
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable, CodecError, EdgewiseError
-from engine.delivery import Delivery
+from engine.delivery import Batch, Delivery
 from engine.envelope import EnvelopeCodec
 from engine.redis_link import RedisTiming
 
@@ -224,25 +224,24 @@ class DurableReader(Generic[T]):
             return
         if count > _MAX_RECOVERIES:
             await self._give_up(entry_id, payload, messages, count)
-        elif len(messages) != 1 or messages[0].id != entry_id:
-            await self._deliver_together(entry_id, messages)
-        elif error := await self._delivery.settle(reading.topic, reading.group, messages[0], reading.handler):
-            await self._bury(entry_id, entry_id, payload, error)
         else:
-            self._handled[entry_id] = None
+            await self._settle(entry_id, payload, messages)
 
-    async def _deliver_together(self, entry_id: str, messages: Sequence[Message[T]]) -> None:
-        """Messages that share an entry, each by itself; the entry is through with the last of them."""
-        reading, settle = self._reading, self._delivery.settle
-        through = self._through.pop(entry_id, 0)
+    async def _settle(self, entry_id: str, payload: bytes, messages: Sequence[Message[T]]) -> None:
+        """Each message by itself; the entry is through with the last of them."""
+        reading, settle = self._reading, self._delivery.settle_batch
+        batch = Batch(messages, self._through.pop(entry_id, 0))
         try:
-            for message in messages[through:]:
-                if error := await settle(reading.topic, reading.group, message, reading.handler):
-                    await self._bury(message.id, None, self._alone(message), error)
-                through += 1
+            while error := await settle(reading.topic, reading.group, batch, reading.handler):
+                failed = messages[batch.through]
+                if len(messages) == 1:
+                    await self._bury(failed.id, entry_id, payload, error)
+                else:
+                    await self._bury(failed.id, None, self._alone(failed), error)
+                batch.through += 1
         finally:
-            if through < len(messages):
-                self._through[entry_id] = through
+            if batch.through < len(messages):
+                self._through[entry_id] = batch.through
         self._handled[entry_id] = None
 
     async def _give_up(
