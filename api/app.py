@@ -37,7 +37,7 @@ from api.stream import Broadcast
 from engine.clock import Clock
 from engine.config.engine import ApiConfig, EngineConfig
 from engine.core.errors import StoreUnavailable
-from engine.spans import Export
+from engine.telemetry.spans import Export
 
 ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
     *health.ENDPOINTS,

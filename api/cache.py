@@ -20,7 +20,7 @@ from engine.clock import Clock
 from engine.core.errors import BusUnavailable
 from engine.core.signals import MarketSnapshot
 from engine.redis_link import SLOW_S, kept_cancellation, told_if_slow
-from engine.status import STATUS_KEY, EngineStatus
+from engine.telemetry.status import STATUS_KEY, EngineStatus
 
 log = structlog.get_logger()
 

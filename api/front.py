@@ -25,7 +25,7 @@ from api.sending import HEADERS, Ready
 from api.tracing import span_of
 from engine.clock import Clock
 from engine.core.errors import StoreUnavailable
-from engine.spans import Export
+from engine.telemetry.spans import Export
 
 log = structlog.get_logger()
 

@@ -27,7 +27,7 @@ from engine.embedded import known_addresses
 from engine.journal.postgres_reader import JournalReader
 from engine.listen import listen
 from engine.log import configure
-from engine.spans import Export
+from engine.telemetry.spans import Export
 
 log = structlog.get_logger()
 
@@ -84,7 +84,7 @@ async def _export(stack: AsyncExitStack, config: EngineConfig) -> Export | None:
     """Where spans go; None where tracing is off."""
     if not config.tracing.otlp_endpoint:
         return None
-    from engine.otlp import exporting
+    from engine.telemetry.otlp import exporting
 
     return await stack.enter_async_context(exporting(config.tracing, f"{config.name}-api", config.env))
 

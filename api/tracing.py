@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from engine.spans import Span, SpanKind
+from engine.telemetry.spans import Span, SpanKind
 
 _FAILED = 500
 

@@ -17,7 +17,6 @@ import stamina.instrumentation
 import structlog
 
 from engine import build, garbage
-from engine.alerts import Alerts
 from engine.bus_admin import watch_bus
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.settings import Settings
@@ -39,12 +38,13 @@ from engine.log import configure
 from engine.market.news import NewsBoard
 from engine.market.service import MarketService
 from engine.market.sources import Sources
-from engine.meters import Reported
-from engine.metrics import Health, Metrics, serve_metrics, watch_loop
 from engine.redis_bus import RedisBus
-from engine.report import Reporter
 from engine.retry import patiently
-from engine.tracing import Tracing
+from engine.telemetry.alerts import Alerts
+from engine.telemetry.meters import Reported
+from engine.telemetry.metrics import Health, Metrics, serve_metrics, watch_loop
+from engine.telemetry.report import Reporter
+from engine.telemetry.tracing import Tracing
 from engine.wiring.assembly import InstrumentBook, restrict
 from engine.wiring.deciders import recorded_answers
 from engine.wiring.outside import open_outside
@@ -142,7 +142,7 @@ async def _trace(settings: Settings, clock: Clock, parts: Parts, stack: AsyncExi
     """Export what the parts do, where tracing is on, as long as the stack lives. Raises ConfigError."""
     config = settings.engine
     if config.tracing.otlp_endpoint:
-        from engine.otlp import exporting
+        from engine.telemetry.otlp import exporting
 
         exporter = exporting(config.tracing, f"{config.name}-engine", config.env)
         Tracing(clock, await stack.enter_async_context(exporter)).watch(parts)

@@ -10,10 +10,10 @@ from engine.bus import TOPICS, Topic
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable, CodecError
 from engine.envelope import EnvelopeCodec
-from engine.metrics import Metrics
 from engine.redis_bus import DEAD, RedisBus
 from engine.redis_replies import FIELD, text
 from engine.stream_reader import GroupInfo
+from engine.telemetry.metrics import Metrics
 
 _LAG_EVERY_S: Final = 5.0
 

@@ -32,7 +32,7 @@ from engine.journal.ports import (
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
 from engine.journal.snapshots import BalanceSnapshot
-from engine.spans import Export
+from engine.telemetry.spans import Export
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, T0
 

@@ -11,11 +11,11 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from engine.alerts import Alerts
 from engine.clock import SimClock, SystemClock
 from engine.config.manager import MonitoringConfig
 from engine.config.values import Duration, Secret
 from engine.journal.ports import RiskEvent
+from engine.telemetry.alerts import Alerts
 from tests.exchange_world import until
 
 Received = list[tuple[str, dict[str, object]]]

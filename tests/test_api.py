@@ -21,7 +21,7 @@ from api.routes.records import (
 from api.views import seconds
 from engine.config.engine import ApiConfig
 from engine.journal.postgres_reader import JournalReader
-from engine.status import STATUS_KEY, BooksStatus, EngineStatus
+from engine.telemetry.status import STATUS_KEY, BooksStatus, EngineStatus
 from tests import journal_parts as parts
 from tests.api_parts import NOW, Client, fill_journal, served
 from tests.journal_parts import T0

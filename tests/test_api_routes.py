@@ -28,7 +28,7 @@ from engine.core.cash import Transfer
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
 from engine.redis_bus import RedisBus
-from engine.status import STATUS_KEY, BooksStatus, EngineStatus
+from engine.telemetry.status import STATUS_KEY, BooksStatus, EngineStatus
 from tests.api_parts import NOW, Client, fill_journal, served
 from tests.journal_parts import ACCOUNT, T0
 

@@ -20,7 +20,7 @@ from engine.clock import SimClock, SystemClock
 from engine.config.engine import ApiConfig
 from engine.core.signals import Signal
 from engine.redis_bus import RedisBus
-from engine.spans import Span
+from engine.telemetry.spans import Span
 from tests import journal_parts as parts
 from tests.api_parts import Client, served
 

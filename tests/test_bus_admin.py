@@ -15,9 +15,9 @@ from engine.bus import COMMANDS, Command, Message, Topic
 from engine.bus_admin import dead_messages, overview, requeue, watch_bus
 from engine.cli.bus import app
 from engine.clock import SystemClock, cancelled
-from engine.metrics import Metrics
 from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming
+from engine.telemetry.metrics import Metrics
 
 PAUSE = Command(command_id="c-1", name="pause", trader_id="t")
 TEXTS = Topic("texts", str)

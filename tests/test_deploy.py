@@ -18,7 +18,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from prometheus_client import CollectorRegistry
 from ruamel.yaml import YAML
 
-from engine.metrics import Metrics
+from engine.telemetry.metrics import Metrics
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 ETC = sorted((DEPLOY.parent / "etc").glob("*.yaml"))

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from engine.clock import SystemClock, cancelled
 from engine.core.errors import ConfigError
-from engine.metrics import Health, Labelled, Metrics, serve_metrics, watch_loop
+from engine.telemetry.metrics import Health, Labelled, Metrics, serve_metrics, watch_loop
 
 
 async def _get(port: int, path: str) -> tuple[int, str]:

@@ -11,8 +11,8 @@ from engine.core.decisions import Decision
 from engine.core.market import Side
 from engine.core.orders import Fill, Order, OrderIntent, OrderType, PositionSide, Purpose
 from engine.core.times import NS_PER_S
-from engine.metrics import Metrics
-from engine.order_meters import OrderMeters
+from engine.telemetry.metrics import Metrics
+from engine.telemetry.order_meters import OrderMeters
 
 T0 = 1_790_000_000 * NS_PER_S
 DECISION = Decision(cycle_id="t-1", trader_id="t", decider="d", actions=(), prices={}, ts_decided=T0)

@@ -35,9 +35,9 @@ from engine.core.orders import (
     stop_client_id,
 )
 from engine.core.times import NS_PER_S
-from engine.otlp import exporting
-from engine.spans import Span, SpanKind
-from engine.tracing import Tracing
+from engine.telemetry.otlp import exporting
+from engine.telemetry.spans import Span, SpanKind
+from engine.telemetry.tracing import Tracing
 from tests.collector import Collector, collecting
 from tests.executor_parts import BTC, wakeup_of
 

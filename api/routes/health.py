@@ -10,7 +10,7 @@ from api.endpoint import Endpoint, NoQuery, Sources
 from api.views import seconds
 from engine.core.errors import StoreUnavailable
 from engine.journal.views import CheckRow, Counts
-from engine.status import EngineStatus
+from engine.telemetry.status import EngineStatus
 
 UpDown = Literal["ok", "down"]
 

@@ -38,7 +38,7 @@ from engine.executor.asking import ModelClient
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
 from engine.redis_bus import RedisBus
-from engine.status import STATUS_KEY, EngineStatus
+from engine.telemetry.status import STATUS_KEY, EngineStatus
 
 _READY_S: Final = 60.0
 _ENDING_S: Final = 60.0  # of engine time after the last moment, as in a backtest

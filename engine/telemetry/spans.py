@@ -1,6 +1,7 @@
 """What tracing is told: a step with its beginning and end, by the names of what it stands for.
 
-A trace and a span are found again by their names alone: see engine.tracing for those of decision cycles.
+A trace and a span are found again by their names alone: those of decision cycles are in
+engine.telemetry.tracing.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from typing import Final
 
 from engine.config.engine import TracingConfig
 from engine.core.errors import ConfigError
-from engine.spans import Export, Span, SpanKind
+from engine.telemetry.spans import Export, Span, SpanKind
 
 try:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter

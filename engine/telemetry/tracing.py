@@ -15,7 +15,7 @@ from engine.clock import Clock
 from engine.core.decisions import CycleRecord, Decision, ModelCall, Verdict, WakeReason, Wakeup
 from engine.core.orders import Fill, Order, OrderIntent, OrderState, entry_of
 from engine.core.signals import Signal
-from engine.spans import Export, Mark, Span, SpanKind
+from engine.telemetry.spans import Export, Mark, Span, SpanKind
 from engine.wiring.parts import Parts
 
 _WAKEUP: Final = "wakeup"

@@ -8,7 +8,7 @@ from typing import Final
 from engine.core.decisions import Decision
 from engine.core.orders import Fill, Order, OrderIntent
 from engine.core.times import NS_PER_S
-from engine.metrics import Metrics
+from engine.telemetry.metrics import Metrics
 
 _REMEMBERED: Final = 1000  # decisions whose orders may still leave; the oldest go
 

@@ -17,9 +17,9 @@ from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.venue import OkxVenue
 from engine.journal.postgres_batches import Batches
 from engine.manager.traders import Trader
-from engine.metrics import Labelled, Metrics
-from engine.order_meters import OrderMeters
 from engine.redis_bus import RedisBus
+from engine.telemetry.metrics import Labelled, Metrics
+from engine.telemetry.order_meters import OrderMeters
 from engine.wiring.parts import Parts
 
 K = TypeVar("K", bound=str)

@@ -7,9 +7,9 @@ from typing import Final
 import msgspec
 
 from engine.core.instruments import coin
-from engine.meters import Meters, Reported
-from engine.metrics import Metrics
-from engine.status import STATUS_KEY, STATUS_TTL_S, BooksStatus, EngineStatus
+from engine.telemetry.meters import Meters, Reported
+from engine.telemetry.metrics import Metrics
+from engine.telemetry.status import STATUS_KEY, STATUS_TTL_S, BooksStatus, EngineStatus
 
 _EVERY_S: Final = 1.0
 _VALUES_TTL_S: Final = 600.0
