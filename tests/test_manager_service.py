@@ -61,7 +61,8 @@ from engine.manager.context import ManagerContext, MarketView
 from engine.manager.scheduler import Scheduler
 from engine.manager.service import ManagerService
 from engine.manager.traders import Trader
-from engine.market.news import Found, NewsBoard
+from engine.market.feed_entries import Found
+from engine.market.news import NewsBoard
 from engine.memory_bus import MemoryBus
 from tests.exchange_world import until
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -19,7 +20,8 @@ from engine.config.market_sources import NewsConfig, NewsSource, ReferenceConfig
 from engine.config.values import Duration
 from engine.core.errors import CodecError
 from engine.core.times import NS_PER_HOUR, NS_PER_S
-from engine.market.news import Found, NewsBoard, plain
+from engine.market.feed_entries import MOST_ENTRIES, Found, entries
+from engine.market.news import NewsBoard, plain
 from engine.market.sources import Sources, price_in
 
 pytest.importorskip("feedparser")
@@ -89,6 +91,36 @@ def test_headline_is_shown_once_whoever_repeats_it(again: Found) -> None:
     assert news.add(WIRE, [first], NOW) == 1
     assert news.add(WIRE, [again], NOW) == 0
     assert [item.title for item in news.newest((BTC,), NOW)] == ["Bitcoin rises"]
+
+
+def test_ids_that_are_no_uris_are_those_of_their_source() -> None:
+    news = board()
+    other = msgspec.structs.replace(WIRE, name="other")
+    assert news.add(WIRE, [found("Bitcoin rises", entry_id="4711")], NOW) == 1
+    assert news.add(other, [found("Ether falls", entry_id="4711")], NOW) == 1
+    assert news.add(WIRE, [found("Rates rise", entry_id="tag:x,2025:1")], NOW) == 1
+    assert news.add(other, [found("Rates rise again", entry_id="tag:x,2025:1")], NOW) == 0
+
+
+def test_addresses_that_are_none_are_not_one() -> None:
+    news = board()
+    told = [found("One", url="http://[", entry_id="1"), found("Two", url="http://[", entry_id="2")]
+    assert news.add(WIRE, told, NOW) == 2
+
+
+def test_what_full_feeds_still_tell_is_not_news_at_the_next_visit() -> None:
+    feeds = [NewsSource(name=f"s{n}", url="http://127.0.0.1:1/") for n in range(8)]
+    news = board(sources=[msgspec.to_builtins(feed) for feed in feeds])
+    told = {
+        feed: [
+            found(f"{feed.name} {n}", n / 10, url=f"https://{feed.name}/{n}", entry_id=f"{n}")
+            for n in range(MOST_ENTRIES)
+        ]
+        for feed in feeds
+    }
+    assert sum(news.add(feed, told[feed], NOW) for feed in feeds) == len(feeds) * MOST_ENTRIES
+    for _ in range(3):
+        assert sum(news.add(feed, told[feed], NOW) for feed in feeds) == 0
 
 
 def test_headlines_are_dated_newest_first_and_forgotten() -> None:
@@ -213,6 +245,40 @@ async def test_source_that_is_down_slow_or_mad_holds_up_nobody_and_may_come_back
         await until(lambda: len(news) == 2)
         site.answers["/down"] = lambda: web.Response(text=ATOM)
         await until(lambda: len(news) == 3)
+
+
+def rss(item: str) -> str:
+    return f'<?xml version="1.0"?><rss version="2.0"><channel>{item}</channel></rss>'
+
+
+@pytest.mark.parametrize(
+    "date", ["0001-01-01T00:00:00+02:00", "0000-00-00", "9999-12-31T23:59:59-02:00", "?"]
+)
+def test_date_that_stands_for_none_is_none(date: str) -> None:
+    (entry,) = entries(rss(f"<item><title>x</title><pubDate>{date}</pubDate></item>").encode()).found
+    assert (entry.title, entry.ts_published) == ("x", None)
+
+
+def test_entities_do_not_multiply() -> None:
+    names = ["a", *(f"a{n}" for n in range(9))]
+    bomb = "".join(f"<!ENTITY {b} '{f'&{a};' * 10}'>" for a, b in pairwise(names))
+    body = f"<!DOCTYPE x [<!ENTITY a 'lol'>{bomb}]>" + rss("<item><title>&a8;</title></item>")
+    assert all(len(entry.title) < 200 for entry in entries(body.encode()).found)
+
+
+async def test_feed_that_breaks_its_parser_holds_up_nobody(site: Site) -> None:
+    """The address takes a regular expression minutes, in which no other Python would run."""
+    endless = rss(f"<item><title>x</title><author>{'a' * 400_000}@</author></item>")
+    site.answers["/endless"] = lambda: web.Response(text=endless)
+    site.answers["/undefined"] = lambda: web.Response(text='<?xml version="1.0" encoding="undefined"?>')
+    site.answers["/good"] = lambda: web.Response(text=RSS)
+    config = sources(site, "/endless", "/undefined", "/good")
+    news = NewsBoard(config, (BTC, ETH))
+    async with following(MarketConfig(news=config), news):
+        await until(lambda: len(news) == 2)
+        asked = len(site.asked)
+        await until(lambda: len(site.asked) > asked + 5)  # the good one is visited on and on
+    assert sum(path == "/endless" for path, _ in site.asked) == 1
 
 
 async def test_reference_price_of_another_venue(site: Site) -> None:

@@ -12,29 +12,18 @@ from html import unescape
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-import msgspec
-
 from engine.config.market_sources import NewsConfig, NewsSource
 from engine.core.instruments import coin, venue_symbol
 from engine.core.market import NewsItem
 from engine.core.times import NS_PER_S
+from engine.market.feed_entries import MOST_ENTRIES, Found
 
 _LONGEST_TITLE: Final = 200
 _LONGEST_URL: Final = 500
-_SEEN_PER_ITEM: Final = 4  # a forgotten headline is still known for a while
+_KEYS_PER_ITEM: Final = 4  # an item has at most 3, so a forgotten headline is still known for a while
 _MARKUP: Final = re.compile(r"<[^<>]*>")
 _NO_TEXT: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 _NO_WORD: Final = re.compile(r"\W+")
-
-
-class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """One entry of a feed as it was read. `ts_published` is None where the feed gives no date."""
-
-    title: str
-    url: str = ""
-    entry_id: str = ""
-    ts_published: int | None = None
-    sentiment: float | None = None
 
 
 class NewsBoard:
@@ -49,6 +38,8 @@ class NewsBoard:
         self._words = {symbol: self._names(coin(symbol)) for symbol in self._symbols}
         self._items: list[NewsItem] = []  # oldest first
         self._seen: dict[str, None] = {}
+        told = MOST_ENTRIES * len(self._config.sources)  # at once, again at every visit
+        self._most_seen = _KEYS_PER_ITEM * (self._config.max_items + told)
         self._max_age_ns = int(self._config.max_age * NS_PER_S)
 
     def __len__(self) -> int:
@@ -60,7 +51,7 @@ class NewsBoard:
         for entry in found:
             title = plain(entry.title)
             ts = now_ns if entry.ts_published is None else min(entry.ts_published, now_ns)
-            if not title or now_ns - ts > self._max_age_ns or self._known(entry, title):
+            if not title or now_ns - ts > self._max_age_ns or self._known(source, entry, title):
                 continue
             new.append(
                 NewsItem(
@@ -88,16 +79,22 @@ class NewsBoard:
                 chosen.append(item)
         return tuple(chosen)
 
-    def _known(self, entry: Found, title: str) -> bool:
-        """Whether its id, its address or its words were seen before; they are from now on."""
+    def _known(self, source: NewsSource, entry: Found, title: str) -> bool:
+        """Whether its id, its address or its words were seen before; they are from now on.
+
+        An id that is no URI, such as 4711, is one only among those of its source.
+        """
         keys = [f"words {_NO_WORD.sub(' ', title).strip().lower()}"]
-        keys += [f"id {entry.entry_id}"] if entry.entry_id else []
-        keys += [f"url {_address(entry.url)}"] if entry.url else []
-        known = any(key in self._seen for key in keys)
-        self._seen.update(dict.fromkeys(keys))
-        while len(self._seen) > self._config.max_items * _SEEN_PER_ITEM:
+        if address := _address(entry.url):
+            keys.append(f"url {address}")
+        if entry.entry_id:
+            scope = "" if ":" in entry.entry_id else source.name
+            keys.append(f"id {scope} {entry.entry_id}")
+        known = [self._seen.pop(key, key) is None for key in keys]
+        self._seen.update(dict.fromkeys(keys))  # in again as the newest: what is still told is not forgotten
+        while len(self._seen) > self._most_seen:
             del self._seen[next(iter(self._seen))]
-        return known
+        return any(known)
 
     def _about(self, source: NewsSource, title: str) -> tuple[str, ...]:
         if source.symbols:

@@ -7,10 +7,9 @@ once, asked less often, and holds up nobody.
 from __future__ import annotations
 
 import asyncio
-import calendar
 from collections.abc import Callable, Sequence
-from importlib import import_module
-from io import BytesIO
+from hashlib import sha256
+from importlib.util import find_spec
 from math import isfinite
 from typing import Any, Final
 
@@ -23,13 +22,13 @@ from engine.config.market import MarketConfig
 from engine.config.market_sources import NewsConfig, NewsSource, ReferenceConfig
 from engine.core.errors import CodecError, ConfigError
 from engine.core.instruments import coin
-from engine.core.times import NS_PER_S
-from engine.market.news import Found, NewsBoard
+from engine.market.feed_entries import read_entries
+from engine.market.news import NewsBoard
 
 log = structlog.get_logger()
 
 _MOST_BYTES: Final = 2_000_000
-_MOST_ENTRIES: Final = 200
+_PARSERS: Final = 2  # processes at a time: sources that begin together share the processor with trading
 _SLOWEST: Final = 8  # a source that fails is asked this many times less often at most
 _HEADERS: Final = {"User-Agent": "edgewise (+feed reader)"}
 _UNCHANGED: Final = 304
@@ -48,13 +47,14 @@ class Sources:
         refer: Callable[[str, float, int], None],
         clock: Clock,
     ) -> None:
-        parse = feed_parser() if config.news.sources else None
+        if config.news.sources and find_spec("feedparser") is None:
+            raise ConfigError("news.sources need feedparser: pip install 'edgewise[news]'")
         self._clock = clock
         self._readers: list[NewsReader | ReferenceReader] = []
-        if parse is not None:
-            self._readers += [
-                NewsReader(source, config.news, board, parse, clock) for source in config.news.sources
-            ]
+        parsing = asyncio.Semaphore(_PARSERS)
+        self._readers += [
+            NewsReader(source, config.news, board, parsing, clock) for source in config.news.sources
+        ]
         if config.reference.source == "http":
             self._readers += [
                 ReferenceReader(symbol, config.reference, refer, clock) for symbol in config.symbols
@@ -73,27 +73,41 @@ class NewsReader:
     """Reads one feed into the board."""
 
     def __init__(
-        self, source: NewsSource, config: NewsConfig, board: NewsBoard, parse: Parse, clock: Clock
+        self,
+        source: NewsSource,
+        config: NewsConfig,
+        board: NewsBoard,
+        parsing: asyncio.Semaphore,
+        clock: Clock,
     ) -> None:
         self.name = f"news {source.name}"
         self.every_s: float = config.every
-        self.timeout_s: float = config.timeout
-        self._source, self._board, self._parse, self._clock = source, board, parse, clock
+        self._timeout_s: float = config.timeout
+        self._source, self._board, self._parsing, self._clock = source, board, parsing, clock
         self._validators: dict[str, str] = {}  # what the server needs to say that nothing changed
+        self._digest = b""  # of the body that was read last: some servers never say so
 
     async def read(self, session: aiohttp.ClientSession) -> None:
-        """One visit. Raises aiohttp.ClientError, TimeoutError or CodecError."""
-        async with session.get(self._source.url, headers=self._validators) as response:
+        """One visit. Raises aiohttp.ClientError, OSError or CodecError."""
+        async with (
+            asyncio.timeout(self._timeout_s),
+            session.get(self._source.url, headers=self._validators) as response,
+        ):
             if response.status == _UNCHANGED:
                 return
             body = await _body(response)
             etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
-        found = await asyncio.to_thread(self._parse, body)
+        if (digest := sha256(body).digest()) != self._digest:
+            async with self._parsing:
+                entries = await read_entries(body)
+            if entries.defect:
+                raise CodecError(entries.defect, body[:200])
+            new = self._board.add(self._source, entries.found, self._clock.now_ns())
+            log.debug("news read", source=self._source.name, entries=len(entries.found), new=new)
+        self._digest = digest
         self._validators = {"If-None-Match": etag} if etag else {}
         if modified:
             self._validators["If-Modified-Since"] = modified
-        new = self._board.add(self._source, found, self._clock.now_ns())
-        log.debug("news read", source=self._source.name, entries=len(found), new=new)
 
 
 class ReferenceReader:
@@ -104,7 +118,7 @@ class ReferenceReader:
     ) -> None:
         self.name = f"reference {symbol}"
         self.every_s: float = config.every
-        self.timeout_s: float = config.timeout
+        self._timeout_s: float = config.timeout
         quote = symbol.split("-")[1] if "-" in symbol else ""
         filled = config.url.replace("{base}", coin(symbol)).replace("{quote}", quote)
         self._url = filled.replace("{symbol}", symbol)
@@ -112,8 +126,8 @@ class ReferenceReader:
         self._symbol, self._refer, self._clock = symbol, refer, clock
 
     async def read(self, session: aiohttp.ClientSession) -> None:
-        """One visit. Raises aiohttp.ClientError, TimeoutError or CodecError."""
-        async with session.get(self._url) as response:
+        """One visit. Raises aiohttp.ClientError, OSError or CodecError."""
+        async with asyncio.timeout(self._timeout_s), session.get(self._url) as response:
             body = await _body(response)
         self._refer(self._symbol, price_in(body, self._path), self._clock.now_ns())
 
@@ -122,9 +136,8 @@ async def _follow(reader: NewsReader | ReferenceReader, session: aiohttp.ClientS
     failures = 0
     while True:
         try:
-            async with asyncio.timeout(reader.timeout_s):
-                await reader.read(session)
-        except (aiohttp.ClientError, TimeoutError, CodecError) as error:
+            await reader.read(session)
+        except (aiohttp.ClientError, OSError, CodecError) as error:
             if not failures:
                 log.warning("source is away", source=reader.name, error=str(error) or type(error).__name__)
             failures += 1
@@ -159,41 +172,3 @@ def price_in(body: bytes, path: Sequence[str]) -> float:
     if not (isfinite(price) and price > 0):
         raise CodecError(f"{price} is no price", body)
     return price
-
-
-Parse = Callable[[bytes], list[Found]]
-
-
-def feed_parser() -> Parse:
-    """From the bytes of an RSS or Atom feed to its entries. Raises ConfigError that names the extra."""
-    try:
-        feedparser = import_module("feedparser")
-    except ImportError as error:
-        raise ConfigError("news.sources need feedparser: pip install 'edgewise[news]'") from error
-
-    def parse(body: bytes) -> list[Found]:
-        feed = feedparser.parse(BytesIO(body))  # a stream: bytes alone could name a file
-        if feed.bozo and not feed.entries:
-            raise CodecError(f"no feed: {feed.bozo_exception}", body[:200])
-        return [_found(entry) for entry in feed.entries[:_MOST_ENTRIES]]
-
-    return parse
-
-
-def _found(entry: Any) -> Found:
-    moment = entry.get("published_parsed") or entry.get("updated_parsed")
-    return Found(
-        title=str(entry.get("title", "")),
-        url=str(entry.get("link", "")),
-        entry_id=str(entry.get("id", "")),
-        ts_published=None if moment is None else calendar.timegm(moment) * NS_PER_S,
-        sentiment=_number(entry.get("sentiment")),
-    )
-
-
-def _number(text: object) -> float | None:
-    """Some feeds carry a `sentiment` of -1 to 1 with each entry."""
-    try:
-        return float(str(text))
-    except ValueError:
-        return None
