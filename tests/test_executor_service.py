@@ -10,12 +10,11 @@ from typing import cast
 import pytest
 
 from engine.bus import DECISIONS, WAKEUPS, Message
-from engine.clock import SystemClock, cancelled
+from engine.clock import SystemClock
 from engine.core.decisions import CycleRecord, CycleStatus, Decision, Wakeup
 from engine.core.times import NS_PER_S
 from engine.executor.decision import held
 from engine.executor.service import ExecutorService
-from engine.jobs import Jobs
 from engine.journal.ports import Journal
 from engine.memory_bus import MemoryBus
 from tests.executor_parts import CycleJournal, wakeup_of
@@ -74,21 +73,20 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def room_of(max_running: int = 8, **deciders: Thinker) -> AsyncIterator[Room]:
+async def room_of(at_once: int = 8, **deciders: Thinker) -> AsyncIterator[Room]:
     journal, bus = CycleJournal(), MemoryBus(CLOCK)
-    async with Jobs(max_running=max_running) as jobs:
-        service = ExecutorService(deciders, bus, cast(Journal, journal), CLOCK, jobs)
-        room = Room(service, bus, journal)
-        tasks = [
-            asyncio.create_task(service.run()),
-            asyncio.create_task(bus.consume(DECISIONS, "test", room.keep)),
+    service = ExecutorService(deciders, bus, cast(Journal, journal), CLOCK, at_once)
+    room = Room(service, bus, journal)
+    async with asyncio.TaskGroup() as tasks:
+        running = [
+            tasks.create_task(service.run(), name="executor"),
+            tasks.create_task(bus.consume(DECISIONS, "test", room.keep), name="reader"),
         ]
         try:
             yield room
         finally:
-            for task in tasks:
-                await cancelled(task)
-            await jobs.stop()
+            for task in running:
+                task.cancel()
 
 
 def soon(seconds: float = 60.0) -> int:
@@ -192,7 +190,7 @@ async def test_no_more_than_the_bound_think_at_once() -> None:
     shared = asyncio.Event()
     for thinker in thinkers.values():
         thinker.go = shared
-    async with room_of(max_running=2, **thinkers) as room:
+    async with room_of(at_once=2, **thinkers) as room:
         for trader_id in thinkers:
             await room.wake(wakeup_of(deadline_ns=soon(), trader_id=trader_id, cycle=trader_id))
         await until(lambda: sum(thinker.thinking for thinker in thinkers.values()) == 2)

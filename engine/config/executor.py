@@ -60,7 +60,7 @@ class ExecutorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_positions: Annotated[int, Meta(ge=1)] | None = None
     decision_interval: Duration | None = None
     decision_timeout: Duration = Duration(60)  # real time from the start of a cycle to its decision
-    max_concurrent_decisions: Annotated[int, Meta(ge=1, le=10_000)] = 16  # the rest wait their turn
+    max_concurrent_decisions: Annotated[int, Meta(ge=1, le=10_000)] = 16  # in a process; others wait
     prompt_token_budget: Annotated[int, Meta(ge=500)] = 12_000  # system and user prompt together
     recent_decisions: Annotated[int, Meta(ge=0, le=100)] = 10  # shown to a model, at most
     recent_trades: Annotated[int, Meta(ge=0, le=100)] = 15

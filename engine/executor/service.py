@@ -30,28 +30,29 @@ _GRACE_S: Final = (
 
 
 class ExecutorService:
-    """Lets deciders answer wakeups. `jobs` bounds how many think at once; the rest wait their turn.
+    """Lets deciders answer wakeups, `at_once` of them at a time; the rest wait their turn.
 
     A trader thinks about one wakeup at a time. One more may wait for it: the newest, an older one is closed.
     """
 
     def __init__(
-        self, deciders: Mapping[str, Decider], bus: Bus, journal: Journal, clock: Clock, jobs: Jobs
+        self, deciders: Mapping[str, Decider], bus: Bus, journal: Journal, clock: Clock, at_once: int
     ) -> None:
         self._deciders = deciders
         self._log = log.bind()
         self._bus = bus
         self._journal = journal
         self._clock = clock
-        self._jobs = jobs
+        self._jobs = Jobs(max_running=at_once)  # its own: who thinks long keeps no order waiting
         self._thinking: dict[str, str] = {}  # trader id → cycle id
         self._next: dict[str, Wakeup] = {}
         self.cycles: dict[CycleStatus, int] = {}  # closed since the start
         self.on_closed: list[Callable[[CycleRecord], None]] = []  # told of each
 
     async def run(self) -> None:
-        """Consume wakeups until cancelled."""
-        await self._bus.consume(WAKEUPS, "executor", self._on_wakeup)
+        """Consume wakeups until cancelled; once."""
+        async with self._jobs:
+            await self._bus.consume(WAKEUPS, "executor", self._on_wakeup)
 
     async def _on_wakeup(self, message: Message[Wakeup]) -> None:
         wakeup = message.body

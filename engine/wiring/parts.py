@@ -44,7 +44,7 @@ _AUDIT_EVERY_S: Final = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the parts of one account work with. `model` answers prompts, `jobs` carries slow work.
+    """What the parts of one account work with. `model` answers prompts, `jobs` carries requests to the venue.
 
     `news` are headlines for the traders; empty unless somebody fills it.
     """
@@ -116,12 +116,13 @@ async def build_parts(
         breaker=breaker,
         paper=around.paper,
     )
+    at_once = settings.executor.max_concurrent_decisions
     deciders = build_deciders(settings, around.model, journal, clock)
     return Parts(
         exchange=exchange,
         manager=ManagerService(context, traders),
         market=MarketService(settings.market, around.feed, bus, journal, clock),
-        executor=ExecutorService(deciders, bus, journal, clock, around.jobs),
+        executor=ExecutorService(deciders, bus, journal, clock, at_once),
         write_back=build_write_back(settings, journal, clock),
         accounts=accounts,
         view=view,
