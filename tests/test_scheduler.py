@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from decimal import Decimal
 from itertools import pairwise
 
@@ -333,6 +334,31 @@ def test_a_model_without_slots_does_not_hold_up_the_others() -> None:
     for name, model in (("a", "slow"), ("b", "slow"), ("c", "fast"), ("d", "")):
         scheduler.add(name, RHYTHM, ["BTC"], T0, model=model)
     assert {due.trader_id for due in scheduler.poll(T0)} == {"a", "c", "d"}
+
+
+@pytest.mark.parametrize(
+    ("second", "end"),
+    [
+        (1, lambda s, due, now: s.on_closed(due.cycle_id, "t", now)),
+        (180, lambda s, due, now: s.on_closed(due.cycle_id, "t", now)),  # at its deadline
+        (180, lambda s, due, now: s.on_signal(edge(now), now)),
+        (180, lambda s, due, now: s.pause("t", now)),
+        (10, lambda s, due, now: s.look_again(due.cycle_id, "t", now)),
+        (10, lambda s, due, now: s.remove("t")),
+    ],
+    ids=["answered", "too late", "expired at a signal", "expired at a pause", "abandoned", "removed"],
+)
+def test_a_place_is_taken_at_once_however_its_cycle_ended(
+    second: float, end: Callable[[Scheduler, Due, int], object]
+) -> None:
+    scheduler = one(budget=Budget(BudgetConfig(max_concurrent=1)), model="m")
+    scheduler.add("waits", RHYTHM, ["ETH"], T0, model="m")
+    (due,) = scheduler.poll(T0)
+    end(scheduler, due, at(second))
+    next_ns = scheduler.next_due_ns()
+    assert next_ns is not None
+    assert next_ns <= at(second)
+    assert [each.trader_id for each in scheduler.poll(at(second))] == ["waits"]
 
 
 def test_the_rate_says_when_to_come_back() -> None:

@@ -77,7 +77,7 @@ class Scheduler:
             if seat in seats:
                 seats.remove(seat)
         if (thinking := seat.rhythm.thinking) is not None:
-            self._budget.release(thinking.cycle_id)
+            self._release(thinking.cycle_id, 0)
 
     @property
     def traders(self) -> tuple[str, ...]:
@@ -153,10 +153,8 @@ class Scheduler:
         if seat.at <= now_ns:
             self._advance(seat, now_ns)
         closed = seat.rhythm.close(cycle_id, now_ns)
-        if closed:
-            self._admission.try_again_ns = now_ns
-            if seat.rhythm.model:
-                self._budget.release(cycle_id)
+        if closed and seat.rhythm.model:
+            self._release(cycle_id, now_ns)
         if cost_usd:
             self._budget.book(trader_id, cycle_id, cost_usd, now_ns)
         self._changed[trader_id] = None
@@ -199,7 +197,7 @@ class Scheduler:
             return
         self._advance(seat, now_ns)
         seat.rhythm.look_again(cycle_id, now_ns)
-        self._budget.release(cycle_id)
+        self._release(cycle_id, now_ns)
         self._changed[trader_id] = None
         self._place(seat)
 
@@ -274,7 +272,12 @@ class Scheduler:
         before = seat.rhythm.thinking
         seat.rhythm.advance(now_ns)
         if before is not None and seat.rhythm.thinking is None:
-            self._budget.release(before.cycle_id)
+            self._release(before.cycle_id, now_ns)
+
+    def _release(self, cycle_id: str, now_ns: int) -> None:
+        """A cycle is over, however it ended: somebody may have waited for its place."""
+        self._budget.release(cycle_id)
+        self._admission.try_again_ns = now_ns
 
     def _advance_due(self, seat: Seat, now_ns: int, served: list[Served], waiting: list[Seat]) -> None:
         """Let time pass for a trader whose entry is taken out, and wake it when it asks no model."""
