@@ -66,7 +66,7 @@ class Budget:
         self._spent: dict[str, Spend] = {}
         per_second = config.requests_per_second
         self._interval_ns = int(NS_PER_S / per_second) if per_second else 0
-        self._paid_until_ns = 0  # requests so far are paid for by time up to here (GCRA)
+        self.paid_until_ns = 0  # requests so far are paid for by time up to here (GCRA)
 
     def shortage(self, trader_id: str, model: str, now_ns: int) -> Shortage | None:
         """What keeps the trader from asking the model now; None when nothing does."""
@@ -87,7 +87,7 @@ class Budget:
         """Begin a request that `shortage` let pass."""
         self.hold(cycle_id, model)
         if model and self._interval_ns:
-            self._paid_until_ns = max(self._paid_until_ns, now_ns) + self._interval_ns
+            self.paid_until_ns = max(self.paid_until_ns, now_ns) + self._interval_ns
 
     def hold(self, cycle_id: str, model: str) -> None:
         """Occupy a slot for a request that was begun before a restart."""
@@ -111,9 +111,10 @@ class Budget:
         """What the trader has spent; goes with its state."""
         return self._spent.get(trader_id, Spend())
 
-    def restore(self, trader_id: str, spent: Spend) -> None:
-        """Take up what was spent before a restart."""
+    def restore(self, trader_id: str, spent: Spend, paid_until_ns: int = 0) -> None:
+        """Take up what was spent before a restart; of all traders, the newest `paid_until_ns` counts."""
         self._spent[trader_id] = spent
+        self.paid_until_ns = max(self.paid_until_ns, paid_until_ns)
 
     @property
     def thinking(self) -> int:
@@ -123,7 +124,7 @@ class Budget:
     @property
     def next_request_ns(self) -> int:
         """When the rate allows the next request; in the past when it does already."""
-        return self._paid_until_ns - (self._config.burst - 1) * self._interval_ns
+        return self.paid_until_ns - (self._config.burst - 1) * self._interval_ns
 
     def _model_limit(self, model: str) -> int:
         return self._config.model_concurrency.get(model, self._config.max_concurrent_per_model)

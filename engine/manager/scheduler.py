@@ -232,10 +232,14 @@ class Scheduler:
 
     def state(self, trader_id: str) -> bytes:
         """All that the trader's scheduling depends on. Raises KeyError for an unknown trader."""
-        rhythm = self._seats[trader_id].rhythm
-        return msgspec.msgpack.encode(
-            StoredSchedule(version=_VERSION, rhythm=rhythm.state, spent=self._budget.spent(trader_id))
+        rhythm, budget = self._seats[trader_id].rhythm, self._budget
+        kept = StoredSchedule(
+            version=_VERSION,
+            rhythm=rhythm.state,
+            spent=budget.spent(trader_id),
+            paid_until_ns=budget.paid_until_ns,
         )
+        return msgspec.msgpack.encode(kept)
 
     def restore(self, trader_id: str, state: bytes) -> None:
         """Continue where `state` was taken. Raises CodecError for bytes that are no state of this version."""
@@ -249,7 +253,7 @@ class Scheduler:
         if (former := seat.rhythm.thinking) is not None:
             self._budget.release(former.cycle_id)
         seat.rhythm.restore(kept.rhythm)
-        self._budget.restore(trader_id, kept.spent)
+        self._budget.restore(trader_id, kept.spent, kept.paid_until_ns)
         if (thinking := kept.rhythm.thinking) is not None:
             self._budget.hold(thinking.cycle_id, seat.rhythm.model)
         self._place(seat)

@@ -9,8 +9,9 @@ from engine.manager.rhythm_state import RhythmState
 
 
 class StoredSchedule(msgspec.Struct, frozen=True, kw_only=True):
-    """The state of one trader as it is stored."""
+    """The state of one trader as it is stored, and up to when requests of all were paid for by then."""
 
     version: int
     rhythm: RhythmState
     spent: Spend
+    paid_until_ns: int = 0
