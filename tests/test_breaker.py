@@ -40,15 +40,15 @@ def loss_streak(breaker: Breaker) -> Tripped | None:
 
 
 def model_failures(breaker: Breaker) -> Tripped | None:
-    for failed in (True, False, True):
-        assert breaker.on_decision(HOUR, failed=failed) is None
-    return breaker.on_decision(HOUR, failed=True)
+    for cycle, failed in enumerate((True, False, True)):
+        assert breaker.on_decision(f"t-{cycle}", HOUR, failed=failed) is None
+    return breaker.on_decision("t-3", HOUR, failed=True)
 
 
 def order_rejects(breaker: Breaker) -> Tripped | None:
-    for rejected in (True, False, True):
-        assert breaker.on_entry(HOUR, rejected=rejected) is None
-    return breaker.on_entry(HOUR, rejected=True)
+    for order, rejected in enumerate((True, False, True)):
+        assert breaker.on_entry(f"o{order}", HOUR, rejected=rejected) is None
+    return breaker.on_entry("o3", HOUR, rejected=True)
 
 
 TRIPS = [daily_loss, drawdown, loss_streak, model_failures, order_rejects]
@@ -93,8 +93,22 @@ def test_money_moved_is_neither_profit_nor_loss() -> None:
     assert breaker.on_equity(D(530), HOUR + 2, D(600)) is not None
 
 
+def test_what_the_bus_tells_again_after_a_crash_counts_once() -> None:
+    breaker = Breaker(LIMITS)
+    breaker.on_decision("t-0", HOUR, failed=False)
+    breaker.on_decision("t-1", HOUR, failed=True)
+    breaker.on_entry("o1", HOUR, rejected=True)
+    again = Breaker(LIMITS, breaker.state())
+    assert again.on_decision("t-0", HOUR, failed=False) is None
+    assert again.on_decision("t-1", HOUR, failed=True) is None
+    assert again.on_entry("o1", HOUR, rejected=True) is None
+    assert again.on_entry("o2", HOUR, rejected=True) is not None
+    assert again.trading_state(HOUR) == (TradingState.REDUCE_ONLY, "order_rejects")
+
+
 def test_zero_in_a_row_is_not_watched() -> None:
     breaker = Breaker(AccountBreakerConfig(max_order_rejects=0))
-    assert all(breaker.on_decision(HOUR, failed=True) is None for _ in range(50))
-    assert all(breaker.on_entry(HOUR, rejected=True) is None for _ in range(50))
+    assert all(breaker.on_decision(f"t-{n}", HOUR, failed=True) is None for n in range(50))
+    assert all(breaker.on_entry(f"o{n}", HOUR, rejected=True) is None for n in range(50))
+    assert len(breaker.state()) < 300, "and not remembered"
     assert breaker.on_losses(50, HOUR) is None

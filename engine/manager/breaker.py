@@ -49,8 +49,8 @@ class BreakerState(msgspec.Struct, kw_only=True):
     reason: str = ""
     halted: str = ""  # a reason that only an operator takes away
     losses_since: int = 0  # closed trades before it do not count any more
-    model_failures: int = 0  # in a row
-    order_rejects: int = 0  # in a row
+    failed: list[str] = []  # cycles in a row without a decision
+    rejected: list[str] = []  # entries in a row that the venue did not take
     capital: Decimal | None = None  # put in, when equity was last seen
 
 
@@ -145,23 +145,21 @@ class Breaker:
 
     def on_losses(self, in_row: int, now_ns: int) -> Tripped | None:
         """The newest closed trades since `losses_since`, this many, were all losses."""
-        return self._in_row("loss_streak", in_row, self._limits.max_losses_in_row, now_ns)
+        return self._count("loss_streak", in_row, self._limits.max_losses_in_row, now_ns)
 
-    def on_decision(self, now_ns: int, *, failed: bool) -> Tripped | None:
-        """A decision came, or it could not be had."""
-        self._state.model_failures = self._state.model_failures + 1 if failed else 0
-        return self._in_row(
-            "model_failures", self._state.model_failures, self._limits.max_model_failures, now_ns
-        )
+    def on_decision(self, cycle_id: str, now_ns: int, *, failed: bool) -> Tripped | None:
+        """A decision came, or it could not be had; told again, it counts once."""
+        most = self._limits.max_model_failures
+        in_row = _in_row(self._state.failed, cycle_id, most, failed=failed)
+        return self._count("model_failures", in_row, most, now_ns)
 
-    def on_entry(self, now_ns: int, *, rejected: bool) -> Tripped | None:
-        """The venue took an entry, or did not."""
-        self._state.order_rejects = self._state.order_rejects + 1 if rejected else 0
-        return self._in_row(
-            "order_rejects", self._state.order_rejects, self._limits.max_order_rejects, now_ns
-        )
+    def on_entry(self, client_order_id: str, now_ns: int, *, rejected: bool) -> Tripped | None:
+        """The venue took an entry, or did not; told again, it counts once."""
+        most = self._limits.max_order_rejects
+        in_row = _in_row(self._state.rejected, client_order_id, most, failed=rejected)
+        return self._count("order_rejects", in_row, most, now_ns)
 
-    def _in_row(self, reason: str, count: int, most: int, now_ns: int) -> Tripped | None:
+    def _count(self, reason: str, count: int, most: int, now_ns: int) -> Tripped | None:
         if not most or count < most:
             return None
         return self._trip(reason, f"{count} in a row, limit {most}", now_ns)
@@ -183,3 +181,12 @@ class Breaker:
             capital=state.capital,
         )
         return Tripped(reason, detail, action)
+
+
+def _in_row(names: list[str], name: str, most: int, *, failed: bool) -> int:
+    """How many failed in a row, with `name`; nothing is remembered of what is not watched."""
+    if not failed or not most:
+        names.clear()
+    elif name not in names:
+        names.append(name)
+    return len(names)

@@ -18,6 +18,7 @@ from engine.config.scheduler import BudgetConfig
 from engine.core.times import NS_PER_DAY, NS_PER_HOUR, NS_PER_S
 
 ZERO: Final = Decimal(0)
+_CYCLES_KNOWN: Final = 8  # answers of a trader that the bus may deliver again
 
 
 class Shortage(StrEnum):
@@ -42,7 +43,7 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     hour_usd: Decimal = ZERO
     day: int = 0
     day_usd: Decimal = ZERO
-    cycle_id: str = ""  # whose cost was counted last
+    cycles: tuple[str, ...] = ()  # whose cost was counted last, the newest at the end
 
     def plus(self, cost_usd: Decimal, now_ns: int) -> Spend:
         """With a cost added; an hour or day that is over counts from zero."""
@@ -52,7 +53,7 @@ class Spend(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             hour_usd=cost_usd + (self.hour_usd if hour == self.hour else ZERO),
             day=day,
             day_usd=cost_usd + (self.day_usd if day == self.day else ZERO),
-            cycle_id=self.cycle_id,
+            cycles=self.cycles,
         )
 
 
@@ -103,9 +104,9 @@ class Budget:
 
     def book(self, trader_id: str, cycle_id: str, cost_usd: Decimal, now_ns: int) -> None:
         """Count what the answer of a cycle cost, once however often it is delivered."""
-        if cost_usd and (spent := self.spent(trader_id)).cycle_id != cycle_id:
-            spent = spent.plus(cost_usd, now_ns)
-            self._spent[trader_id] = msgspec.structs.replace(spent, cycle_id=cycle_id)
+        if cost_usd and cycle_id not in (spent := self.spent(trader_id)).cycles:
+            cycles = (*spent.cycles[1 - _CYCLES_KNOWN :], cycle_id)
+            self._spent[trader_id] = msgspec.structs.replace(spent.plus(cost_usd, now_ns), cycles=cycles)
 
     def spent(self, trader_id: str) -> Spend:
         """What the trader has spent; goes with its state."""

@@ -72,9 +72,9 @@ class Supervision:
 
     async def on_decision(self, decision: Decision) -> None:
         """A decision, or that there is none."""
-        now = self._context.clock.now_ns()
+        now, failed = self._context.clock.now_ns(), bool(decision.refusal)
         for watched in self._about(decision.trader_id):
-            await self._act(watched, watched.breaker.on_decision(now, failed=bool(decision.refusal)))
+            await self._act(watched, watched.breaker.on_decision(decision.cycle_id, now, failed=failed))
 
     async def on_order(self, order: Order) -> None:
         """An order has changed."""
@@ -86,7 +86,8 @@ class Supervision:
         if order.state in {OrderState.REJECTED, OrderState.FILLED} or order.filled:
             rejected = order.state is OrderState.REJECTED
             for watched in self._about(intent.trader_id):
-                await self._act(watched, watched.breaker.on_entry(now, rejected=rejected))
+                tripped = watched.breaker.on_entry(order.client_order_id, now, rejected=rejected)
+                await self._act(watched, tripped)
 
     async def on_liquidation(self, trader_id: str) -> None:
         """Who was liquidated opens nothing until an operator has looked. The exchange journalled it."""
