@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 
 import msgspec
+import pytest
 
 from engine.bus import (
     COMMANDS,
@@ -26,6 +27,7 @@ from engine.bus import (
 )
 from engine.clock import SystemClock
 from engine.config.manager import (
+    AccountBreakerConfig,
     BreakerAction,
     CapitalConfig,
     ManagerConfig,
@@ -39,7 +41,7 @@ from engine.config.scheduler import RhythmConfig, RolloutConfig
 from engine.config.values import Duration
 from engine.core.books import Books
 from engine.core.cash import CashFlow, FlowKind, Transfer
-from engine.core.decisions import Act, Action, CycleStatus, Decision, Wakeup
+from engine.core.decisions import Act, Action, CycleStatus, Decision, Verdict, Wakeup
 from engine.core.instruments import Instrument
 from engine.core.market import Side
 from engine.core.orders import (
@@ -54,7 +56,7 @@ from engine.core.orders import (
 )
 from engine.core.signals import Edge, MarketSnapshot, Signal, signal_id
 from engine.journal.memory import MemoryJournal
-from engine.journal.ports import Journal, KeepState, RiskEvent, TraderRecord, account_key
+from engine.journal.ports import Journal, KeepState, KeptState, RiskEvent, TraderRecord, account_key
 from engine.manager.accounts import TraderAccounts
 from engine.manager.breaker import Breaker
 from engine.manager.context import ManagerContext, MarketView
@@ -497,6 +499,63 @@ async def test_account_that_lost_too_much_cools_off_over_a_restart_until_resumed
         await command(now, journal, "resume_all")
         await until(lambda: {wakeup.trader_id for wakeup in now.wakeups} == set(TRADERS))
         assert await cooling(journal) == set()
+
+
+class Dying(MemoryJournal):
+    """Once `dies_at` is set the engine gets no further than the write of that name, about the account."""
+
+    dies_at = ""
+    dead = False
+
+    async def _write(self, name: str) -> None:
+        if name == self.dies_at:
+            self.dead = True
+            await asyncio.Event().wait()
+
+    async def record_risk_event(self, event: RiskEvent) -> None:
+        if not event.trader_id:
+            await self._write("risk event")
+        await super().record_risk_event(event)
+
+    async def save_state(self, kind: KeepState, trader_id: str, state: bytes, ts: int) -> None:
+        if trader_id == account_key("sim") and msgspec.msgpack.decode(state)["reason"]:
+            await self._write("breaker")
+        await super().save_state(kind, trader_id, state, ts)
+
+    async def record_gate(
+        self,
+        verdicts: Sequence[Verdict],
+        intents: Sequence[OrderIntent] = (),
+        states: Sequence[KeptState] = (),
+    ) -> None:
+        await self._write("exits" if intents else "schedules")
+        await super().record_gate(verdicts, intents, states)
+
+
+@pytest.mark.parametrize("write", ["risk event", "exits", "breaker", "schedules"])
+async def test_R4_a_breaker_finishes_after_a_restart_what_it_had_begun(
+    write: str,
+) -> None:
+    journal = Dying()
+    config = CapitalConfig(breaker=AccountBreakerConfig(breaker_action=BreakerAction.FLATTEN))
+    async with world(journal, capital=config) as now:
+        now.hold("a", "30")
+        await until(lambda: bool(journal.performance))
+        journal.dies_at = write
+        await now.show(70_000.0)
+        await until(lambda: journal.dead)
+    journal.dies_at = ""
+    async with world(journal, capital=config) as now:
+        now.hold("a", "30")
+        await now.show(70_000.0)
+        await until(lambda: bool(now.intents))
+        assert {(intent.trader_id, intent.purpose) for intent in now.intents} == {("a", Purpose.EXIT)}
+        async with asyncio.timeout(10):
+            while await cooling(journal) != set(TRADERS):
+                await asyncio.sleep(0.01)
+        assert ("", "daily_loss") in {(event.trader_id, event.kind) for event in journal.risk_events}
+        await now.decide("b-1", "b", entry())
+        await until(lambda: now.service.refusals["trading_state"] == 1)
 
 
 async def test_R5_entries_under_way_count_after_a_restart_too() -> None:

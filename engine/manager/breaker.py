@@ -12,6 +12,7 @@ from engine.config.manager import BreakerAction
 from engine.core.times import NS_PER_DAY, NS_PER_S
 
 ACCOUNT: Final = "*"  # in place of a trader id: all of the account
+_LOSSES: Final = frozenset({"drawdown", "daily_loss"})
 
 
 class TradingState(StrEnum):
@@ -87,9 +88,9 @@ class Breaker:
         return TradingState.ENABLED, ""
 
     @property
-    def tripped_until(self) -> int:
-        """When the cool-off ends; in the past when there is none."""
-        return self._state.tripped_until
+    def loss_until(self) -> int:
+        """When the cool-off after a loss ends, 0 after anything else; in the past when there is none."""
+        return self._state.tripped_until if self._state.reason in _LOSSES else 0
 
     @property
     def losses_since(self) -> int:

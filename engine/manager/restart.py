@@ -21,6 +21,8 @@ log = structlog.get_logger()
 async def take_up(context: ManagerContext, traders: Mapping[str, Trader]) -> None:
     """Continue where the former life ended, from the journal alone."""
     await _restore_schedules(context)
+    if (until := context.breaker.loss_until) > (now := context.clock.now_ns()):
+        context.scheduler.cool_off(now, until)  # the former life may not have come to it
     await _restore_traders(context, traders)
     account_id = context.books.account_id
     for cycle_id in await patiently(lambda: context.journal.open_cycles(account_id)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 
@@ -20,8 +19,6 @@ from engine.manager.traders import Trader
 from engine.retry import patiently
 
 log = structlog.get_logger()
-
-_LOSSES: Final = frozenset({"drawdown", "daily_loss"})  # of the account: nobody looks at the market meanwhile
 
 CloseAll = Callable[[Trader, str], Awaitable[int]]
 """Sends exits for all that a trader holds; the text makes their ids, the count is of positions."""
@@ -119,15 +116,18 @@ class Supervision:
         await self._act(watched, watched.breaker.on_losses(in_row, self._context.clock.now_ns()))
 
     async def _act(self, watched: _Watched, tripped: Tripped | None) -> None:
+        """The state is kept last: an engine that is killed before trips again, and does the rest."""
+        if tripped is not None:
+            await self._trip(watched, tripped)
         await self._keep(watched)
-        if tripped is None:
-            return
+
+    async def _trip(self, watched: _Watched, tripped: Tripped) -> None:
         now = self._context.clock.now_ns()
         log.warning("breaker tripped", trader=watched.name, reason=tripped.reason, detail=tripped.detail)
         event_id = f"breaker:{watched.name}:{now}"
         await self._journal(event_id, watched.name, tripped.reason, f"{tripped.detail}; {tripped.action}")
-        if watched is self._account and tripped.reason in _LOSSES:
-            self._context.scheduler.cool_off(now, watched.breaker.tripped_until)
+        if watched is self._account and (until := watched.breaker.loss_until) > now:
+            self._context.scheduler.cool_off(now, until)
         if tripped.action is BreakerAction.FLATTEN:
             for trader in watched.traders:
                 await self._close_all(trader, event_id)
