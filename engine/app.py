@@ -124,7 +124,7 @@ async def serve(settings: Settings, clock: Clock, model: ModelClient | None = No
             keepers["paper"] = paper
         sources = Sources(settings.market, around.news, parts.market.pipeline.refer, clock)
         desk = paper.parts if paper else None
-        reported = Reported(settings, clock, bus, feed, venue, parts, journal.batches, desk)
+        reported = Reported(settings, clock, bus.cache, feed, venue, parts, journal.batches, desk)
         await _trace(settings, clock, parts, stack)
         await Engine(reported, journal, bus, sources, keepers, alerts).run()
 

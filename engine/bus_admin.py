@@ -10,8 +10,9 @@ from engine.bus import TOPICS, Topic
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable, CodecError
 from engine.envelope import EnvelopeCodec
-from engine.redis_bus import DEAD, RedisBus
+from engine.redis_bus import RedisBus
 from engine.redis_replies import FIELD, text
+from engine.redis_streams import DEAD
 from engine.stream_reader import GroupInfo
 from engine.telemetry.metrics import Metrics
 

@@ -1,6 +1,6 @@
 """Reading one Redis stream as design.md 5 says: the order of what is read, acknowledged, claimed, trimmed.
 
-Knows Redis' streams but not its driver: `StreamCommands` are the commands, engine.redis_bus has them.
+Knows Redis' streams but not its driver: `StreamCommands` are the commands, engine.redis_streams has them.
 """
 
 from __future__ import annotations

@@ -230,7 +230,7 @@ def _fuzz(operation: Any, checks: Any) -> None:
 async def test_no_integer_is_more_than_a_client_in_javascript_can_read(api: Client, redis_url: str) -> None:
     """Numbers of JSON are doubles there: beyond 2^53 they would be rounded without a word."""
     bus = RedisBus(redis_url, "dev", SimClock(NOW))
-    await bus.set_json(STATUS_KEY, msgspec.json.encode(STATUS))
+    await bus.cache.set_json(STATUS_KEY, msgspec.json.encode(STATUS))
     too_large: list[str] = []
     paths = (await get(api, "/api/openapi.json"))["paths"]
     for path, described in paths.items():

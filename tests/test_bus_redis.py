@@ -16,8 +16,9 @@ from api.cache import LiveCache
 from engine.bus import Message, Topic
 from engine.clock import SystemClock, cancelled
 from engine.core.errors import BusUnavailable
-from engine.redis_bus import DEAD, RedisBus
+from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming
+from engine.redis_streams import DEAD
 from tests.valkey_process import Valkey
 
 TEXTS = Topic("texts", str)
@@ -106,7 +107,7 @@ async def test_B2_a_full_server_refuses_and_recovers(valkey: Valkey, bus: RedisB
         for _ in range(2):
             with pytest.raises(BusUnavailable):
                 await bus.publish(TEXTS, "x" * 100)
-            await bus.get("anything")  # a full server reads: that is no sign of room
+            await bus.cache.get("anything")  # a full server reads: that is no sign of room
             assert not bus.up
         valkey.client.config_set("maxmemory", "0")
         await bus.publish(TEXTS, "y")
@@ -283,19 +284,18 @@ async def test_cancelled_consumers_end_at_any_moment(valkey: Valkey, bus: RedisB
 
 
 async def test_cache_keeps_values_and_never_raises(valkey: Valkey, bus: RedisBus) -> None:
-    await bus.set_hash("market:prices", {"BTC": b"1.5", "ETH": b"2"})
-    await bus.set_hash("market:prices", {"BTC": b"1.6"})
-    await bus.set_json("api:x", b"{}", ttl_s=100)
-    assert await bus.get_hash("market:prices") == {"BTC": b"1.6", "ETH": b"2"}
-    assert await bus.get("api:x") == b"{}"
+    await bus.cache.set_hash("market:prices", {"BTC": b"1.5", "ETH": b"2"})
+    await bus.cache.set_hash("market:prices", {"BTC": b"1.6"})
+    await bus.cache.set_json("api:x", b"{}", ttl_s=100)
+    assert valkey.client.hgetall("market:prices") == {b"BTC": b"1.6", b"ETH": b"2"}
+    assert await bus.cache.get("api:x") == b"{}"
     assert 0 < valkey.client.pttl("api:x") <= 100_000
-    assert await bus.get("nothing") is None
+    assert await bus.cache.get("nothing") is None
     valkey.kill()
-    await bus.set_json("api:x", b"[]")
-    await bus.set_hash("market:prices", {"BTC": b"1.7"})
-    assert await bus.get("api:x") is None
-    assert await bus.get_hash("market:prices") == {}
-    assert bus.cache_writes_dropped == 2
+    await bus.cache.set_json("api:x", b"[]")
+    await bus.cache.set_hash("market:prices", {"BTC": b"1.7"})
+    assert await bus.cache.get("api:x") is None
+    assert bus.cache.writes_dropped == 2
 
 
 async def test_a_slow_command_is_named_with_its_key_and_without_its_value(
@@ -303,10 +303,10 @@ async def test_a_slow_command_is_named_with_its_key_and_without_its_value(
 ) -> None:
     clock = SystemClock()
     quick = RedisBus(valkey.url, "test", clock, timing=RedisTiming(slow_s=0.15))
-    await quick.set_json("trader:a:equity", b"known before")
+    await quick.cache.set_json("trader:a:equity", b"known before")
     assert "redis command was slow" not in capsys.readouterr().out
     valkey.client.client_pause(300, all=False)
-    await quick.set_json("trader:a:equity", b"a secret")
+    await quick.cache.set_json("trader:a:equity", b"a secret")
     valkey.client.client_pause(300, all=False)
     await quick.publish(TEXTS, "a secret")
     valkey.client.client_pause(300, all=False)

@@ -103,12 +103,12 @@ async def _play(clock: Clock, start_ns: int, end_ns: int, progress: Callable[[fl
 
 async def _ready(addresses: ServerAddresses, env: str, clock: Clock) -> None:
     """Until the engine would take entries. Raises Unavailable when it does not come to that."""
-    cache = RedisBus(addresses.redis_url, env, clock)
+    bus = RedisBus(addresses.redis_url, env, clock)
     detail = "it said nothing"
     try:
         async with asyncio.timeout(_READY_S):
             while True:
-                if (told := await cache.get(STATUS_KEY)) is not None:
+                if (told := await bus.cache.get(STATUS_KEY)) is not None:
                     status = msgspec.json.decode(told, type=EngineStatus)
                     detail = status.entries_refused or status.connections.get("market", "")
                     if not status.entries_refused and detail == "ready":
@@ -117,7 +117,7 @@ async def _ready(addresses: ServerAddresses, env: str, clock: Clock) -> None:
     except TimeoutError as error:
         raise Unavailable(f"the engine was not ready after {_READY_S:g} s: {detail}") from error
     finally:
-        await cache.aclose()
+        await bus.aclose()
 
 
 async def _result(account_id: str, addresses: ServerAddresses, clock: Clock) -> LiveRun:

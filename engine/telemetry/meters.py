@@ -17,7 +17,7 @@ from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.venue import OkxVenue
 from engine.journal.postgres_batches import Batches
 from engine.manager.traders import Trader
-from engine.redis_bus import RedisBus
+from engine.redis_cache import RedisCache
 from engine.telemetry.metrics import Labelled, Metrics
 from engine.telemetry.order_meters import OrderMeters
 from engine.wiring.parts import Parts
@@ -27,11 +27,11 @@ K = TypeVar("K", bound=str)
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """Where the figures come from, and the bus whose cache the faces read."""
+    """Where the figures come from, and the cache that the faces read."""
 
     settings: Settings
     clock: Clock
-    cache: RedisBus
+    cache: RedisCache
     feed: OkxMarketFeed
     venue: OkxVenue
     parts: Parts
@@ -128,7 +128,7 @@ class Meters:
         metrics = self._metrics
         metrics.spool_bytes.set(self._batches.spool_bytes)
         self._raise_all(metrics.rows_dropped, self._batches.dropped)
-        self._raise(metrics.cache_writes_dropped, ("redis",), self._cache.cache_writes_dropped)
+        self._raise(metrics.cache_writes_dropped, ("redis",), self._cache.writes_dropped)
 
     def _update_account(self) -> None:
         """The account's own sockets; their channels are of no single symbol."""
