@@ -52,12 +52,6 @@ class OrderUpdate(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     traders: tuple[str, ...] = ()
 
 
-class FundingBooked(msgspec.Struct, frozen=True, kw_only=True):
-    """A funding charge of the venue account, to be split among the traders; journalled by bill id."""
-
-    bill_id: str
-
-
 class Command(msgspec.Struct, frozen=True, kw_only=True):
     """An operator's order to the engine: pause, resume, close, flatten (a trader), halt, resume_all.
 

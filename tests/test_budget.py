@@ -12,8 +12,6 @@ from engine.config.scheduler import BudgetConfig
 from engine.core.times import NS_PER_DAY, NS_PER_HOUR, NS_PER_MS, NS_PER_S
 from engine.manager.budget import Budget, Shortage, Spend
 
-NOON = 12 * NS_PER_HOUR
-
 
 def test_slots_are_bounded_in_all_and_per_model() -> None:
     budget = Budget(

@@ -19,7 +19,6 @@ from engine.exchange.okx.socket import FRAMES_WAITING, LARGEST_FRAME, Connect, S
 
 PATIENCE_S = 20.0
 SMALL = 128  # bytes at a time, too few for long frames
-Serving = Callable[[ServerConnection], Awaitable[None]]
 
 
 @pytest.fixture(params=["websockets", "picows"])

@@ -15,7 +15,6 @@ import msgspec
 from engine.journal.moments import rounded
 
 HOURLY: Final = 24 * 365  # periods of a year: this market never closes
-DAILY: Final = 365
 _FEWEST: Final = 2
 _NOISE: Final = 1e-15
 
@@ -81,14 +80,6 @@ class Curve:
         return rounded(self._mean / deviation) if deviation > _NOISE else None
 
     @property
-    def period_sortino(self) -> float | None:
-        """Mean over downside deviation of the excess returns of a period, not annualised."""
-        if self._count < _FEWEST:
-            return None
-        downside = math.sqrt(self._shortfall / self._count)
-        return rounded(self._mean / downside) if downside > _NOISE else None
-
-    @property
     def max_drawdown_pct(self) -> float:
         """Deepest fall from a former peak, in percent of that peak; 0 or positive."""
         return rounded(100 * self._deepest)
@@ -131,15 +122,6 @@ def ratios(equities: Iterable[float], periods_per_year: int = HOURLY, risk_free_
     for equity in equities:
         curve.add(equity)
     return curve.ratios()
-
-
-def running_sharpe(equities: Iterable[float]) -> list[float | None]:
-    """Sharpe ratio of a period after each equity, risk-free rate 0, not annualised."""
-    curve, found = Curve(), list[float | None]()
-    for equity in equities:
-        curve.add(equity)
-        found.append(curve.period_sharpe)
-    return found
 
 
 def profit_factor(won: float, lost: float) -> float | None:

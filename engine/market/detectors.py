@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import StrEnum
 from math import isnan, sqrt
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final
 
 from engine.config.market_rules import BreakoutRule, CrossRule, DetectorRule, Rule, SpikeRule, ThresholdRule
 from engine.core.signals import Edge
@@ -37,15 +37,6 @@ class Side(StrEnum):
 _INSIDE: Final = Side.INSIDE
 _ABOVE: Final = Side.ABOVE
 _BELOW: Final = Side.BELOW
-
-
-class Detector(Protocol):
-    """Gives the edges of one rule for one symbol."""
-
-    STATE: ClassVar[tuple[str, ...]]
-    rule: DetectorRule
-
-    def update(self, reading: Reading) -> Sequence[Crossing]: ...
 
 
 class _Motion:

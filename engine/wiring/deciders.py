@@ -91,7 +91,7 @@ class _Makers:
             return self._ensemble(trader, trader.ensemble)
         if trader.strategy is not None:
             return self._strategy(trader.strategy)
-        return ModelDecider(trader.model, self._setup(trader, trader.model, trader.prompt_template))
+        return ModelDecider(trader.model, self._setup(trader, trader.prompt_template))
 
     def _ensemble(self, trader: TraderConfig, config: EnsembleConfig) -> EnsembleDecider:
         once = msgspec.structs.replace(self._settings.executor, repair=False)
@@ -101,8 +101,8 @@ class _Makers:
                 members.append(self._strategy(member.strategy))
                 continue
             prompt = member.prompt_template or trader.prompt_template
-            members.append(ModelDecider(member.model, self._setup(trader, member.model, prompt, once)))
-        judge = Judge(config.judge, self._setup(trader, config.judge)) if config.judge else None
+            members.append(ModelDecider(member.model, self._setup(trader, prompt, once)))
+        judge = Judge(config.judge, self._setup(trader)) if config.judge else None
         return EnsembleDecider(
             EnsembleSetup(members=members, judge=judge, max_cost_usd=config.max_cost_usd, clock=self._clock)
         )
@@ -112,7 +112,7 @@ class _Makers:
         return make_strategy(config.name, config.params, self._clock, timeframes)
 
     def _setup(
-        self, trader: TraderConfig, alias: str, prompt: str = "", config: ExecutorConfig | None = None
+        self, trader: TraderConfig, prompt: str = "", config: ExecutorConfig | None = None
     ) -> ModelSetup:
         settings = self._settings
         return ModelSetup(

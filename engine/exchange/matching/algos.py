@@ -35,7 +35,7 @@ TRIGGER_PASSED = frozenset(str(first + n) for first in _SIDE_CODES.values() for 
 def place_algo(step: Step, account: Account, request: AlgoRequest) -> VenueAlgo:
     """Take an algo; it watches from now, or from when it arrives. Raises VenueRefusal."""
     market = step.state.market(request.symbol)
-    _check(step, account, market, request)
+    _check(account, market, request)
     algo = VenueAlgo(
         account=account.name,
         algo_id=step.new_id(),
@@ -110,7 +110,7 @@ def _is_above(market: Market, request: AlgoRequest) -> bool:
     return request.trigger_price is None or now is None or request.trigger_price >= now
 
 
-def _check(step: Step, account: Account, market: Market, request: AlgoRequest) -> None:
+def _check(account: Account, market: Market, request: AlgoRequest) -> None:
     if not market.instrument.live:
         raise VenueRefusal("51022", "Contract suspended")
     check_account(account, request.td_mode, request.pos_side)

@@ -165,7 +165,7 @@ def own_ratio(step: Step, holding: Holding) -> Decimal | None:
     return (holding.margin + unrealised(market, holding)) / held if held else None
 
 
-def liquidation_price(step: Step, account: Account, holding: Holding, total: Margins) -> Decimal | None:
+def liquidation_price(step: Step, holding: Holding, total: Margins) -> Decimal | None:
     """Mark at which the account's ratio, or that of an isolated position, reaches 1, all else unchanged.
 
     None when no price does it.
@@ -254,7 +254,7 @@ def position_of(
         unrealised=upl,
         unrealised_ratio=upl * leverage / abs(holding.cost) if holding.cost else None,
         leverage=leverage,
-        liquidation_price=liquidation_price(step, account, holding, total) if contracts else None,
+        liquidation_price=liquidation_price(step, holding, total) if contracts else None,
         break_even_price=(holding.cost - earned) / (coins * (1 - sign * rate)) if contracts else None,
         notional=value,
         initial_margin=value / leverage,

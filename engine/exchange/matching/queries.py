@@ -5,7 +5,6 @@ from decimal import Decimal
 from itertools import islice, takewhile
 
 from engine.core.instruments import Instrument
-from engine.core.market import Side
 from engine.exchange.matching import checks, margin
 from engine.exchange.matching.options import Fees, MatchingOptions
 from engine.exchange.matching.records import (
@@ -165,10 +164,6 @@ class Queries:
     def mark_price(self, symbol: str) -> Decimal | None:
         """Mark; before the first one the last trade, else the middle of the book."""
         return self._state.market(symbol).mark_price
-
-    def best_price(self, symbol: str, taker: Side) -> Decimal | None:
-        """What a taker of that side would meet first, after what others took."""
-        return self._state.market(symbol).book.best_for(taker)
 
     def calm(self, symbol: str) -> tuple[Decimal, Decimal] | None:
         """Between which prices (both excluded) nothing happens to anybody in this market.
