@@ -69,6 +69,7 @@ class Meters:
         for (channel, defect), count in bad.items():
             self._raise(metrics.bad_frames, (channel or "none", str(defect)), count)
         self._raise(metrics.events_dropped, ("public",), feed.dropped)
+        self._raise(metrics.messages_lost, ("snapshots",), self._parts.market.snapshots_lost)
         self._raise_all(metrics.reconnects, feed.connections)
         self._raise_all(metrics.book_resyncs, {"gap": feed.book_gaps, "differs": feed.book_check.wrong})
         for (symbol, channel), age_s in feed.ages_s().items():

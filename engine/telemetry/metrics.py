@@ -82,6 +82,8 @@ class Metrics:
         self.unknown_words = self._counter("unknown_words", text, "field", "value")
         text = "Market events for which the reader was too slow."
         self.events_dropped = self._counter("market_events_dropped", text, "feed")
+        text = "Messages that an outage of the bus lost, because newer ones follow."
+        self.messages_lost = self._counter("bus_messages_lost", text, "topic")
         self.signals = self._counter("signals", "Signals, by detector and edge.", "detector", "edge")
 
     def _of_sockets(self) -> None:
