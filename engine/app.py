@@ -18,6 +18,7 @@ import structlog
 
 from engine import build, garbage
 from engine.bus_admin import watch_bus
+from engine.bus_owner import ClaimKeeper
 from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.settings import Settings
 from engine.core.errors import OutcomeUnknown, StoreUnavailable, Unavailable
@@ -119,6 +120,7 @@ async def serve(settings: Settings, clock: Clock, model: ModelClient | None = No
         journal.on_risk_event = alerts.take
         feed.on_listed = _Listing(book, venue, parts.market, journal, clock, jobs).take
         keepers = await _keepers(settings, journal, outside.postgres_dsn, stack, clock)
+        keepers["bus owner"] = ClaimKeeper(bus, outside.bus_claim, clock)
         if paper is not None:
             parts.market.tap = paper.on_market
             keepers["paper"] = paper

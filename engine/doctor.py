@@ -15,6 +15,7 @@ import msgspec
 
 from engine import build
 from engine.bus_admin import overview
+from engine.bus_owner import BusClaim, claimed, conflict
 from engine.clock import Clock
 from engine.config.settings import Settings
 from engine.core.errors import ConfigError, EdgewiseError, VenueError
@@ -24,8 +25,10 @@ from engine.exchange.okx.venue import OkxVenue
 from engine.executor.asking import ChatMessage, ModelFailure, ModelRequest
 from engine.executor.llm import LlmClient
 from engine.journal.postgres_migrate import migration_states
+from engine.journal.postgres_owner import Belonging, belonging
 from engine.redis_bus import RedisBus
 from engine.wiring.assembly import restrict
+from engine.wiring.belonging import wrong_owner
 
 _FREE_GB: Final = 2.0
 _GB: Final = 1 << 30
@@ -79,8 +82,10 @@ async def _stores(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
         text = f"none configured: the engine starts Postgres and Valkey of its own below {settings.home}"
         yield Finding("database and bus", State.OK, text)
         return
+    owned = Belonging()
     try:
         states = await migration_states(addresses.postgres_dsn)
+        owned = await belonging(addresses.postgres_dsn)
     except EdgewiseError as error:
         yield Finding("database", _stopped(settings), str(error))
     else:
@@ -88,13 +93,17 @@ async def _stores(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
         text = (
             f"{len(missing)} migrations to apply: the engine does at its start" if missing else "up to date"
         )
-        yield Finding("database", State.OK, text)
+        yield _owned(settings, owned, text)
     bus = RedisBus(addresses.redis_url, settings.engine.env, clock)
     try:
         topics = await overview(bus)
+        problem = _taken(settings, owned, await claimed(bus))
     except EdgewiseError as error:
         yield Finding("bus", _stopped(settings), str(error))
     else:
+        if problem:
+            yield Finding("bus", State.WRONG, problem)
+            return
         dead = sum(topic.dead for topic in topics)
         text = (
             f"{dead} dead letters wait: edgewise bus dead"
@@ -104,6 +113,28 @@ async def _stores(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
         yield Finding("bus", State.WARN if dead else State.OK, text)
     finally:
         await bus.aclose()
+
+
+def _owned(settings: Settings, owned: Belonging, text: str) -> Finding:
+    """Whose the database is, and whether an engine of the account runs on it."""
+    if owned.owner is None:
+        environment = settings.provider.environment
+        return Finding("database", State.OK, f"{text}; the next start claims it for {environment}")
+    if problem := wrong_owner(owned.owner, settings):
+        return Finding("database", State.WRONG, problem)
+    text = f"{text}; belongs to {owned.owner.environment}"
+    if settings.provider_id in owned.running:
+        text += f"; an engine of {settings.provider_id} runs: another one would stand by"
+    return Finding("database", State.OK, text)
+
+
+def _taken(settings: Settings, owned: Belonging, found: BusClaim) -> str:
+    """Why the bus is somebody else's; "" where it is not, or where the database has no owner to compare."""
+    if owned.owner is None or wrong_owner(owned.owner, settings):
+        return ""
+    owner, account_id = owned.owner, settings.provider_id
+    wanted = BusClaim(database_id=owner.database_id, environment=owner.environment, account_id=account_id)
+    return conflict(found, wanted, settings.engine.env)
 
 
 def _stopped(settings: Settings) -> State:

@@ -45,6 +45,7 @@ Client = TestClient[web.Request, web.Application]
 async def fill_journal(dsn: str) -> None:
     """Two traders; alice was woken by a signal, bought, sold, and holds a new position."""
     async with PostgresJournal(dsn, SystemClock()) as journal:
+        await journal.ownership.claim("okx-demo-global", T0)
         await journal.record_traders([parts.TRADER, IDLE])
         await journal.record_cash_flow(
             CashFlow(

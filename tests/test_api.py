@@ -303,6 +303,7 @@ async def test_live_prices_and_the_engine_show_when_redis_has_them(
     async with served(database_ro, redis_api_url) as api:
         health = await got(api, "/api/health")
         assert (health["status"], health["connections"]) == ("ok", {"public": "live"})
+        assert health["environment"] == "okx-demo-global"
         assert health["counts"] == {
             "frames": 12,
             "wakeups": 3,

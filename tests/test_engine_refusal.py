@@ -15,7 +15,7 @@ ETC = Path(__file__).parent.parent / "etc"
 GOOD = {"acctLv": "2", "posMode": "long_short_mode", "perm": "read_only,trade"}
 
 
-async def refused(server: ScriptedVenue, folder: Path) -> tuple[int, str]:
+async def refused(server: ScriptedVenue, folder: Path, **more: str) -> tuple[int, str]:
     """Exit code and last words of `edgewise engine` against this venue."""
     ws = server.url.replace("http", "ws")
     environment = {
@@ -23,6 +23,7 @@ async def refused(server: ScriptedVenue, folder: Path) -> tuple[int, str]:
         "EDGEWISE_EXCHANGE": "okx_simulator",
         "EDGEWISE_SIMULATOR_URL": server.url,
         "EDGEWISE_SIMULATOR_WS": ws,
+        **more,
     }
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "engine.cli.main", "engine", "--etc", str(folder)),

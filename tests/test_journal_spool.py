@@ -277,11 +277,11 @@ async def test_every_table_of_record_has_its_rows(database: str) -> None:
             await journal.record_backtest(run)
             await journal.record_features([features])
             await journal.record_balance(balance)
-            await journal.record_initial_equity(Decimal(30000), T0)
-        await journal.record_initial_equity(Decimal(40000), T0 + 1)
-    assert [tuple(row) for row in await rows(database, "select amount, ts from initial_equities")] == [
-        (Decimal(40000), T0 + 1)
-    ]
+            await journal.record_initial_equity(ACCOUNT, Decimal(30000), T0)
+        await journal.record_initial_equity(ACCOUNT, Decimal(40000), T0 + 1)
+        await journal.record_initial_equity("another", Decimal(5), T0)
+    told = await rows(database, "select account_id, amount, ts from initial_equities order by amount desc")
+    assert [tuple(row) for row in told] == [(ACCOUNT, Decimal(40000), T0 + 1), ("another", Decimal(5), T0)]
     (indicator,) = await rows(database, "select features from indicators")
     assert msgspec.json.decode(indicator["features"]) == {"ema_20": 1.5, "rsi": None}
     for table in ("account_checks", "exchange_positions", "candle_integrity_events", "backtest_runs"):

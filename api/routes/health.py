@@ -54,7 +54,10 @@ class EngineNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
+    """`environment`: to whom the database belongs, such as `okx-live-global`; "" while nobody knows."""
+
     status: Literal["ok", "degraded"]
+    environment: str
     serverTime: int
     database: UpDown
     redis: UpDown
@@ -77,7 +80,9 @@ async def health(sources: Sources, _: NoQuery) -> Health:
     engine = await sources.cache.status()
     counts: Counts | None = None
     checks: list[CheckRow] = []
+    environment = ""
     try:
+        environment = await sources.reader.environment()
         counts = await sources.reader.counts()
         checks = await sources.reader.newest_checks()
     except StoreUnavailable:
@@ -86,6 +91,7 @@ async def health(sources: Sources, _: NoQuery) -> Health:
     is_whole = counts is not None and sources.cache.is_up and engine is not None
     return Health(
         status="ok" if is_whole and books.balanced is not False else "degraded",
+        environment=environment,
         serverTime=sources.server_time(),
         database="down" if counts is None else "ok",
         redis="ok" if sources.cache.is_up else "down",

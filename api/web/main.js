@@ -44,6 +44,7 @@ async function refresh() {
 async function look() {
   const now = await get("health");
   const words = [now.status === "ok" ? "engine ok" : `engine ${now.status}`, live ? "live" : "not live"];
+  if (now.environment) words.push(now.environment);
   if (now.engine) words.push(now.engine.trading_enabled ? "trading" : "trading off");
   if (now.engine?.entries_refused) words.push(`entries refused: ${now.engine.entries_refused}`);
   if (now.books && !now.books.balanced) words.push("BOOKS DIFFER");

@@ -111,6 +111,25 @@ def requeue(
         sys.exit(_NOT_FOUND)
 
 
+@app.command()
+def clear(
+    etc: Etc = _ETC,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Forget all messages and cached values of edgewise in this Redis, of every `env`.
+
+    For a Redis that belongs to another database. The journal has all that matters; stop every engine first.
+    """
+    from engine.bus_owner import claimed
+    from engine.bus_owner import clear as forget
+
+    whose = ask(etc, claimed)
+    print(f"belongs to database {whose.database_id or 'of nobody'} {whose.environment}".rstrip())
+    if not yes and not typer.confirm("Forget all of it?"):
+        raise typer.Exit(1)
+    print(f"{ask(etc, forget):,} keys are gone; the next engine claims this Redis")
+
+
 def _topic(name: str) -> Topic[Any]:
     from engine.bus import TOPICS
 

@@ -12,6 +12,7 @@ from engine.cli.startup import Etc, fail_clearly, own_servers, settings_of, wide
 
 if TYPE_CHECKING:
     from engine.journal.backup import Manifest
+    from engine.journal.postgres_owner import Belonging
 
 app = typer.Typer(help="Look after the journal's database.", no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
@@ -34,19 +35,22 @@ def migrate(etc: Etc = Path("etc"), as_json: Json = False) -> None:
 
 @app.command()
 def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
-    """Applied migrations and the size of every table."""
+    """To whom it belongs, applied migrations and the size of every table."""
     import msgspec
     from rich.table import Table
 
     from engine.journal.postgres_migrate import migration_states, table_sizes
+    from engine.journal.postgres_owner import belonging
 
     with fail_clearly():
         dsn = dsn_of(etc)
+        owned = asyncio.run(belonging(dsn))
         migrations = asyncio.run(migration_states(dsn))
         sizes = asyncio.run(table_sizes(dsn))
     if as_json:
-        print(msgspec.json.encode({"migrations": migrations, "tables": sizes}).decode())
+        print(msgspec.json.encode({"belongs": owned, "migrations": migrations, "tables": sizes}).decode())
         return
+    print(_belonging(owned))
     applied = Table("migration", "applied")
     for migration in migrations:
         applied.add_row(migration.name, migration.applied_at or "missing")
@@ -54,6 +58,45 @@ def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     for size in sizes:
         tables.add_row(size.table, f"{size.rows:,}", f"{size.megabytes:.1f}")
     wide_console().print(applied, tables)
+
+
+def _belonging(owned: Belonging) -> str:
+    from engine.core.times import iso
+
+    if owned.owner is None:
+        return "belongs to nobody yet: the first engine that starts on it claims it"
+    lines = [f"belongs to {owned.owner.environment} since {iso(owned.owner.ts_claimed)}"]
+    for account in owned.accounts:
+        runs = "its engine runs" if account.account_id in owned.running else "no engine runs"
+        lines.append(f"account {account.account_id}: {account.uid} at the venue, {runs}")
+    return "\n".join(lines)
+
+
+@app.command()
+def claim(
+    etc: Etc = Path("etc"),
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Hand the database to the environment of the configured account; what is in it stays.
+
+    For an environment whose name has changed, such as a region. Never to go from demo trading to money:
+    prices, signals and results of both would lie in the same tables. Stop every engine first.
+    """
+    from engine.clock import SystemClock
+    from engine.core.errors import ConfigError
+    from engine.journal.postgres_migrate import migrate as apply
+    from engine.journal.postgres_owner import belonging, hand_over
+
+    with fail_clearly():
+        dsn, environment = dsn_of(etc), settings_of(etc).provider.environment
+        print(_belonging(asyncio.run(belonging(dsn))))
+        if not yes and not typer.confirm(f"Hand it to {environment}?"):
+            raise typer.Exit(1)
+        asyncio.run(apply(dsn))
+        before = asyncio.run(hand_over(dsn, environment, SystemClock().now_ns()))
+        if before.running:
+            raise ConfigError(f"engines run on it, stop them first: {', '.join(before.running)}")
+    print(f"belongs to {environment} now; a Redis with messages of before: edgewise bus clear")
 
 
 @app.command()

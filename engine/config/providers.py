@@ -53,6 +53,19 @@ class ProviderConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         return urlsplit(self.okx.hosts.rest).hostname in _LOOPBACK
 
     @property
+    def environment(self) -> str:
+        """Whose prices, instruments and money these are: `simulator`, `okx-demo-global`, `okx-live-eea` …
+
+        A host of the operator's own stands in the place of the region.
+        """
+        if self.local:
+            return "simulator"
+        host = urlsplit(self.okx.hosts.rest).hostname or ""
+        if host.endswith(".okx.com"):
+            return f"okx-{self.okx.environment}-{self.okx.region}"
+        return f"okx-{self.okx.environment}-{host}"
+
+    @property
     def may_trade(self) -> bool:
         """Whether orders are sent at all."""
         return self.local if self.trading_enabled is None else self.trading_enabled

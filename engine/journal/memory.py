@@ -245,7 +245,7 @@ class MemoryJournal:
     ) -> None:
         self._note("venue positions", account_id, positions, ts)
 
-    async def record_initial_equity(self, amount: Decimal, ts: int) -> None:
+    async def record_initial_equity(self, account_id: str, amount: Decimal, ts: int) -> None:
         self._note("initial equity", amount, ts)
 
     async def record_backtest(self, run: BacktestRun) -> None:

@@ -240,8 +240,8 @@ class Journal(Protocol):
         """The account's open positions at the venue replace the former ones."""
         ...
 
-    async def record_initial_equity(self, amount: Decimal, ts: int) -> None:
-        """What all traders began with: one row, overwritten by a later one."""
+    async def record_initial_equity(self, account_id: str, amount: Decimal, ts: int) -> None:
+        """What all traders of the account began with: one row, overwritten by a later one."""
         ...
 
     async def record_backtest(self, run: BacktestRun) -> None: ...

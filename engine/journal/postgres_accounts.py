@@ -30,8 +30,8 @@ from closed_trades where seq > $1 group by 1
 _HELD_COLUMNS: Final = tuple(VenuePositionRow.__struct_fields__)
 _RUN_COLUMNS: Final = tuple(BacktestRun.__struct_fields__)
 _INITIAL: Final = """
-insert into initial_equities (amount, ts) values ($1, $2)
-on conflict (only_row) do update set amount = excluded.amount, ts = excluded.ts
+insert into initial_equities (account_id, amount, ts) values ($1, $2, $3)
+on conflict (account_id) do update set amount = excluded.amount, ts = excluded.ts
 """
 
 
@@ -112,8 +112,8 @@ class AccountTables:
             rows = [(account_id, *row_of(each, _HELD_COLUMNS), ts) for each in positions]
             await connection.executemany(sql, rows)
 
-    async def record_initial_equity(self, amount: Decimal, ts: int) -> None:
-        await self._pool.execute_many(_INITIAL, [(amount, ts)])
+    async def record_initial_equity(self, account_id: str, amount: Decimal, ts: int) -> None:
+        await self._pool.execute_many(_INITIAL, [(account_id, amount, ts)])
 
     async def record_backtest(self, run: BacktestRun) -> None:
         row = [each.decode() if isinstance(each, bytes) else each for each in row_of(run, _RUN_COLUMNS)]

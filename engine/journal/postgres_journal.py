@@ -21,6 +21,7 @@ from engine.journal.postgres_filing import FilingTables
 from engine.journal.postgres_market import MarketTables
 from engine.journal.postgres_memory import MemoryTables
 from engine.journal.postgres_orders import OrderTables
+from engine.journal.postgres_owner import OwnerTables
 from engine.journal.postgres_partitions import Partitions
 from engine.journal.postgres_pool import AWAY, SLOW_S, TIMEOUT_S, Pool
 from engine.journal.postgres_thinning import Thinning
@@ -53,6 +54,7 @@ class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, M
         DecisionTables.__init__(self, pool := Pool(dsn, slow_s=slow_s), Partitions(pool))
         self.batches = Batches(pool, self.partitions, clock, spool)
         self.filing = FilingTables(pool)
+        self.ownership = OwnerTables(pool)
         self.thinning = Thinning(pool)
         OrderTables.__init__(self, pool)
         MarketTables.__init__(self, pool, self.batches)

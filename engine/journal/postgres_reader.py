@@ -146,6 +146,11 @@ class JournalReader(MarketReader, TwinReader):
         """Each a RiskEventRow."""
         return await self._json(sql.RISK_EVENTS, page)
 
+    async def environment(self) -> str:
+        """Whose prices and money are in the database; "" before an engine has claimed it."""
+        rows = await self.rows("select environment from database_owner")
+        return str(rows[0]["environment"]) if rows else ""
+
     async def newest_checks(self) -> list[CheckRow]:
         """The newest comparison of books and venue of each account."""
         return await self.typed(CheckRow, sql.NEWEST_CHECKS)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+import structlog
 
+from engine.bus_owner import BusClaim
 from engine.clock import Clock
 from engine.config.exchange import OkxConfig
 from engine.config.settings import Settings
@@ -24,8 +26,12 @@ from engine.journal.spool import Spool
 from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming
 from engine.retry import patiently
+from engine.wiring.belonging import claim_account, claim_bus, claim_database, refuse_foreign
+
+log = structlog.get_logger()
 
 _MB: Final = 2**20
+_WAIT_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class Outside:
     postgres_dsn: str
     journal: PostgresJournal
     bus: RedisBus
+    bus_claim: BusClaim
 
     def feed(self, settings: Settings, clock: Clock) -> OkxMarketFeed:
         """Market data of the symbols that are watched; whoever asks for it closes it."""
@@ -47,10 +54,11 @@ class Outside:
 
 
 async def open_outside(settings: Settings, clock: Clock, stack: AsyncExitStack) -> Outside:
-    """Open all of it for as long as `stack` lives; waits for servers that are away and while another engine
-    has the account.
+    """Open all of it for as long as `stack` lives; waits for servers and a venue that are away, and while
+    another engine has the account.
 
-    A key or an account that cannot work is refused before anything else is started. Raises ConfigError or
+    A key or an account that cannot work is refused before anything else is started, and servers that belong
+    to another environment or account before anything is written to them. Raises ConfigError or
     VenueMisconfigured.
     """
     provider, account_id = settings.provider, settings.provider_id
@@ -63,6 +71,7 @@ async def open_outside(settings: Settings, clock: Clock, stack: AsyncExitStack) 
     with suppress(Unavailable, OutcomeUnknown):  # away: it is waited for later
         await venue.check_account()
     servers = await stack.enter_async_context(_servers_of(settings, clock))
+    await patiently(lambda: refuse_foreign(settings, servers.postgres_dsn))
     await patiently(lambda: migrate(servers.postgres_dsn))
     slow = settings.engine.slow_log
     spool = Spool(settings.home / "spool" / account_id, settings.engine.journal.spool_mb * _MB)
@@ -72,10 +81,26 @@ async def open_outside(settings: Settings, clock: Clock, stack: AsyncExitStack) 
     timing = RedisTiming(slow_s=slow.redis)
     bus = RedisBus(servers.redis_url, settings.engine.env, clock, timing=timing)
     stack.push_async_callback(bus.aclose)
+    owner = await claim_database(settings, journal.ownership, clock)
     await stack.enter_async_context(journal.account_lock(account_id))
     await _refuse_taken(settings, journal)
+    await _checked(venue, clock)
+    await claim_account(account_id, venue.uid, journal.ownership, clock)
+    bus_claim = await claim_bus(settings, owner, bus)
     await patiently(journal.load_standings)
-    return Outside(okx, network, venue, servers.postgres_dsn, journal, bus)
+    return Outside(okx, network, venue, servers.postgres_dsn, journal, bus, bus_claim)
+
+
+async def _checked(venue: OkxVenue, clock: Clock) -> None:
+    """The account is checked, and its number known; waits for a venue that is away."""
+    while True:
+        try:
+            await venue.check_account()
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("venue is away, waiting", error=str(error))
+            await clock.sleep_real(_WAIT_S)
+        else:
+            return
 
 
 @asynccontextmanager

@@ -138,7 +138,7 @@ async def _journal_start(
     await patiently(lambda: journal.record_traders(trader_records(settings, now_ns)))
     start = sum(map(settings.manager.capital, settings.manager.traders), Decimal(0))
     if start:
-        await patiently(lambda: journal.record_initial_equity(start, now_ns))
+        await patiently(lambda: journal.record_initial_equity(settings.provider_id, start, now_ns))
 
 
 def _exchange(settings: Settings, instruments: InstrumentBook, context: ExchangeContext) -> ExchangeService:

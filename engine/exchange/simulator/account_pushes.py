@@ -23,12 +23,11 @@ _PAGED: Final = frozenset(["account", "positions"])
 
 
 class AccountPushes:
-    """Pushes to the sockets in `sockets` that have logged in. `uid` is what the venue adds to each arg."""
+    """Pushes to the sockets in `sockets` that have logged in."""
 
-    def __init__(self, world: World, sockets: set[Subscriber], uid: str) -> None:
+    def __init__(self, world: World, sockets: set[Subscriber]) -> None:
         self._world = world
         self._sockets = sockets
-        self._uid = uid
         self._regular_s = 0.0
 
     def on_events(self, events: Sequence[Event], now_ns: int) -> None:
@@ -80,14 +79,14 @@ class AccountPushes:
             for arg in tuple(socket.subscriptions.values()):
                 quiet = '"updateInterval":"0"' in str(arg.get("extraParams", "")).replace(" ", "")
                 if socket.account and arg["channel"] in _PAGED and not quiet:
-                    socket.send(self._frame(arg, self._rows(arg, socket.account, 0), "snapshot"))
+                    socket.send(_frame(arg, socket.account, self._rows(arg, socket.account, 0), "snapshot"))
 
     def greet(self, socket: Subscriber, arg: Arg, now_ns: int) -> None:
         """What the venue sends first: the balance, all positions, waiting trailing stops; no orders."""
         if arg["channel"] in _FIRST:
             rows = self._rows(arg, socket.account, now_ns)
             if rows or arg["channel"] in _PAGED:
-                socket.send(self._frame(arg, rows, "snapshot"))
+                socket.send(_frame(arg, socket.account, rows, "snapshot"))
 
     def _rows(self, arg: Arg, account: str, now_ns: int) -> list[Row]:
         return _FIRST[arg["channel"]](self._world, arg, account, now_ns)
@@ -98,15 +97,17 @@ class AccountPushes:
                 continue
             for arg in tuple(socket.subscriptions.values()):
                 if arg["channel"] == channel and _covers(arg, symbol):
-                    socket.send(self._frame(arg, [row], "event_update"))
+                    socket.send(_frame(arg, account, [row], "event_update"))
 
-    def _frame(self, arg: Arg, rows: list[Row], event_type: str) -> str:
-        more: dict[str, Any] = {}
-        if arg["channel"] in _PAGED:
-            more = {"eventType": event_type}
-            if event_type == "snapshot":
-                more |= {"curPage": 1, "lastPage": True}
-        return frame(arg | {"uid": self._uid}, rows, **more)
+
+def _frame(arg: Arg, account: str, rows: list[Row], event_type: str) -> str:
+    """What goes out; the venue adds the account's number to the arg."""
+    more: dict[str, Any] = {}
+    if arg["channel"] in _PAGED:
+        more = {"eventType": event_type}
+        if event_type == "snapshot":
+            more |= {"curPage": 1, "lastPage": True}
+    return frame(arg | {"uid": wire_account.uid(account)}, rows, **more)
 
 
 def _algo_channel(algo_type: str) -> str:

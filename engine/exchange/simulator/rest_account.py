@@ -12,7 +12,7 @@ from engine.exchange.simulator import wire_account as wire
 from engine.exchange.simulator.paging import Paged, Query, Rows, needed, page
 from engine.exchange.simulator.requests import SetPositionMode
 from engine.exchange.simulator.text import ms, num
-from engine.exchange.simulator.venue import UID, Venue
+from engine.exchange.simulator.venue import Venue
 
 _CLOSED: Final = Paged(("instType", "instId", "mgnMode", "posId", "type"), "uTime", before_is_near=False)
 _BILLS: Final = Paged(("instType", "instId", "ccy", "mgnMode", "type", "subType"), "billId", "ts")
@@ -36,7 +36,7 @@ def config(venue: Venue, account: str, query: Query) -> Rows:
             "level": "VIP5" if venue.vip else "Lv1",
             "levelTmp": "",
             "liquidationGear": "-1",
-            "mainUid": UID,
+            "mainUid": wire.MAIN_UID,
             "mgnIsoMode": "automatic",
             "opAuth": "1",
             "perm": ",".join(venue.gatekeeper.permissions(account)),
@@ -51,7 +51,7 @@ def config(venue: Venue, account: str, query: Query) -> Rows:
             "stgyType": "0",
             "traderInsts": [],
             "type": "0",
-            "uid": UID,
+            "uid": wire.uid(account),
         }
     ]
 

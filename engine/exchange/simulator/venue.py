@@ -25,7 +25,6 @@ from engine.exchange.simulator.source import Quote
 from engine.exchange.simulator.subscriptions import PRIVATE, Arg, Subscriber, frame
 from engine.exchange.simulator.world import World
 
-UID: Final = "614488474791936"
 _FIRST_CODE: Final = 10_458  # instIdCode of the first listed swap
 
 
@@ -36,7 +35,7 @@ class Hub:
         self.sockets: set[Subscriber] = set()
         self.silent_until_s = 0.0
         self.market = MarketPushes(world, self.sockets)
-        self.accounts = AccountPushes(world, self.sockets, UID)
+        self.accounts = AccountPushes(world, self.sockets)
 
     def on_events(self, events: Sequence[Event], now_ns: int) -> None:
         """Tell accounts what happened to them, and everybody who was liquidated."""

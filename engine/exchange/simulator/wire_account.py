@@ -7,6 +7,7 @@ positions history, bills, balance_and_position).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from typing import Final
 
 from engine.exchange.matching.records import (
@@ -32,6 +33,13 @@ _UNUSED_IN_POSITIONS: Final = (
     *("nonSettleAvgPx", "optVal", "posCcy", "quoteBal", "quoteBorrowed", "quoteInterest", "settledPnl"),
     *("spotInUseAmt", "spotInUseCcy", "thetaBS", "thetaPA", "vegaBS", "vegaPA"),
 )
+
+MAIN_UID: Final = "614488474791936"
+
+
+def uid(account: str) -> str:
+    """The venue's number of an account: each its own, the same after every restart."""
+    return f"6{int.from_bytes(blake2b(account.encode(), digest_size=6).digest()):015d}"
 
 
 def balance(shown: Balance) -> Row:

@@ -1,0 +1,110 @@
+"""May this engine use this database, this account's books and this Redis? Asked at every start.
+
+A database belongs to one environment (see ProviderConfig.environment): what is kept by symbol has the prices
+of one venue. Accounts of that environment share it. A Redis belongs to one database, and each bus in it to
+one account. The first engine that comes claims what nobody has; nobody needs to set anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from engine.bus_owner import BusClaim, claim
+from engine.clock import Clock
+from engine.config.settings import Settings
+from engine.core.errors import ConfigError
+from engine.journal.postgres_owner import Owner, OwnerTables, VenueAccount, belonging
+from engine.redis_bus import RedisBus
+from engine.retry import patiently
+
+log = structlog.get_logger()
+
+_OWN_SERVERS = (
+    "give each environment a database and a Redis of its own (EDGEWISE_HOME, or EDGEWISE_POSTGRES_DSN and "
+    "EDGEWISE_REDIS_URL); if only the environment's name has changed: edgewise db claim"
+)
+
+
+def wrong_owner(owner: Owner, settings: Settings) -> str:
+    """Why the engine of `settings` must not use a database that is claimed; "" when it may."""
+    ours = settings.provider.environment
+    if owner.environment == ours:
+        return ""
+    return (
+        f"the database belongs to {owner.environment}, and {settings.provider_id} is {ours}, with other "
+        f"prices, signals and money: {_OWN_SERVERS}"
+    )
+
+
+def wrong_past(accounts: Sequence[str], settings: Settings) -> str:
+    """The same for one that nobody has claimed, because it is of an older version: by whose traders it has.
+
+    An account that has traded on it may go on, and so may one of which the others cannot be told apart.
+    """
+    ours, providers = settings.provider.environment, settings.exchange.providers
+    if settings.provider_id in accounts:
+        return ""
+    others = {name: providers[name].environment for name in accounts if name in providers}
+    foreign = {name: environment for name, environment in others.items() if environment != ours}
+    if not foreign:
+        return ""
+    told = ", ".join(f"{name} ({environment})" for name, environment in foreign.items())
+    return f"the database has traders of {told}, and {settings.provider_id} is {ours}: {_OWN_SERVERS}"
+
+
+def wrong_account(known: VenueAccount, account_id: str, uid: str) -> str:
+    """Why the key's account at the venue must not be traded under this name; "" when it may."""
+    if known.account_id != account_id:
+        return (
+            f"the key of {account_id} is one of account {uid} at the venue, which this database knows as "
+            f"{known.account_id}: keep that name in exchange.yaml"
+        )
+    if known.uid != uid:
+        return (
+            f"the key of {account_id} is one of account {uid} at the venue, and this database has the books "
+            f"of account {known.uid} under that name: use its key, or name the other account differently in "
+            "exchange.yaml"
+        )
+    return ""
+
+
+async def refuse_foreign(settings: Settings, dsn: str) -> None:
+    """Before a migration: raises ConfigError for a database that belongs to somebody else, and
+    StoreUnavailable."""
+    owner = (await belonging(dsn)).owner
+    if owner is not None and (problem := wrong_owner(owner, settings)):
+        raise ConfigError(problem)
+
+
+async def claim_database(settings: Settings, tables: OwnerTables, clock: Clock) -> Owner:
+    """The database is this environment's from now on; waits for one that is away. Raises ConfigError."""
+    environment = settings.provider.environment
+    owner = await patiently(tables.owner)
+    if owner is None:
+        if problem := wrong_past(await patiently(tables.traded), settings):
+            raise ConfigError(problem)
+        owner = await patiently(lambda: tables.claim(environment, clock.now_ns()))
+        log.info("database claimed", environment=owner.environment, database=owner.database_id)
+    if problem := wrong_owner(owner, settings):
+        raise ConfigError(problem)
+    return owner
+
+
+async def claim_account(account_id: str, uid: str, tables: OwnerTables, clock: Clock) -> None:
+    """The name is that of this account at the venue from now on. Raises ConfigError."""
+    if not uid:  # a venue that does not number its accounts
+        return
+    known = await patiently(lambda: tables.claim_account(account_id, uid, clock.now_ns()))
+    if problem := wrong_account(known, account_id, uid):
+        raise ConfigError(problem)
+
+
+async def claim_bus(settings: Settings, owner: Owner, bus: RedisBus) -> BusClaim:
+    """The bus is this account's from now on; waits for one that is away. Raises ConfigError."""
+    wanted = BusClaim(
+        database_id=owner.database_id, environment=owner.environment, account_id=settings.provider_id
+    )
+    await patiently(lambda: claim(bus, wanted))
+    return wanted
