@@ -9,7 +9,7 @@ import msgspec
 from api.endpoint import SHORT_S, Endpoint, RowsQuery, Sources
 from engine.bus import ORDERS, TRANSFERS
 from engine.core.paper import PAPER
-from engine.journal.views import CapitalMove
+from engine.journal.views_records import CapitalMove
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):

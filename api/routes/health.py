@@ -9,7 +9,8 @@ import msgspec
 from api.endpoint import Endpoint, NoQuery, Sources
 from api.views import seconds
 from engine.core.errors import StoreUnavailable
-from engine.journal.views import CheckRow, Counts
+from engine.journal.views import Counts
+from engine.journal.views_records import CheckRow
 from engine.telemetry.status import EngineStatus
 
 UpDown = Literal["ok", "down"]

@@ -14,8 +14,8 @@ from engine.bus import DECISIONS, ORDERS
 from engine.core.decisions import AccountView
 from engine.core.paper import PAPER
 from engine.core.times import NS_PER_DAY
-from engine.journal.views import CheckRow
 from engine.journal.views_market import BalanceRow, CostRow
+from engine.journal.views_records import CheckRow
 
 _ZERO = Decimal(0)
 

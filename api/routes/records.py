@@ -11,17 +11,9 @@ from aiohttp import web
 from api.endpoint import LONG_S, SHORT_S, Endpoint, Id, NoQuery, RowsQuery, Sources
 from api.views import seconds
 from engine.bus import COMMANDS, DECISIONS, ORDERS, SIGNALS, WAKEUPS
-from engine.journal.views import (
-    CycleChain,
-    DecisionRow,
-    FillRow,
-    JsonRows,
-    OrderRow,
-    RiskEventRow,
-    SignalRow,
-    TraderRow,
-)
+from engine.journal.views import JsonRows, TraderRow
 from engine.journal.views_market import WakeupRow
+from engine.journal.views_records import CycleChain, DecisionRow, FillRow, OrderRow, RiskEventRow, SignalRow
 
 
 class _Rows(msgspec.Struct, frozen=True, kw_only=True):

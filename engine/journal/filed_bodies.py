@@ -13,7 +13,7 @@ from engine.journal.decision_files import RecordKind
 from engine.journal.postgres_answers import AnswerTables
 from engine.journal.postgres_filing import Due, FilingTables
 from engine.journal.postgres_reader import JournalReader
-from engine.journal.views import CycleChain
+from engine.journal.views_records import CycleChain
 
 
 class CycleBody(msgspec.Struct, frozen=True, kw_only=True):

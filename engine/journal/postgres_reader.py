@@ -17,30 +17,32 @@ from engine.journal.postgres_reader_market import MarketReader
 from engine.journal.postgres_rows import typed
 from engine.journal.postgres_twins import TwinReader
 from engine.journal.views import (
-    CallRow,
-    CapitalMove,
-    CheckRow,
     Conversation,
     CountedCycle,
     CountedTrade,
     Counts,
+    JsonRows,
+    OpenPosition,
+    Performance,
+    SequencedTrade,
+    TraderRow,
+    TradeTotals,
+)
+from engine.journal.views_market import WakeupRow
+from engine.journal.views_records import (
+    CallRow,
+    CapitalMove,
+    CheckRow,
     CycleChain,
     DecisionRow,
     FillRow,
     IntentRow,
-    JsonRows,
     NoteRow,
-    OpenPosition,
     OrderRow,
-    Performance,
-    SequencedTrade,
     SignalRow,
     TradeRow,
-    TraderRow,
-    TradeTotals,
     VerdictRow,
 )
-from engine.journal.views_market import WakeupRow
 
 NEWEST: Final = (1 << 63) - 1  # a cursor before which everything is
 _MOST_POINTS: Final = 5_000  # of a performance series, all traders together

@@ -24,7 +24,7 @@ from engine.core.orders import (
 )
 from engine.core.signals import Signal
 from engine.core.times import NS_PER_S
-from engine.journal.views import ReasonRow, ReasonSignal
+from engine.journal.views_records import ReasonRow, ReasonSignal
 
 INTENT_COLUMNS = tuple(OrderIntent.__struct_fields__)
 FILL_COLUMNS = tuple(Fill.__struct_fields__)

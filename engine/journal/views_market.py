@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from engine.journal.views import ReasonRow
+from engine.journal.views_records import ReasonRow
 
 
 class CandleRow(msgspec.Struct, frozen=True):
