@@ -19,7 +19,7 @@ from engine.core.errors import BusUnavailable, Rejected, StoreUnavailable, Unava
 from engine.core.instruments import Instrument
 from engine.core.market import Candle, ChannelState, FeedStatus, MarketEvent, MarkPrice
 from engine.core.signals import Edge, MarketSnapshot, Signal
-from engine.core.times import NS_PER_MIN
+from engine.core.times import NS_PER_HOUR, NS_PER_MIN
 from engine.journal.ports import FeatureRow, IntegrityEvent, KeepState
 from engine.market.candles import Aggregator
 from engine.market.outbox import SignalOutbox
@@ -367,6 +367,20 @@ async def test_gap_longer_than_the_warm_up_is_built_anew(world: World) -> None:
         await world.until(lambda: world.service.pipeline.gap(BTC, "1m") is None)
         fresh = cold(WARM + 201, WARM + 201 - CONFIG.warm_up)
         assert base_features(world.service.pipeline) == base_features(fresh)
+
+
+async def test_longest_candle_that_was_in_the_making_at_the_start_is_told_when_it_closes() -> None:
+    config = msgspec.structs.replace(CONFIG, timeframes=("1m", "1h"), detectors=(), warm_up=50)
+    noon = next(i for i in range(WARM, 300) if not (CANDLES[i].ts_open + NS_PER_MIN) % NS_PER_HOUR)
+    world = World(SimClock(CANDLES[noon].ts_open), config)
+    world.feed.closed = noon  # 59 of the hour's candles: more than a warm-up brings
+    async with world.running():
+        world.feed.close(noon)
+        await world.until(lambda: [c.timeframe for c in world.journal.candles][-1:] == ["1h"])
+    (*_, made) = await world.feed.candles(BTC, "1h", 1)
+    hour = world.journal.candles[-1]
+    assert (hour.ts_open, hour.open, hour.volume) == (made.ts_open, made.open, made.volume)
+    assert hour.ts_open + NS_PER_HOUR == CANDLES[noon].ts_open + NS_PER_MIN
 
 
 async def test_venue_that_is_away_at_the_start_is_waited_for(world: World) -> None:

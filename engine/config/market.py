@@ -64,6 +64,9 @@ INDICATORS: Final[dict[str, tuple[tuple[float, ...], tuple[str, ...]]]] = {
     "volume_ratio": ((20,), ("volume_ratio",)),
     **{name: ((), (name,)) for name in PATTERNS},
 }
+_MULTIPLIED: Final = frozenset({"bb", "supertrend"})  # whose last number is a factor, not a period
+_LONGEST_PERIOD: Final = 2000  # candles; no warm-up fetches more
+_BOOK_LEVELS: Final = 5  # that a feed tells
 # kind → what its suffix is
 STREAM_FEATURES: Final[dict[str, Literal["", "levels", "window"]]] = {
     "spread_bps": "",
@@ -107,9 +110,22 @@ def parse_indicator(text: str) -> IndicatorSpec:
     if len(given) > len(defaults):
         raise ValueError(f"{text!r}: {match[1]} takes at most {len(defaults)} numbers")
     parameters = given + defaults[len(given) :]
-    if any(value <= 0 for value in parameters):
-        raise ValueError(f"{text!r}: the numbers of an indicator are above 0")
+    _check_numbers(text, match[1], parameters)
     return IndicatorSpec(match[1], parameters, tuple(output + match[2] for output in outputs))
+
+
+def _check_numbers(text: str, kind: str, numbers: tuple[float, ...]) -> None:
+    if any(value <= 0 for value in numbers):
+        raise ValueError(f"{text!r}: the numbers of an indicator are above 0")
+    for value in numbers[:-1] if kind in _MULTIPLIED else numbers:
+        if value != int(value):
+            raise ValueError(f"{text!r}: {value:g} is no period, which is a whole number of candles")
+        if value > _LONGEST_PERIOD:
+            raise ValueError(f"{text!r}: a period is at most {_LONGEST_PERIOD} candles")
+    if kind == "macd" and numbers[0] >= numbers[1]:
+        raise ValueError(f"{text!r}: the fast period is below the slow one, as in macd_12_26_9")
+    if kind == "realised_vol" and numbers[0] == 1:
+        raise ValueError(f"{text!r}: at least 2 returns are needed for a deviation")
 
 
 def parse_stream(text: str) -> StreamSpec:
@@ -126,7 +142,9 @@ def parse_stream(text: str) -> StreamSpec:
     if wants == "levels":
         if suffix and (not suffix.isdigit() or int(suffix) == 0):
             raise ValueError(f"{text!r}: the number of book levels is expected, as in {kind}_5")
-        return StreamSpec(kind, text, levels=int(suffix or 5))
+        if (levels := int(suffix or _BOOK_LEVELS)) > _BOOK_LEVELS:
+            raise ValueError(f"{text!r}: at most {_BOOK_LEVELS} levels of the book are followed")
+        return StreamSpec(kind, text, levels=levels)
     if suffix:
         raise ValueError(f"{kind} takes no number")
     return StreamSpec(kind, text)
@@ -240,6 +258,14 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         if self.provider() is None and self.default:
             known = nearest(self.default, self.providers)
             raise Misplaced(("default",), f"no provider {self.default!r}{known}")
+        if self.max_age <= 0:
+            raise Misplaced(("max_age",), "must be above 0")
+        if 0 < self.keep_every < 1:
+            raise Misplaced(("keep_every",), "at least 1s, or 0s for never")
+        for number, source in enumerate(self.news.sources):
+            if unknown := [name for name in source.symbols if not self._has(name)]:
+                hint = nearest(unknown[0], self.symbols)
+                raise Misplaced(("news", "sources", number), f"{unknown[0]!r} is not in `symbols`{hint}")
         self._check_detectors()
 
     def _has(self, text: str) -> bool:
@@ -267,11 +293,17 @@ class MarketConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         labels = [rule.name for rule in self.detectors]
         if len(set(labels)) != len(labels):
             raise Misplaced(("detectors",), "a name stands twice")
-        _each(
-            "detectors",
-            self.detectors,
-            lambda rule: self._check_rule(rule, candle if rule.timeframe else live),
-        )
+        try:
+            _each(
+                "detectors",
+                self.detectors,
+                lambda rule: self._check_rule(rule, candle if rule.timeframe else live),
+            )
+        except Misplaced as error:
+            if self.detectors != default_detectors():
+                raise
+            hint = "it is one of the defaults, which are replaced by a list of `detectors`"
+            raise Misplaced(error.path, f"{error}; {hint}") from error
 
     def _check_rule(self, rule: DetectorRule, known: tuple[str, ...]) -> None:
         if rule.timeframe and rule.timeframe not in self.timeframes:

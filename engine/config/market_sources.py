@@ -28,8 +28,15 @@ class ReferenceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def __post_init__(self) -> None:
         if self.source == "http" and not self.url.startswith(("http://", "https://")):
             raise ValueError("source http needs a url such as https://venue/ticker?symbol={base}{quote}")
-        if self.source == "http" and not {"{base}", "{symbol}"} & set(re.findall(r"{\w+}", self.url)):
+        places = set(re.findall(r"{.*?}", self.url))
+        if self.source == "http" and not {"{base}", "{symbol}"} & places:
             raise ValueError("url must hold {base} or {symbol}, or every market would have the same price")
+        if unknown := places - {"{base}", "{quote}", "{symbol}"}:
+            raise ValueError(
+                f"url: only {{base}}, {{quote}} and {{symbol}} are filled in, not {min(unknown)}"
+            )
+        if not all(self.field.split(".")):
+            raise ValueError("field is the path to the price in the answer, such as price or data.0.last")
         if min(self.every, self.timeout) <= 0:
             raise ValueError("every and timeout must be above 0")
 
@@ -38,7 +45,7 @@ class NewsSource(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One RSS or Atom feed. `symbols`: what all of it is about; none: told by the headlines."""
 
     name: Name
-    url: Annotated[str, Meta(pattern=r"^https?://")]
+    url: Annotated[str, Meta(pattern=r"^https?://[^/\s]+")]
     symbols: tuple[str, ...] = ()
 
 
@@ -73,5 +80,7 @@ class NewsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         names = [source.name for source in self.sources]
         if len(set(names)) != len(names):
             raise ValueError("sources: a name stands twice")
+        if not all(word.strip() for words in self.keywords.values() for word in words):
+            raise ValueError("keywords: an empty one would be in every headline")
         if min(self.every, self.timeout, self.max_age) <= 0:
             raise ValueError("every, timeout and max_age must be above 0")

@@ -14,6 +14,7 @@ from engine.config.market import MarketConfig
 from engine.core.errors import CodecError, OutcomeUnknown, Unavailable
 from engine.core.market import Candle
 from engine.core.signals import Signal
+from engine.core.times import NS_PER_DAY, timeframe_ns
 from engine.exchange.ports import MarketFeed
 from engine.journal.ports import IntegrityEvent, IntegrityKind
 from engine.market.pipeline import MarketPipeline
@@ -58,15 +59,28 @@ class CandleHistory:
                 log.info("market state continued", symbol=symbol)
                 return
         for timeframe in reversed(self._config.timeframes):  # the base last: the others continue from it
-            candles = await self._fetch(symbol, timeframe, self._config.warm_up)
+            candles = await self._fetch(symbol, timeframe, self._enough(timeframe))
             self._made(symbol, self._pipeline.warm_up(symbol, timeframe, candles))
+
+    def _enough(self, timeframe: str) -> int:
+        """How many of its newest closed candles a timeframe begins with.
+
+        Of the base as many as the longest timeframe holds, so that what is in the making there is made from
+        its open on; and a day of all where VWAP wants to see a midnight.
+        """
+        config, whole_ns = self._config, 0
+        if config.aggregate and timeframe == config.timeframes[0]:
+            whole_ns = timeframe_ns(config.timeframes[-1])
+        if "vwap" in config.indicators:
+            whole_ns = max(whole_ns, NS_PER_DAY)
+        return max(config.warm_up, whole_ns // timeframe_ns(timeframe) + _MARGIN)
 
     async def _catch_up(self, symbol: str) -> bool:
         """Work through what closed since the state was kept; False when that is more than a warm-up."""
         timeframes = self._config.timeframes[:1] if self._config.aggregate else self._config.timeframes
         for timeframe in timeframes:
             missing = self._pipeline.missing(symbol, timeframe, self._clock.now_ns())
-            if missing is None or missing + _MARGIN > self._config.warm_up:
+            if missing is None or missing + _MARGIN > self._enough(timeframe):
                 return False
             candles = await self._fetch(symbol, timeframe, missing + _MARGIN)
             signals = self._pipeline.catch_up(symbol, timeframe, candles, self._clock.now_ns())
@@ -94,11 +108,11 @@ class CandleHistory:
 
     async def _fill(self, symbol: str, timeframe: str) -> None:
         """Fetch what is missing; what cannot be filled is built anew from the venue's history."""
-        tries, repaired = 0, self._pipeline.gap(symbol, timeframe)
+        tries, repaired, enough = 0, self._pipeline.gap(symbol, timeframe), self._enough(timeframe)
         while (gap := self._pipeline.gap(symbol, timeframe)) is not None:
             tries += 1
-            if gap.reach > self._config.warm_up or tries > _FILL_TRIES:
-                candles = await self._fetch(symbol, timeframe, self._config.warm_up)
+            if gap.reach > enough or tries > _FILL_TRIES:
+                candles = await self._fetch(symbol, timeframe, enough)
                 self._made(symbol, self._pipeline.warm_up(symbol, timeframe, candles))
                 log.warning("candles built anew", symbol=symbol, timeframe=timeframe)
             else:

@@ -45,22 +45,27 @@ class Bbi(Formula):
 
 
 class Vwap(Formula):
-    """Volume weighted mean of the typical price since midnight UTC; None before the day's first trade."""
+    """Volume weighted mean of the typical price since midnight UTC.
 
-    __slots__ = ("_day", "_money", "_volume")
-    STATE: ClassVar[tuple[str, ...]] = ("_day", "_money", "_volume")
+    None before the day's first trade, and until a midnight was seen: that of half a day is another number.
+    """
+
+    __slots__ = ("_day", "_money", "_volume", "_whole")
+    STATE: ClassVar[tuple[str, ...]] = ("_day", "_money", "_volume", "_whole")
 
     def __init__(self) -> None:
         self._day = -1
+        self._whole = False  # whether the day was seen from its midnight
         self._money = 0.0
         self._volume = 0.0
 
     def step(self, candle: Candle, commit: bool) -> Values:
-        day = candle.ts_open // NS_PER_DAY
-        same = day == self._day
-        typical = (candle.high + candle.low + candle.close) / 3.0
-        money = (self._money if same else 0.0) + typical * candle.volume
-        volume = (self._volume if same else 0.0) + candle.volume
+        day, since_ns = divmod(candle.ts_open, NS_PER_DAY)
+        whole, money, volume = self._whole, self._money, self._volume
+        if day != self._day:
+            whole, money, volume = since_ns == 0 or self._day >= 0, 0.0, 0.0
+        money += (candle.high + candle.low + candle.close) / 3.0 * candle.volume
+        volume += candle.volume
         if commit:
-            self._day, self._money, self._volume = day, money, volume
-        return (money / volume if volume > 0 else None,)
+            self._day, self._whole, self._money, self._volume = day, whole, money, volume
+        return (money / volume if whole and volume > 0 else None,)

@@ -43,7 +43,7 @@ class History:
                 spec = parse_indicator(text)
             except ValueError as error:
                 raise ConfigError(f"indicators: {error}") from error
-            whole = _WHOLE.get(spec.kind)
+            whole = _WHOLE.get(spec.kind) if 1 not in spec.parameters else None  # which TA-Lib mostly refuses
             lines = self._streamed(text) if whole is None else whole(self, spec)
             found.update(zip(spec.outputs, lines, strict=True))
         return found

@@ -38,25 +38,13 @@ _FORMULAS: Final[dict[str, Callable[..., Formula]]] = {
     "volume_ratio": volatility.VolumeRatio,
     **{name: partial(Pattern, name) for name in PATTERNS},
 }
-_WIDTHS: Final = frozenset({"bb", "supertrend"})  # whose last number is a multiplier, not a period
 
 
 def build(spec: IndicatorSpec | str) -> Study:
-    """A fresh indicator. Raises ConfigError for an unknown name or a period that is no whole number."""
+    """A fresh indicator. Raises ConfigError for what is none (see engine.config.market.parse_indicator)."""
     try:
         spec = parse_indicator(spec) if isinstance(spec, str) else spec
-        return Study(spec.outputs, _FORMULAS[spec.kind](*_numbers(spec)))
     except ValueError as error:
         raise ConfigError(f"indicators: {error}") from error
-
-
-def _numbers(spec: IndicatorSpec) -> list[int | float]:
-    numbers: list[int | float] = []
-    for index, value in enumerate(spec.parameters):
-        if spec.kind in _WIDTHS and index == len(spec.parameters) - 1:
-            numbers.append(value)
-        elif value == int(value):
-            numbers.append(int(value))
-        else:
-            raise ValueError(f"{spec.outputs[0]}: {value:g} is no period")
-    return numbers
+    numbers = (int(value) if value == int(value) else value for value in spec.parameters)
+    return Study(spec.outputs, _FORMULAS[spec.kind](*numbers))

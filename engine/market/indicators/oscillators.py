@@ -7,7 +7,7 @@ from math import fsum
 from typing import ClassVar, Final
 
 from engine.core.market import Candle
-from engine.market.indicators.rolling import Exponential, Highest, Lag, Mean, Rolling, wilder
+from engine.market.indicators.rolling import OUTWEIGHED, Exponential, Highest, Lag, Mean, Rolling, wilder
 from engine.market.indicators.study import Formula, Values
 
 _LAMBERT: Final = 0.015  # scales CCI so that most values lie within ±100
@@ -63,8 +63,6 @@ class Macd(Formula):
     STATE: ClassVar[tuple[str, ...]] = ("_fast", "_idle", "_signal", "_slow")
 
     def __init__(self, fast: int, slow: int, signal: int) -> None:
-        if fast >= slow:
-            raise ValueError("the fast period of macd is below the slow one")
         self._fast = Exponential(fast)
         self._slow = Exponential(slow)
         self._signal = Exponential(signal)
@@ -144,6 +142,8 @@ class Cci(Formula):
         ordered = self._ordered if commit else self._ordered.copy()
         period, oldest = len(ring), ring[at]
         total = self._sum + typical - oldest
+        if oldest * OUTWEIGHED > total:
+            total = fsum((*ring, typical, -oldest))
         if len(ordered) == period:
             del ordered[bisect_left(ordered, oldest)]
         insort(ordered, typical)

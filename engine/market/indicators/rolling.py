@@ -2,15 +2,19 @@
 
 `step(value, commit)` is the number with `value` as the newest one, None while too few were seen. With
 `commit` the value is taken in; without it nothing changes, which is how a forming candle is looked at.
-Running sums are added up anew once a window (amortised O(1)), so that rounding errors do not pile up.
+Running sums are added up anew once a window (amortised O(1)), so that rounding errors do not pile up, and at
+once where so much has left them that what remains could be no more than such errors.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from math import fsum
 from operator import mul
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
+
+OUTWEIGHED: Final = 1e-4  # a sum so much smaller than what has left it has lost 4 of its 16 digits
 
 
 class Rolling(Protocol):
@@ -37,7 +41,10 @@ class Mean(Rolling):
 
     def step(self, value: float, commit: bool) -> float | None:
         at, ring = self._at, self._ring
-        total = self._sum + value - ring[at]
+        old = ring[at]
+        total = self._sum + value - old
+        if old * OUTWEIGHED > total:
+            total = fsum((*ring, value, -old))
         newest = at + 1
         mean = total / self.period if self._full or newest == self.period else None
         if commit:
@@ -82,6 +89,8 @@ class Moments:
         if self._full or newest == period:
             mean = total / period
             variance = squares / period - mean * mean
+            if variance < OUTWEIGHED**2 * mean * mean or squares < OUTWEIGHED * old * old:
+                return self._exact(value, commit)
             result = anchor + mean, variance if variance > 0.0 else 0.0
         if commit:
             self._anchor, self._sum, self._squares = anchor, total, squares
@@ -92,11 +101,27 @@ class Moments:
         return result
 
     def _settle(self) -> None:
-        anchor = fsum(self._ring) / self.period
-        offsets = [value - anchor for value in self._ring]
-        self._at, self._full, self._anchor = 0, True, anchor
-        self._sum = fsum(offsets)
-        self._squares = fsum(map(mul, offsets, offsets))
+        self._at, self._full = 0, True
+        self._anchor, self._sum, self._squares = _sums(self._ring)
+
+    def _exact(self, value: float, commit: bool) -> tuple[float, float]:
+        """The same from the values themselves."""
+        window, newest = self._ring.copy(), self._at + 1
+        window[self._at] = value
+        anchor, total, squares = _sums(window)
+        if commit:
+            self._ring, self._anchor, self._sum, self._squares = window, anchor, total, squares
+            self._at, self._full = newest % self.period, self._full or newest == self.period
+        mean = total / self.period
+        return anchor + mean, max(0.0, squares / self.period - mean * mean)
+
+
+def _sums(window: list[float]) -> tuple[float, float, float]:
+    """Anchor, and the sums of the offsets from it and of their squares: exactly 0 where all are equal."""
+    first = window[0]
+    anchor = first if window.count(first) == len(window) else fsum(window) / len(window)
+    offsets = [value - anchor for value in window]
+    return anchor, fsum(offsets), fsum(map(mul, offsets, offsets))
 
 
 class Weighted(Rolling):
@@ -115,12 +140,15 @@ class Weighted(Rolling):
 
     def step(self, value: float, commit: bool) -> float | None:
         at, ring, period = self._at, self._ring, self.period
-        newest = at + 1
-        if self._full:  # every weight falls by one, which takes the old sum off once
-            weighted = self._weighted - self._sum + period * value
-        else:
+        newest, old = at + 1, ring[at]
+        total = self._sum + value - old
+        if not self._full:
             weighted = self._weighted + newest * value
-        total = self._sum + value - ring[at]
+        elif old * OUTWEIGHED > total:
+            window = (*ring[newest:], *ring[:at], value)
+            total, weighted = fsum(window), _weighted(window)
+        else:  # every weight falls by one, which takes the old sum off once
+            weighted = self._weighted - self._sum + period * value
         mean = weighted * 2 / (period * (period + 1)) if self._full or newest == period else None
         if commit:
             ring[at] = value
@@ -128,9 +156,13 @@ class Weighted(Rolling):
                 newest = 0
                 self._full = True
                 total = fsum(ring)
-                weighted = fsum((index + 1) * item for index, item in enumerate(ring))
+                weighted = _weighted(ring)
             self._at, self._sum, self._weighted = newest, total, weighted
         return mean
+
+
+def _weighted(window: Sequence[float]) -> float:
+    return fsum((index + 1) * item for index, item in enumerate(window))
 
 
 class Exponential(Rolling):

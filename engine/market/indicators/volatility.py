@@ -78,8 +78,6 @@ class RealisedVolatility(Formula):
     STATE: ClassVar[tuple[str, ...]] = ("_close", "_moments")
 
     def __init__(self, period: int) -> None:
-        if period < 2:  # noqa: PLR2004 - one return has no deviation
-            raise ValueError("realised_vol needs at least 2 returns")
         self._period = period
         self._scale = 0.0  # from the variance of a window to that of a year's sample; 0: not known yet
         self._close: float | None = None
