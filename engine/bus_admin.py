@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -17,6 +18,7 @@ from engine.stream_reader import GroupInfo
 from engine.telemetry.metrics import Metrics
 
 _LAG_EVERY_S: Final = 5.0
+_LETTER_ID: Final = re.compile(r"\d{1,19}-\d{1,19}")
 
 
 class TopicInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +35,10 @@ class TopicInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A dead letter. `id` names it for `requeue`, `message_id` is what it was; `body` is JSON or hex."""
+    """A dead letter. `id` names it for `requeue`, `message_id` is what it was.
+
+    `body` is JSON, of several messages that share the letter one line each; hex when it does not decode.
+    """
 
     topic: str
     id: str
@@ -79,6 +84,8 @@ async def requeue(bus: RedisBus, topic: Topic[Any], letter_id: str) -> str | Non
     Raises BusUnavailable.
     """
     stream, client = bus.stream(topic.name), bus.streams.client
+    if _LETTER_ID.fullmatch(letter_id) is None:
+        return None
     with bus.streams.watched():
         rows: Any = await client.xrange(stream + DEAD, min=letter_id, max=letter_id)
         if not rows:
@@ -107,11 +114,12 @@ def _dead_message(topic: Topic[Any], letter_id: str, fields: dict[bytes, bytes])
     message_id = fields[b"id"].decode()
     trace_id, body = "", payload.hex()
     try:
-        (message,) = EnvelopeCodec(topic).decode(payload, message_id)
+        messages = EnvelopeCodec(topic).decode(payload, message_id)
     except CodecError:
         pass  # the error says why; the bytes are shown as they are
     else:
-        trace_id, body = message.trace_id, msgspec.json.encode(message.body).decode()
+        trace_id = messages[0].trace_id if messages else ""
+        body = "\n".join(msgspec.json.encode(message.body).decode() for message in messages)
     return DeadMessage(
         topic=topic.name,
         id=letter_id,

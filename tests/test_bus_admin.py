@@ -70,6 +70,34 @@ async def test_a_dead_letter_is_shown_with_its_error_and_can_be_put_back(bus: Re
     await cancelled(task)
 
 
+async def test_a_letter_of_a_version_that_reads_it_again_is_shown_and_put_back(bus: RedisBus) -> None:
+    """A body that changed its type dies under the old code; the new one shows all messages of the entry."""
+    old, seen = Topic("texts", int), list[str]()
+
+    async def read(message: Message[str]) -> None:
+        seen.append(message.body)
+
+    await bus.publish_many(TEXTS, ["x", "y"])
+    task = asyncio.create_task(bus.consume(old, "group", Flaky()))  # type: ignore[arg-type] # never called
+    async with asyncio.timeout(20):
+        while not (letters := await dead_messages(bus, TEXTS)):
+            await asyncio.sleep(0.01)
+    await cancelled(task)
+    assert [letter.body for letter in letters] == ['"x"\n"y"']
+    assert bytes.fromhex((await dead_messages(bus, old))[0].body)
+    task = asyncio.create_task(bus.consume(TEXTS, "group", read))
+    assert await requeue(bus, TEXTS, letters[0].id) is not None
+    async with asyncio.timeout(20):
+        while seen != ["x", "y"]:
+            await asyncio.sleep(0.01)
+    await cancelled(task)
+
+
+@pytest.mark.parametrize("name", ["", "abc", "-", "+", "(0-0", "1", "1-x", "99999999999999999999-0"])
+async def test_no_letter_has_a_name_that_is_no_id(bus: RedisBus, name: str) -> None:
+    assert await requeue(bus, COMMANDS, name) is None
+
+
 async def test_metrics_say_how_far_a_group_is_behind(bus: RedisBus) -> None:
     await bus.streams.make_group(bus.stream("commands"), "manager")
     for _ in range(3):
@@ -88,7 +116,7 @@ async def test_metrics_say_how_far_a_group_is_behind(bus: RedisBus) -> None:
 
 
 async def test_the_command_line_shows_and_requeues(
-    bus: RedisBus, redis_url: str, servers_environment: None, etc: Path
+    bus: RedisBus, servers_environment: None, etc: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = asyncio.create_task(bus.consume(COMMANDS, "manager", Flaky()))
     await bus.publish(COMMANDS, PAUSE)
@@ -106,6 +134,9 @@ async def test_the_command_line_shows_and_requeues(
     assert not topics["snapshots"]["durable"]
     code, output = await run("show")
     assert (code, "manager" in output) == (0, True)
+    monkeypatch.chdir(etc.parent)
+    bare = await asyncio.to_thread(CliRunner().invoke, app, [])
+    assert (bare.exit_code, "manager" in bare.output) == (0, True)
     code, output = await run("dead", "commands", "--json")
     (letter,) = json.loads(output)
     assert (await run("dead"))[0] == 0

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
     from engine.redis_bus import RedisBus
 
 R = TypeVar("R")
-app = typer.Typer(
-    help="Show topics, groups, lag and dead letters of the bus; requeue a dead letter.", no_args_is_help=True
-)
+app = typer.Typer()
 Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 _ETC = Path("etc")
 _NOT_FOUND = 1
 _BODY_WIDTH = 60
+
+
+@app.callback(invoke_without_command=True)
+def bus(context: typer.Context) -> None:
+    """Show topics, groups, lag and dead letters of the bus; requeue a dead letter."""
+    if context.invoked_subcommand is None:
+        show()
 
 
 @app.command()
