@@ -165,6 +165,17 @@ def test_a_cross_that_nothing_recovers_from_begins_no_excursion() -> None:
     assert scheduler.rhythm("t").mode is CycleMode.LONG
 
 
+def test_a_recovery_that_is_told_late_ends_its_excursion_and_none_that_began_later() -> None:
+    scheduler = started(one())
+    send(scheduler, 100)
+    assert scheduler.on_signal(edge(at(150), Edge.RECOVERED), at(2000)) == ("t",)
+    assert scheduler.rhythm("t").open == {}
+    send(scheduler, 2001)
+    scheduler.on_signal(edge(at(151), Edge.RECOVERED), at(2002))
+    assert len(scheduler.rhythm("t").open) == 1
+    assert scheduler.refusals == {}
+
+
 def test_recovery_of_one_excursion_leaves_the_others_open() -> None:
     scheduler = started(one())
     send(scheduler, 100, detector="rsi")
@@ -391,13 +402,13 @@ def test_a_restart_continues_exactly_where_the_state_was_stored() -> None:
     stored = scheduler.state("t")
     (due,) = scheduler.poll(at(120))  # published, and killed before this was stored
     again = one()
-    again.restore("t", stored)
+    again.restore("t", stored, at(100))
     assert again.state("t") == stored
     assert again.on_signal(edge(at(100)), at(119)) == ()  # delivered again
     assert again.poll(at(120)) == [due]
     stored = again.state("t")
     third = one(budget=Budget(BudgetConfig(max_concurrent=1)))
-    third.restore("t", stored)
+    third.restore("t", stored, at(120))
     assert third.poll(at(130)) == []  # still thinking
     assert third.on_closed(due.cycle_id, "t", at(131))
 
@@ -405,11 +416,39 @@ def test_a_restart_continues_exactly_where_the_state_was_stored() -> None:
 def test_a_restart_after_a_long_time_looks_once_and_goes_on() -> None:
     scheduler = started(one())
     again = one()
-    again.restore("t", scheduler.state("t"))
+    again.restore("t", scheduler.state("t"), at(50_000))
     (due,) = again.poll(at(50_000))
     assert (kinds(due), due.deadline_ns) == ([WakeKind.LONG_TIMER], at(50_180))
     again.on_closed(due.cycle_id, "t", at(50_001))
     assert [second for second, _ in wakeups(again, 51_500)] == [50_720, 51_440]
+
+
+@pytest.mark.parametrize("back_s", [0, 100, 7 * 86_400])
+def test_a_clock_that_went_back_or_a_shorter_cycle_keeps_nobody_waiting(back_s: int) -> None:
+    """Nobody sleeps until a wrong clock's time has come, ids stay unique, and the short cycle ends."""
+    scheduler = started(one(msgspec.structs.replace(RHYTHM, long_cycle=Duration(86_400))))
+    send(scheduler, 100)
+    (before,) = scheduler.poll(at(120))
+    scheduler.on_closed(before.cycle_id, "t", at(121))
+    restarted_s = 122 - back_s
+    again = one()
+    again.restore("t", scheduler.state("t"), at(restarted_s))
+    seen = wakeups(again, restarted_s + 20_000)
+    gaps = [later - earlier for earlier, later in pairwise([restarted_s, *(second for second, _ in seen)])]
+    assert max(gaps) <= 720 + 300, "when it woke last, a state from the future does not say"
+    assert seen[-1][1].mode is CycleMode.LONG
+    assert len({before.cycle_id, *(due.cycle_id for _, due in seen)}) == len(seen) + 1
+
+
+def test_requests_of_a_time_that_a_wrong_clock_told_are_forgotten() -> None:
+    config = BudgetConfig(requests_per_second=0.1, burst=2)
+    scheduler = one(budget=Budget(config), model="m")
+    scheduler.poll(T0)
+    again = one(budget=Budget(config), model="m")
+    again.restore("t", scheduler.state("t"), at(-86_400))
+    again.wake("t", at(-86_400))
+    again.look_again(f"t-{T0 // 1_000_000}", "t", at(-86_400))
+    assert again.poll(at(-86_400 + 80))
 
 
 def test_a_restored_cycle_holds_its_slot() -> None:
@@ -419,7 +458,7 @@ def test_a_restored_cycle_holds_its_slot() -> None:
     again = Scheduler(Budget(config))
     again.add("t", RHYTHM, ["BTC"], at(2), model="m")
     again.add("u", RHYTHM, ["ETH"], at(2), model="m")
-    again.restore("t", scheduler.state("t"))
+    again.restore("t", scheduler.state("t"), at(2))
     assert again.poll(at(3)) == []
     again.on_closed(due.cycle_id, "t", at(4))
     assert [each.trader_id for each in again.poll(at(4))] == ["u"]
@@ -428,7 +467,7 @@ def test_a_restored_cycle_holds_its_slot() -> None:
 @pytest.mark.parametrize("state", [b"", b"\xc1", b"\x80", b"\x83\xa7version\x63\xa6rhythm\x80\xa5spent\x80"])
 def test_a_state_that_cannot_be_read_is_an_error(state: bytes) -> None:
     with pytest.raises(CodecError):
-        one().restore("t", state)
+        one().restore("t", state, T0)
 
 
 def test_a_removed_trader_is_not_woken_and_gives_its_slot_back() -> None:
@@ -485,7 +524,7 @@ def test_trader_whose_cycle_was_abandoned_looks_again_after_the_cooldown() -> No
     (due,) = scheduler.poll(at(120))
     kept = scheduler.state("t")
     later = one()
-    later.restore("t", kept)
+    later.restore("t", kept, at(125))
     later.look_again(due.cycle_id, "t", at(130))
     (second, again), *_ = wakeups(later, 1000)
     assert (second, again.reasons[0].kind) == (190, WakeKind.START)
@@ -500,7 +539,7 @@ def test_wakeup_that_was_journalled_before_its_state_comes_again_under_another_i
     )  # the process dies after the journal took the wakeup, before it took the state
     (due,) = scheduler.poll(at(120))
     later = one()
-    later.restore("t", kept)
+    later.restore("t", kept, at(125))
     later.look_again(due.cycle_id, "t", at(130))
     (_, again), *_ = wakeups(later, 1000)
     assert again.cycle_id != due.cycle_id

@@ -97,7 +97,7 @@ class Week:
     def restart(self) -> None:
         self.scheduler = self.make()
         for trader in self.scheduler.traders:
-            self.scheduler.restore(trader, self.stored[trader])
+            self.scheduler.restore(trader, self.stored[trader], self.clock.now_ns())
 
     def store(self) -> None:
         for trader in self.scheduler.take_changed():

@@ -112,10 +112,14 @@ class Budget:
         """What the trader has spent; goes with its state."""
         return self._spent.get(trader_id, Spend())
 
-    def restore(self, trader_id: str, spent: Spend, paid_until_ns: int = 0) -> None:
-        """Take up what was spent before a restart; of all traders, the newest `paid_until_ns` counts."""
+    def restore(self, trader_id: str, spent: Spend) -> None:
+        """Take up what was spent before a restart."""
         self._spent[trader_id] = spent
-        self.paid_until_ns = max(self.paid_until_ns, paid_until_ns)
+
+    def pay_until(self, paid_until_ns: int, now_ns: int) -> None:
+        """Take up the requests before a restart: the newest time counts, and no more of it than a burst."""
+        burst_ns = self._config.burst * self._interval_ns
+        self.paid_until_ns = max(self.paid_until_ns, min(paid_until_ns, now_ns + burst_ns))
 
     @property
     def thinking(self) -> int:

@@ -38,7 +38,7 @@ async def _restore_schedules(context: ManagerContext) -> None:
     for trader_id in context.scheduler.traders:
         if trader_id in states:
             try:
-                context.scheduler.restore(trader_id, states[trader_id])
+                context.scheduler.restore(trader_id, states[trader_id], context.clock.now_ns())
             except CodecError as error:
                 log.warning("schedule of a former version dropped", trader=trader_id, error=str(error))
 

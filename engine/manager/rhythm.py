@@ -12,6 +12,7 @@ The rules:
   RECOVERED follows, begins none. When none is open and no edge came for `stable_for`, the long cycle is back.
 - An edge is looked at once, whatever delivers it again, and not at all when it is told later than
   `signal_ttl`, for which its id is remembered. A refused edge is counted and noted with its reason.
+  RECOVERED, which wakes nobody, may come as late as it likes.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from typing import Final
 from engine.config.scheduler import RhythmConfig
 from engine.core.decisions import CycleMode, WakeKind, WakeNote, WakeReason
 from engine.core.signals import Edge, Signal
-from engine.core.times import NS_PER_HOUR, NS_PER_MIN, NS_PER_MS, NS_PER_S
-from engine.manager.rhythm_state import Due, Refusal, RhythmState, Thinking
+from engine.core.times import NEVER_NS, NS_PER_HOUR, NS_PER_MIN, NS_PER_MS
+from engine.manager.rhythm_state import Due, Refusal, RhythmState, Thinking, duration_ns
 
 MAX_REASONS: Final = 64
 _SHORT: Final = CycleMode.SHORT  # names of enumerations are slow to look up
@@ -42,9 +43,12 @@ class Rhythm:
 
     __slots__ = (
         "_cooldown_ns",
+        "_grace_ns",
         "_long_ns",
+        "_longest_short_ns",
         "_refusals",
         "_short_ns",
+        "_stable_ns",
         "_thinking_ns",
         "_ttl_ns",
         "config",
@@ -58,20 +62,20 @@ class Rhythm:
         self.config = config
         self.model = model
         self._refusals = refusals
-        self._cooldown_ns, self._thinking_ns = _ns(config.cooldown), _ns(config.max_thinking)
-        self._long_ns = _ns(config.long_cycle)
-        self._ttl_ns = _ns(config.signal_ttl)
-        self._short_ns = _ns(min(config.short_cycle, config.long_cycle))
+        self._cooldown_ns, self._thinking_ns = duration_ns(config.cooldown), duration_ns(config.max_thinking)
+        self._grace_ns, self._ttl_ns = duration_ns(config.grace), duration_ns(config.signal_ttl)
+        self._longest_short_ns = duration_ns(config.longest_short)
+        self._long_ns, self._stable_ns = duration_ns(config.long_cycle), duration_ns(config.stable_for)
+        self._short_ns = duration_ns(min(config.short_cycle, config.long_cycle))
         self.restore(RhythmState())
 
     def restore(self, state: RhythmState) -> None:
         """Continue from a state; it is the rhythm's from now on."""
         self.mode, self.timer_ns, self.woken_ns = state.mode, state.timer_ns, state.woken_ns
         self.cooldown_until_ns, self.quiet_since_ns = state.cooldown_until_ns, state.quiet_since_ns
-        self.paused, self.paused_until_ns = state.paused, state.paused_until_ns
+        self.paused, self.paused_until_ns, self.urgent = state.paused, state.paused_until_ns, state.urgent
         self.thinking, self.pending, self.ripe_ns = state.thinking, state.pending, state.ripe_ns
-        self.urgent, self.deferred = state.urgent, state.deferred
-        self.open, self.seen, self.notes = state.open, state.seen, state.notes
+        self.deferred, self.open, self.seen, self.notes = state.deferred, state.open, state.seen, state.notes
 
     @property
     def state(self) -> RhythmState:
@@ -97,7 +101,7 @@ class Rhythm:
     def begin(self, now_ns: int) -> None:
         """First look within `jitter` from now, at a moment that follows from the trader's id."""
         share = int.from_bytes(hashlib.blake2b(self.trader_id.encode(), digest_size=8).digest()) / 2**64
-        jitter_ns = _ns(self.config.jitter)
+        jitter_ns = duration_ns(self.config.jitter)
         # Late at the start and early afterwards by the rest, so that the spread does not close again.
         late_ns = int(share * jitter_ns)
         self._long_ns -= min(jitter_ns - late_ns, self._long_ns // 2)
@@ -111,14 +115,15 @@ class Rhythm:
         if signal.signal_id in self.seen:
             self._refusals[Refusal.DUPLICATE] += 1
             return False
+        if signal.edge is Edge.RECOVERED:
+            self._remember(signal, now_ns)
+            if self.open.get(_excursion(signal), NEVER_NS) <= signal.ts_event:  # not one that began later
+                del self.open[_excursion(signal)]
+                self.quiet_since_ns = now_ns
+            return True
         if now_ns - signal.ts_event > self._ttl_ns:
             self._refuse(Refusal.STALE, signal.signal_id, now_ns)
             return False
-        if signal.edge is Edge.RECOVERED:
-            self._remember(signal, now_ns)
-            if self.open.pop(_excursion(signal), None) is not None:
-                self.quiet_since_ns = now_ns
-            return True
         if signal.score < self.config.min_salience:
             self._refuse(Refusal.BELOW_SALIENCE, signal.signal_id, now_ns)
             return False
@@ -130,7 +135,7 @@ class Rhythm:
             return True
         if self.thinking is not None:
             self._refuse(Refusal.MERGED, signal.signal_id, now_ns)
-        self._collect(WakeReason(WakeKind.SIGNAL, now_ns, signal), now_ns + _ns(self.config.grace))
+        self._collect(WakeReason(WakeKind.SIGNAL, now_ns, signal), now_ns + self._grace_ns)
         self.urgent = self.urgent or signal.score >= self.config.urgent_salience
         return True
 
@@ -186,17 +191,17 @@ class Rhythm:
         return self._wake((WakeReason(self._timer_kind(), at),), at, now_ns)
 
     def _wake(self, reasons: tuple[WakeReason, ...], ready_ns: int, now_ns: int) -> Due:
-        # Ids have milliseconds; two wakeups of a trader never share one.
-        ts, ms = ready_ns, ready_ns // NS_PER_MS
-        if ts - self.woken_ns < NS_PER_MS and ms <= self.woken_ns // NS_PER_MS:
+        # Ids have milliseconds; two wakeups of a trader never share one, not even when the clock went back.
+        woken_ns, ms = ready_ns, ready_ns // NS_PER_MS
+        if woken_ns - self.woken_ns < NS_PER_MS and ms <= self.woken_ns // NS_PER_MS:
             ms = self.woken_ns // NS_PER_MS + 1
-            ts = ms * NS_PER_MS
+            woken_ns = ms * NS_PER_MS
         cycle_id, deadline_ns = f"{self.trader_id}-{ms}", now_ns + self._thinking_ns
         cycle_ns = self._short_ns if self.mode is _SHORT else self._long_ns
-        next_ns = ts + cycle_ns  # from when it was due: small delays do not add up
+        next_ns = ready_ns + cycle_ns  # from when it was due: small delays do not add up
         self.timer_ns = next_ns if next_ns > now_ns else now_ns + cycle_ns
         self.thinking = Thinking(cycle_id, deadline_ns)
-        self.woken_ns = ts
+        self.woken_ns = woken_ns
         notes: tuple[WakeNote, ...] = ()
         if self.notes:
             notes = tuple(self.notes)
@@ -273,7 +278,7 @@ class Rhythm:
         if signal.recovers:
             if len(self.open) >= _MAX_OPEN:
                 del self.open[next(iter(self.open))]
-            self.open[_excursion(signal)] = now_ns
+            self.open[_excursion(signal)] = signal.ts_event
         self.quiet_since_ns = now_ns
         if self.mode is not _SHORT:
             self.mode = CycleMode.SHORT
@@ -283,19 +288,18 @@ class Rhythm:
     def _calm_ns(self) -> int:
         """When the short cycle may end, or the oldest excursion is the new normal."""
         if self.open:
-            return min(self.open.values()) + _ns(self.config.longest_short)
-        return self.quiet_since_ns + _ns(self.config.stable_for)
+            return min(self.open.values()) + self._longest_short_ns
+        return self.quiet_since_ns + self._stable_ns
 
     def _calm_down(self, at: int) -> None:
         if self.open:
-            normal_ns = at - _ns(self.config.longest_short)
-            self.open = {key: since for key, since in self.open.items() if since > normal_ns}
+            self.open = {key: ts for key, ts in self.open.items() if ts + self._longest_short_ns > at}
             if not self.open:
                 self.quiet_since_ns = at
             return
         self.mode = CycleMode.LONG
         if self.timer_ns and self.woken_ns:
-            self.timer_ns = max(at, self.woken_ns + self._cycle_ns())
+            self.timer_ns = max(at, min(self.woken_ns, at) + self._cycle_ns())
 
     def _timer_kind(self) -> WakeKind:
         timer = WakeKind.SHORT_TIMER if self.mode is _SHORT else _LONG_TIMER
@@ -344,7 +348,3 @@ class Rhythm:
 
 def _excursion(signal: Signal) -> str:
     return f"{signal.symbol}|{signal.detector}|{signal.timeframe}"
-
-
-def _ns(seconds: float) -> int:
-    return int(seconds * NS_PER_S)

@@ -6,7 +6,9 @@ from enum import StrEnum
 
 import msgspec
 
+from engine.config.scheduler import RhythmConfig
 from engine.core.decisions import CycleMode, WakeNote, WakeReason
+from engine.core.times import NS_PER_S
 
 
 class Refusal(StrEnum):
@@ -62,3 +64,21 @@ class RhythmState(msgspec.Struct, kw_only=True, gc=False):
     open: dict[str, int] = {}  # excursion → since
     seen: dict[str, int] = {}  # ids of signals that were looked at → when
     notes: list[WakeNote] = []
+
+
+def rein_in(state: RhythmState, config: RhythmConfig, now_ns: int) -> None:
+    """Let nothing lie further ahead than the rules put it now: clock and rules may have changed meanwhile."""
+    cycle_s = config.short_cycle if state.mode is CycleMode.SHORT else config.long_cycle
+    state.timer_ns = min(state.timer_ns, now_ns + duration_ns(cycle_s))
+    state.cooldown_until_ns = min(state.cooldown_until_ns, now_ns + duration_ns(config.cooldown))
+    state.ripe_ns = min(state.ripe_ns, now_ns + duration_ns(config.grace))
+    state.quiet_since_ns = min(state.quiet_since_ns, now_ns)
+    state.open = {excursion: min(since, now_ns) for excursion, since in state.open.items()}
+    if state.thinking is not None:
+        deadline_ns = min(state.thinking.deadline_ns, now_ns + duration_ns(config.max_thinking))
+        state.thinking = Thinking(state.thinking.cycle_id, deadline_ns)
+
+
+def duration_ns(seconds: float) -> int:
+    """A duration of the configuration in nanoseconds."""
+    return int(seconds * NS_PER_S)

@@ -23,7 +23,7 @@ from engine.manager.admission import UNSCHEDULED, Admission, Rank, Seat, Served
 from engine.manager.budget import ZERO, Budget, Shortage
 from engine.manager.calendar import NUMBER, NUMBER_BITS, Calendar, Entry
 from engine.manager.rhythm import Rhythm
-from engine.manager.rhythm_state import Due, Refusal, RhythmState
+from engine.manager.rhythm_state import Due, Refusal, RhythmState, rein_in
 from engine.manager.stored import StoredSchedule
 
 __all__ = ["Due", "Refusal", "Scheduler", "Shortage"]
@@ -241,8 +241,11 @@ class Scheduler:
         )
         return msgspec.msgpack.encode(kept)
 
-    def restore(self, trader_id: str, state: bytes) -> None:
-        """Continue where `state` was taken. Raises CodecError for bytes that are no state of this version."""
+    def restore(self, trader_id: str, state: bytes, now_ns: int) -> None:
+        """Continue where `state` was taken. Raises CodecError for bytes that are no state of this version.
+
+        A clock that has gone back since then keeps nobody waiting, nor do cycles that were longer.
+        """
         seat = self._seats[trader_id]
         try:
             kept = msgspec.msgpack.decode(state, type=StoredSchedule)
@@ -252,8 +255,10 @@ class Scheduler:
             raise CodecError(f"state of trader {trader_id} has version {kept.version}", state)
         if (former := seat.rhythm.thinking) is not None:
             self._budget.release(former.cycle_id)
+        rein_in(kept.rhythm, seat.rhythm.config, now_ns)
         seat.rhythm.restore(kept.rhythm)
-        self._budget.restore(trader_id, kept.spent, kept.paid_until_ns)
+        self._budget.restore(trader_id, kept.spent)
+        self._budget.pay_until(kept.paid_until_ns, now_ns)
         if (thinking := kept.rhythm.thinking) is not None:
             self._budget.hold(thinking.cycle_id, seat.rhythm.model)
         self._place(seat)
