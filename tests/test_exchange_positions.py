@@ -311,7 +311,7 @@ async def test_I7_a_stop_grows_back_when_the_part_close_never_left(sim: Simulato
         await until_stops(now, "2")
         await now.service.guard.release(now.exit("none", contracts="0.5"))
         await until_stops(now, "1.5")
-        now.service.desk.booked.set()
+        now.service.guard.look_soon()
         await until_stops(now, "2")
 
 
@@ -322,7 +322,7 @@ async def test_I7_a_position_whose_stop_is_passed_is_closed_at_once(sim: Simulat
         held = now.books.account("a").positions[BTC, PositionSide.LONG]
         await now.service.guard.release(now.exit("none"))  # cancelled, and the close is never sent
         await sim.price("120000")  # beyond the target
-        now.service.desk.booked.set()
+        now.service.guard.look_soon()
         await until(lambda: now.held() == 0)
         assert held.contracts == 0
         await now.balanced()

@@ -127,7 +127,7 @@ async def test_I7_where_the_new_stop_is_refused_the_old_one_stays(sim: Simulator
         now.service.guard.move(moved(now, "97500"))
         looks = now.service.guard.looks
         await until(lambda: now.service.guard.looks > looks)
-        now.service.desk.booked.set()
+        now.service.guard.look_soon()
         await until(lambda: now.service.guard.looks > looks + 1)
         assert await stops(now) == [before]
         assert now.held() == 2

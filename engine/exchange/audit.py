@@ -74,7 +74,7 @@ class Auditor:
         """Compare once. None when orders move, or have just moved and the two do not agree yet."""
         found = await self._compare()
         if found is not None and not found[0].agrees:
-            if self._context.clock.real_s() - self._desk.touched_s < self._thresholds.quiet_s:
+            if self._context.clock.real_s() - self._desk.booking.touched_s < self._thresholds.quiet_s:
                 return None
             if self._differing < self._thresholds.differing_looks:
                 await self._recovery.ask_for_all()
@@ -91,11 +91,11 @@ class Auditor:
 
     async def _compare(self) -> tuple[AccountCheck, Comparison] | None:
         venue, books = self._context.venue, self._context.books
-        before = self._desk.fills
+        before = self._desk.booking.fills
         if self._moving():
             return None
         positions, balance = await venue.positions(), await venue.balance()
-        if self._desk.fills != before or self._moving():
+        if self._desk.booking.fills != before or self._moving():
             return None
         self.positions, self._balance = positions, balance
         holdings = [self._holding(position) for position in positions if position.contracts]

@@ -8,7 +8,6 @@ writing. Requests are jobs; nobody waits for the venue while handling a message.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
@@ -19,7 +18,6 @@ import structlog
 
 from engine.bus import OrderUpdate
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable
-from engine.core.ledger import ClosedTrade
 from engine.core.orders import (
     UNATTRIBUTED,
     ZERO,
@@ -33,10 +31,10 @@ from engine.core.orders import (
     entry_of,
 )
 from engine.exchange.attribution import fill_of, venue_made
+from engine.exchange.booking import Booking
 from engine.exchange.closing import ALREADY_CLOSING, closable, order_of
 from engine.exchange.context import ExchangeContext
 from engine.exchange.updates import OrderUpdates
-from engine.journal.ports import RiskEvent
 from engine.retry import patiently
 
 log = structlog.get_logger()
@@ -44,8 +42,6 @@ log = structlog.get_logger()
 _REPORTS_LIMIT: Final = 10_000
 _RECENT_DONE: Final = 2_000
 _WRITE_EVERY: Final = 50  # reports of a burst
-# Kinds of risk events: what the venue closed for a trader without an order of his.
-_CLOSED_BY: Final = {Purpose.LIQUIDATION: "liquidation", Purpose.EXTERNAL: "closed_externally"}
 
 
 class OrderDesk:
@@ -60,21 +56,16 @@ class OrderDesk:
         self._enabled = context.trading_enabled
         self._reports: asyncio.Queue[ExecutionReport] = asyncio.Queue(_REPORTS_LIMIT)
         self.updates = OrderUpdates(context.bus)
+        self.booking = Booking(context)
         self._done: dict[str, Order] = {}  # the newest that have ended, oldest first
         self.open: dict[str, Order] = {}
         self._arriving: dict[str, OrderIntent] = {}  # being journalled: a second close must see the first
-        self.fills = 0  # booked in this life
-        self.touched_s = -math.inf  # real time of the newest booking
         self.states: Counter[OrderState] = Counter()  # reached in this life
-        self.purposes: Counter[Purpose] = Counter()  # of the fills
         self.rejects: Counter[str] = Counter()  # by the venue's code
-        self._unwritten: dict[str, list[ClosedTrade]] = {}  # trader → trades that closed since the last write
         self._waited: deque[str] = deque(maxlen=_RECENT_DONE)  # ids of fills that waited for an earlier one
         self.release: Callable[[OrderIntent], Awaitable[bool]] = _keep_stops
         self.look_back: Callable[[], Awaitable[None]] = _see_nothing
-        self.booked = asyncio.Event()  # set after every fill: protection looks then
         self.on_sent: list[Callable[[Order], None]] = []  # told of each order as it leaves
-        self.on_fill: list[Callable[[Fill, OrderIntent], None]] = []  # of each new fill
         self.on_change: list[Callable[[Order, Order], None]] = []  # of each change of a state: before, after
 
     # -- intents in
@@ -200,7 +191,7 @@ class OrderDesk:
                 await self._apply(report)
                 applied += 1
                 if self._reports.empty() or applied % _WRITE_EVERY == 0:
-                    await self._write_positions()
+                    await self.booking.write()
             except asyncio.CancelledError:
                 if not self._reports.full():  # whoever runs next begins with it; twice is as once
                     self._reports.put_nowait(report)
@@ -220,7 +211,9 @@ class OrderDesk:
     async def _apply(self, report: ExecutionReport) -> None:
         order = await self._find(report)
         fill = fill_of(order, report, self._account_id, self._contracts)
-        if fill is not None and (await self._overfills(order, report, fill) or self._early(fill, report)):
+        if fill is not None and (
+            await self.booking.overfills(order, report, fill) or self._early(fill, report)
+        ):
             return
         changed = apply(order, report, fill)
         if changed == order:
@@ -231,7 +224,7 @@ class OrderDesk:
                 return
             await patiently(lambda: self._journal.record_execution(changed, None))
         self._remember(changed)
-        traders = await self._book(changed, fill) if fill is not None else ()
+        traders = await self.booking.add(changed, fill) if fill is not None else ()
         if changed.state is not order.state:
             self.states[changed.state] += 1
             for told in self.on_change:
@@ -247,19 +240,6 @@ class OrderDesk:
                 reason=changed.reason,
             )
         self.updates.put(OrderUpdate(order=changed, fill=fill, traders=traders))
-
-    async def _overfills(self, order: Order, report: ExecutionReport, fill: Fill) -> bool:
-        """A new fill beyond the order's size is refused and alarmed; a known one is only a duplicate.
-
-        An order that has ended takes no more than the venue claims for it.
-        """
-        most = max(order.claimed, report.filled) if order.state.done else order.intent.contracts
-        if order.filled + fill.contracts <= most:
-            return False
-        if await patiently(lambda: self._journal.fill_booked(fill.account_id, fill.fill_id)):
-            return False
-        await self._alarm("overfill", fill, "", f"{fill.contracts} more than {order.client_order_id} takes")
-        return True
 
     def _early(self, fill: Fill, report: ExecutionReport) -> bool:
         """A fill that closes what was never opened: the opening one may have been missed and is looked for.
@@ -280,31 +260,6 @@ class OrderDesk:
         except (Rejected, Unavailable, OutcomeUnknown) as error:
             log.warning("executions not asked for", error=str(error))
         await self._reports.put(report)
-
-    async def _book(self, order: Order, fill: Fill) -> tuple[str, ...]:
-        booked = self._books.apply_fill(fill, order.intent if order.intent.purpose is Purpose.ENTRY else None)
-        for trader_id in booked.traders:
-            closed = self._unwritten.setdefault(trader_id, [])
-            closed += [trade for trade in booked.trades if trade.trader_id == trader_id]
-            if fill.trader_id == UNATTRIBUTED:
-                detail = f"{fill.contracts} contracts of the account were closed at {fill.price}"
-                await self._alarm(_CLOSED_BY[fill.purpose], fill, trader_id, detail)
-        if booked.unowned:
-            await self._alarm("unattributed", fill, "", f"{booked.unowned} contracts belong to no trader")
-        self.fills += 1
-        self.touched_s = self._clock.real_s()
-        self.purposes[fill.purpose] += 1
-        for told in self.on_fill:
-            told(fill, order.intent)
-        self.booked.set()
-        return booked.traders
-
-    async def _write_positions(self) -> None:
-        while self._unwritten:
-            trader_id, trades = next(iter(self._unwritten.items()))
-            view = self._accounts.view(trader_id)
-            await patiently(lambda view=view, trades=trades: self._journal.record_position(view, trades))  # type: ignore[misc]
-            del self._unwritten[trader_id]
 
     def _remember(self, order: Order) -> None:
         if order.state.done:
@@ -329,18 +284,6 @@ class OrderDesk:
         """The order as it is now; what the venue says twice of one that has just ended asks no database."""
         known = self.open.get(client_id) or self._done.get(client_id)
         return known or await patiently(lambda: self._journal.order(client_id))
-
-    async def _alarm(self, kind: str, fill: Fill, trader_id: str, detail: str) -> None:
-        log.error("books need a person", kind=kind, trader=trader_id, symbol=fill.symbol, detail=detail)
-        event = RiskEvent(
-            event_id=f"{kind}:{fill.fill_id}:{trader_id}",
-            trader_id=trader_id,
-            symbol=fill.symbol,
-            kind=kind,
-            detail=detail,
-            ts=self._clock.now_ns(),
-        )
-        await patiently(lambda: self._journal.record_risk_event(event))
 
 
 async def _keep_stops(_: OrderIntent) -> bool:

@@ -47,25 +47,31 @@ class Guard:
         self.looks = 0  # in this life
         self._attempts: dict[str, int] = {}  # entry → newest replacement of its stop that was seen
         self._kept: dict[str, str] = {}  # entry → stop that the venue refused while its former one rests
+        self._due = asyncio.Event()
+        desk.booking.on_fill.append(lambda _fill, _intent: self._due.set())
+
+    def look_soon(self) -> None:
+        """Look at all stops without waiting for a fill."""
+        self._due.set()
 
     async def patrol(self) -> None:
         """A look every 15 s of real time, for ever, whatever happens."""
         while True:
             await self._context.clock.sleep_real(_PATROL_S)
-            self._desk.booked.set()
+            self._due.set()
 
     async def run(self) -> None:
         """Look after every fill, for ever. Real time."""
         clock = self._context.clock
         while True:
-            await self._desk.booked.wait()
-            self._desk.booked.clear()
+            await self._due.wait()
+            self._due.clear()
             await clock.sleep_real(_APPEARS_S)
             try:
                 await self.check()
             except (Unavailable, OutcomeUnknown, Rejected) as error:
                 log.warning("stops not checked", error=str(error))
-                self._desk.booked.set()  # look again at once: the venue may be back
+                self._due.set()  # look again at once: the venue may be back
 
     async def check(self) -> None:
         """One look: missing stops are placed, wrong sizes amended, orphans cancelled."""
@@ -95,7 +101,7 @@ class Guard:
     def move(self, move: StopMove) -> None:
         """A stop belongs elsewhere from now on: the next look, at once, amends it where it rests."""
         if self._context.books.account(move.trader_id).move_stop(move):
-            self._desk.booked.set()
+            self._due.set()
         else:
             log.info("stop of a closed position not moved", trader=move.trader_id, symbol=move.symbol)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import structlog
@@ -144,7 +145,7 @@ class Recovery:
         context = self._context
         for charge in await context.venue.funding_since(since_ns):
             payments = context.books.split_funding(charge)
-            new = await patiently(lambda p=payments: context.journal.record_funding(p))  # type: ignore[misc]
+            new = await patiently(partial(context.journal.record_funding, payments))
             for payment in payments if new else ():
                 context.books.apply_funding(payment)
             if new:
@@ -164,7 +165,7 @@ class Recovery:
                 amount=transfer.amount,
                 ts=transfer.ts_event,
             )
-            if await patiently(lambda flow=flow: context.journal.record_cash_flow(flow)):  # type: ignore[misc]
+            if await patiently(partial(context.journal.record_cash_flow, flow)):
                 context.books.apply_cash(flow)
                 log.warning("cash moved at the venue", amount=str(flow.amount), bill=transfer.bill_id)
 

@@ -131,7 +131,7 @@ class ExchangeService:
             applying.cancel()
         await self.fees.read()
         self.ready = True
-        self.desk.booked.set()  # the first look at the stops is now
+        self.guard.look_soon()
 
     async def _synchronise(self) -> None:
         await self._context.venue.check_account()

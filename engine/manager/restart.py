@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 import structlog
 
@@ -62,4 +63,4 @@ async def _restore_traders(context: ManagerContext, traders: Mapping[str, Trader
         if intent.trader_id in traders:
             traders[intent.trader_id].take_up(intent)
     for intent in pending:
-        await patiently(lambda intent=intent: context.bus.publish(INTENTS, intent, trace_id=intent.cycle_id))  # type: ignore[misc]
+        await patiently(partial(context.bus.publish, INTENTS, intent, trace_id=intent.cycle_id))

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 import structlog
@@ -180,7 +181,7 @@ class ManagerService:
         journal, kept = self._context.journal, self._changed_schedules()
         for start in range(0, len(kept), _STATES_TOGETHER):
             some = kept[start : start + _STATES_TOGETHER]
-            await patiently(lambda some=some: journal.record_gate((), (), some))  # type: ignore[misc]
+            await patiently(partial(journal.record_gate, (), (), some))
 
     def _changed_schedules(self) -> list[KeptState]:
         scheduler, now = self._context.scheduler, self._context.clock.now_ns()
@@ -245,7 +246,7 @@ class ManagerService:
         while True:
             await clock.sleep(every_s)
             views = context.accounts.views()
-            await patiently(lambda views=views: context.journal.record_performance(views))  # type: ignore[misc]
+            await patiently(partial(context.journal.record_performance, views))
             await self.supervision.on_equities(views)
             await self._store_schedule()
             await self._rebalancer.look(views)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -106,7 +107,7 @@ class Supervision:
         trades: list[ClosedTrade] = []
         for trader in watched.traders:
             name = trader.trader_id
-            trades += await patiently(lambda name=name: journal.recent_trades(name, most))  # type: ignore[misc]
+            trades += await patiently(partial(journal.recent_trades, name, most))
         trades.sort(key=lambda trade: trade.ts_exit, reverse=True)
         in_row = 0
         for trade in trades[:most]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 import structlog
@@ -34,7 +35,7 @@ class Untold:
         for trader in self._traders.values():
             for intent in trader.unseen(now):
                 name = intent.client_order_id
-                order = await patiently(lambda name=name: journal.order(name))  # type: ignore[misc]
+                order = await patiently(partial(journal.order, name))
                 if order is None:
                     trader.forget(intent)
                 else:

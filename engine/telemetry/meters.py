@@ -49,7 +49,7 @@ class Meters:
         self._seen: dict[tuple[int, tuple[str, ...]], int] = {}
         of.parts.executor.on_closed.append(self._on_cycle)
         of.parts.exchange.desk.on_sent.append(self._orders.on_sent)
-        of.parts.exchange.desk.on_fill.append(self._orders.on_fill)
+        of.parts.exchange.desk.booking.on_fill.append(self._orders.on_fill)
 
     def update(self) -> None:
         """Once a second."""
@@ -104,7 +104,7 @@ class Meters:
         metrics, exchange = self._metrics, self._parts.exchange
         desk, watch, account = exchange.desk, exchange.watch, exchange.account_id
         self._raise_all(metrics.orders, desk.states)
-        self._raise_all(metrics.fills, desk.purposes)
+        self._raise_all(metrics.fills, desk.booking.purposes)
         checks = {"queried": watch.queries, "inferred": watch.inferred, "update_lost": desk.updates.dropped}
         self._raise_all(metrics.order_checks, checks)
         metrics.open_orders(account).set(len(desk.open))

@@ -81,7 +81,7 @@ class Reporter:
                 "wakeups": parts.manager.wakeups.total(),
                 "cycles": sum(parts.executor.cycles.values()),
                 "open_orders": len(parts.exchange.desk.open),
-                "fills_booked": parts.exchange.desk.fills,
+                "fills_booked": parts.exchange.desk.booking.fills,
                 "unprotected": parts.exchange.guard.unprotected,
             },
             refusals=dict(parts.manager.refusals),

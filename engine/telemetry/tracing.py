@@ -36,7 +36,7 @@ class Tracing:
         parts.manager.on_gated.append(self.on_gated)
         parts.executor.on_closed.append(self.on_closed)
         parts.exchange.desk.on_change.append(self.on_change)
-        parts.exchange.desk.on_fill.append(self.on_fill)
+        parts.exchange.desk.booking.on_fill.append(self.on_fill)
 
     def on_woken(self, wakeup: Wakeup) -> None:
         """The wakeup, from its first reason, after the signal that began it; later ones are its children."""
