@@ -21,6 +21,7 @@ from api.serve import clock_of
 from api.tallies import Tallies
 from engine.config.engine import EngineConfig
 from engine.core.errors import StoreUnavailable
+from engine.files import writing
 from engine.journal.postgres_reader import JournalReader
 
 log = structlog.get_logger()
@@ -37,7 +38,7 @@ _STRANGE: Final = re.compile(r"[^A-Za-z0-9._-]")  # not in a file's name
 async def export(sources: Sources, folder: Path) -> list[str]:
     """Write the files, each whole or not at all: nine, and `analytics-{modelId}.json` for every trader.
 
-    Raises StoreUnavailable before the first file is touched, or OSError.
+    Raises StoreUnavailable before the first file is touched, and ConfigError when one cannot be written.
     """
     files: dict[str, bytes] = {}
     for name in NAMES:
@@ -52,11 +53,12 @@ async def export(sources: Sources, folder: Path) -> list[str]:
 
 
 def _write(folder: Path, files: dict[str, bytes]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        unfinished = folder / f".{name}.tmp"
-        unfinished.write_bytes(content)
-        os.replace(unfinished, folder / name)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            unfinished = folder / f".{name}.tmp"
+            unfinished.write_bytes(content)
+            os.replace(unfinished, folder / name)
 
 
 async def keep_exporting(

@@ -19,6 +19,7 @@ from engine.bus_owner import BusClaim, claimed, conflict
 from engine.clock import Clock
 from engine.config.settings import Settings
 from engine.core.errors import ConfigError, EdgewiseError, VenueError
+from engine.core.words import counted
 from engine.embedded import external_addresses, known_addresses
 from engine.exchange.okx.links import Network
 from engine.exchange.okx.venue import OkxVenue
@@ -91,7 +92,9 @@ async def _stores(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
     else:
         missing = [each.name for each in states if each.applied_at is None]
         text = (
-            f"{len(missing)} migrations to apply: the engine does at its start" if missing else "up to date"
+            f"{counted(len(missing), 'migration')} to apply: the engine does at its start"
+            if missing
+            else "up to date"
         )
         yield _owned(settings, owned, text)
     bus = RedisBus(addresses.redis_url, settings.engine.env, clock)
@@ -106,7 +109,7 @@ async def _stores(settings: Settings, clock: Clock) -> AsyncIterator[Finding]:
             return
         dead = sum(topic.dead for topic in topics)
         text = (
-            f"{dead} dead letters wait: edgewise bus dead"
+            f"{counted(dead, 'dead letter')} to look at: edgewise bus dead"
             if dead
             else f"{len(topics)} topics, no dead letter"
         )

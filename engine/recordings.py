@@ -18,6 +18,7 @@ import zstandard
 
 from engine.core.errors import ConfigError
 from engine.core.times import NS_PER_MS, NS_PER_S
+from engine.files import writing
 
 _PATTERN: Final = "*.jsonl.zst"
 _CHUNK: Final = 1 << 20
@@ -84,13 +85,11 @@ class RecordingFolder:
     def append(self, lines: bytes, now_ns: int) -> None:
         """Write whole lines as one block; given to the system when this returns. Raises ConfigError."""
         with self._lock:
-            try:
+            with writing(self._folder):
                 file = self._current(now_ns)
                 block = self._packer.compress(lines)
                 file.write(block)
                 file.flush()
-            except OSError as error:
-                raise ConfigError(f"{self._folder} cannot be written: {error.strerror or error}") from error
             self.written += len(block)
 
     def close(self) -> None:

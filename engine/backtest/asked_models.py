@@ -15,10 +15,10 @@ from typing import Final, Self, TypeVar
 
 from engine.clock import SystemClock
 from engine.config.llm import RECORDED, LlmConfig
-from engine.core.errors import ConfigError
 from engine.executor.asking import ModelFailure, ModelReply, ModelRequest, call_record, question_digest
 from engine.executor.llm import LlmClient
 from engine.executor.recorded import AnswerFile, RecordedModel, outcome_of
+from engine.files import writing
 
 T = TypeVar("T")
 _GRACE_S: Final = 10.0  # the client keeps the deadline itself
@@ -32,10 +32,8 @@ class AskedModels:
     """
 
     def __init__(self, config: LlmConfig, path: Path) -> None:
-        try:
+        with writing(path):
             path.touch()
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
         self._answers = AnswerFile(path)
         self._config = config
         self._loop = asyncio.new_event_loop()

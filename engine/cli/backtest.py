@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
+from engine.core.words import counted
+from engine.files import writing
 
 if TYPE_CHECKING:
     from engine.backtest.figures import Report
@@ -46,7 +48,7 @@ def backtest(
     """
     with fail_clearly():
         if html is not None:
-            with _writing(html):  # a path that cannot be written is told before the run, not after it
+            with writing(html):  # a path that cannot be written is told before the run, not after it
                 html.touch()
         settings, file = chosen_traders(settings_of(etc), traders, answers)
         with _model(settings, file, ask=ask) as model:
@@ -158,17 +160,6 @@ def _record(outcome: Outcome, name: str, etc: Path) -> None:
     asyncio.run(write())
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """A path that cannot be written as a ConfigError."""
-    from engine.core.errors import ConfigError
-
-    try:
-        yield
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-
-
 def _show(outcome: Outcome, html: Path | None, *, as_json: bool) -> None:
     import msgspec
 
@@ -177,7 +168,7 @@ def _show(outcome: Outcome, html: Path | None, *, as_json: bool) -> None:
 
     figures = report(outcome)
     if html is not None:
-        with _writing(html):
+        with writing(html):
             html.write_text(page(outcome, figures), encoding="utf-8")
     if as_json:
         print(msgspec.json.encode(figures).decode())
@@ -206,11 +197,14 @@ def _print(figures: Report, html: Path | None) -> None:
         )
     console = wide_console()
     console.print(table)
-    console.print(
-        f"{figures.moments:,} moments, {figures.signals:,} signals, {figures.cycles:,} cycles,"
-        f" {figures.orders:,} orders, {figures.fills:,} fills;"
-        f" books {'balance' if figures.balanced else 'DO NOT BALANCE'}"
+    done = (
+        counted(figures.moments, "moment"),
+        counted(figures.signals, "signal"),
+        counted(figures.cycles, "cycle"),
+        counted(figures.orders, "order"),
+        counted(figures.fills, "fill"),
     )
+    console.print(f"{', '.join(done)}; books {'balance' if figures.balanced else 'DO NOT BALANCE'}")
     if figures.refusals:
         told = ", ".join(f"{reason} {count}" for reason, count in figures.refusals.items())
         console.print(f"refused by the gate: {told}")

@@ -11,6 +11,7 @@ import typer
 
 from engine.cli.backtest import Files, chosen_traders, playing
 from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
+from engine.core.words import counted
 
 if TYPE_CHECKING:
     from engine.compare.comparison import Comparison
@@ -174,7 +175,8 @@ def _row(each: Difference) -> tuple[str, ...]:
 def _answers(found: Comparison) -> str:
     asked, told = sum(row.asked for row in found.traders), sum(row.told for row in found.traders)
     unanswered = sum(row.unanswered for row in found.traders)
-    return f"models: {asked} cycles asked in the backtest, {told} told the same live, {unanswered} only live"
+    cycles = counted(asked, "cycle")
+    return f"models: {cycles} asked in the backtest, {told} told the same live, {unanswered} only live"
 
 
 def _verdict(found: Comparison) -> str:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from engine.cli.startup import Etc, fail_clearly, settings_of
+from engine.core.words import counted
 
 app = typer.Typer(help="Check and explain the configuration.", no_args_is_help=True)
 
@@ -22,7 +23,7 @@ def check(etc: Etc = Path("etc")) -> None:
         check_deciders(settings)
         provider = settings.provider
         sends = "orders are sent" if provider.may_trade else "orders are not sent (trading_enabled: false)"
-        print(f"{etc}: {len(settings.manager.traders)} traders on {settings.provider_id}; {sends}")
+        print(f"{etc}: {counted(len(settings.manager.traders), 'trader')} on {settings.provider_id}; {sends}")
         for trader in settings.manager.traders:
             decider = trader.decider
             capital = settings.manager.capital(trader)

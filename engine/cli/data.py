@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from engine.cli.startup import fail_clearly
+from engine.core.words import counted
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -52,7 +53,7 @@ def candles(
         table = CandleTable(path, timeframe)
         asyncio.run(_candles(_config(region, url), name, span, table))
         holes = f", {table.holes} missing at the venue" if table.holes else ""
-        print(f"{path}: {table.rows:,} candles more{holes}")
+        print(f"{path}: {counted(table.rows, 'candle')} more{holes}")
 
 
 @app.command()
@@ -72,7 +73,7 @@ def funding(
         path = out or Path(f"{coin(name).lower()}-usdt-swap_funding.csv.gz")
         rates = asyncio.run(_funding(_config(region, url), name, _moment("--from", since) if since else 0))
         write_funding(path, rates)
-        print(f"{path}: {len(rates):,} rates")
+        print(f"{path}: {counted(len(rates), 'rate')}")
 
 
 def _config(region: Literal["global", "eea", "us"], url: str) -> OkxConfig:

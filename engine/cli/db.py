@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.startup import Etc, fail_clearly, own_servers, settings_of, wide_console
+from engine.core.words import counted
 
 if TYPE_CHECKING:
     from engine.journal.backup import Manifest
@@ -133,14 +134,16 @@ def _tell(manifest: Manifest, done: str, *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.encode(manifest).decode())
     else:
-        print(f"{manifest.rows:,} rows of {len(manifest.tables)} tables {done}, counted and checked")
+        rows, tables = counted(manifest.rows, "row"), counted(len(manifest.tables), "table")
+        print(f"{rows} of {tables} {done}, counted and checked")
 
 
 @app.command()
 def stats(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     """What the tables cost: disk, indexes, months, rows that wait for a vacuum."""
     import msgspec
-    from rich.table import Table
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
 
     from engine.journal.postgres_migrate import table_sizes
 
@@ -149,10 +152,14 @@ def stats(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     if as_json:
         print(msgspec.json.encode(sizes).decode())
         return
-    table = Table("table", "rows", "MB", "of it indexes", "months", "dead rows", "last vacuum")
+    table = Table(Column("table", no_wrap=True), box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("rows", "MB", "index MB", "months", "dead rows"):
+        table.add_column(name, justify="right")
+    table.add_column("last vacuum (UTC)", no_wrap=True)
     for size in sizes:
         figures = (f"{size.rows:,}", f"{size.megabytes:.1f}", f"{size.index_megabytes:.1f}", str(size.months))
-        table.add_row(size.table, *figures, f"{size.dead_rows:,}", size.last_vacuum or "never")
+        vacuum = size.last_vacuum[:16].replace("T", " ") if size.last_vacuum else "never"
+        table.add_row(size.table, *figures, f"{size.dead_rows:,}", vacuum)
     wide_console().print(table)
 
 

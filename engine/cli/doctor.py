@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
+from engine.core.words import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +46,7 @@ async def _findings(settings: Settings, *, ask: bool, shown: bool) -> list[Findi
 
     clock, console = SystemClock(), wide_console()
     configure(clock, "error", "doctor")
-    traders = f"{len(settings.manager.traders)} traders on {settings.provider_id}"
+    traders = f"{counted(len(settings.manager.traders), 'trader')} on {settings.provider_id}"
     found = [Finding("configuration", State.OK, f"{settings.folder}: {traders}")]
     found += [Finding("configuration", State.WARN, remark) for remark in settings.remarks]
     for finding in found if shown else ():

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from engine.cli.startup import Etc, fail_clearly, own_servers, settings_of, wide_console
+from engine.core.words import counted
+from engine.files import writing
 
 if TYPE_CHECKING:
     from engine.config.settings import Settings
@@ -33,13 +35,14 @@ def show(
     last: Annotated[int, typer.Option(min=1, help="How many to list.")] = 20,
 ) -> None:
     """Everything about one cycle and what became of it, or a list of the newest cycles."""
+    from engine.core.errors import ConfigError
+
     with fail_clearly():
         records = list(_records(_folder(folder, etc), trader))
-    if cycle_id:
         found = [record for _, record in records if record.cycle_id == cycle_id]
-        if not found:
-            print(f"no decision file has the cycle {cycle_id}", file=sys.stderr)
-            sys.exit(1)
+        if cycle_id and not found:
+            raise ConfigError(f"no decision file has the cycle {cycle_id}")
+    if cycle_id:
         _print_records(found, as_json=as_json)
         return
     newest = sorted(records, key=lambda each: each[1].ts)[-last:]
@@ -78,7 +81,7 @@ def _export_nof0(etc: Path, folder: Path, every: str) -> None:
     try:
         every_s = parse_duration_s(every) if every else 0.0
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
+        raise typer.BadParameter(str(error), param_hint="--every") from error
     with fail_clearly():
         settings = settings_of(etc)
         names = asyncio.run(keep_exporting(settings.engine, _readable(settings), folder, every_s))
@@ -89,12 +92,12 @@ def _export_records(folder: Path, out: Path, trader: str) -> None:
     import msgspec
 
     count = 0
-    with fail_clearly(), sys.stdout.buffer if str(out) == "-" else out.open("wb") as file:
+    with fail_clearly(), writing(out), sys.stdout.buffer if str(out) == "-" else out.open("wb") as file:
         for name, record in _records(folder, trader):
             line = msgspec.json.encode({"trader_id": name, **msgspec.structs.asdict(record)})
             file.write(line + b"\n")
             count += 1
-    print(f"{count} records", file=sys.stderr)
+    print(counted(count, "record"), file=sys.stderr)
 
 
 @app.command()
@@ -157,23 +160,33 @@ def _home(settings: Settings) -> Path:
     return demo if (demo / DECISIONS).exists() and not (settings.home / DECISIONS).exists() else settings.home
 
 
-def _homes(folder: Path) -> list[Path]:
-    """The folders of the traders."""
-    return sorted(home for home in folder.iterdir() if home.is_dir()) if folder.exists() else []
+def _filed(folder: Path) -> list[str]:
+    """The traders that have files."""
+    return [home.name for home in folder.iterdir() if home.is_dir()] if folder.exists() else []
+
+
+def _chosen(names: Iterable[str], trader: str) -> list[str]:
+    """The one that is asked for, or all. Raises ConfigError when it is not among them."""
+    from engine.config.loader import nearest
+    from engine.core.errors import ConfigError
+
+    known = sorted(names)
+    if trader and trader not in known:
+        raise ConfigError(f"no decision file of {trader!r}{nearest(trader, known)}")
+    return [trader] if trader else known
 
 
 def _records(folder: Path, trader: str) -> Iterator[tuple[str, FiledRecord]]:
     """Trader and record; what cannot be read is told and passed over."""
     from engine.journal.decision_files import Broken, files_in, records_of
 
-    for home in _homes(folder):
-        if trader in {"", home.name}:
-            for path in files_in(home):
-                for found in records_of(path):
-                    if isinstance(found, Broken):
-                        print(f"{path}, from byte {found.offset}: {found.why}", file=sys.stderr)
-                    else:
-                        yield home.name, found
+    for name in _chosen(_filed(folder), trader):
+        for path in files_in(folder / name):
+            for found in records_of(path):
+                if isinstance(found, Broken):
+                    print(f"{path}, from byte {found.offset}: {found.why}", file=sys.stderr)
+                else:
+                    yield name, found
 
 
 async def _verify(folder: Path, dsn: str, trader: str) -> list[Verdict]:
@@ -183,11 +196,10 @@ async def _verify(folder: Path, dsn: str, trader: str) -> list[Verdict]:
 
     async with Pool(dsn) as pool:
         tables = FilingTables(pool)
-        names = {home.name for home in _homes(folder)} | set(await tables.traders() if dsn else ())
+        names = {*_filed(folder), *(await tables.traders() if dsn else ())}
         return [
             verify_files(folder / name, await tables.anchors(name, 1) if dsn else None)
-            for name in sorted(names)
-            if trader in {"", name}
+            for name in _chosen(names, trader)
         ]
 
 
@@ -204,13 +216,26 @@ def _print_records(records: list[FiledRecord], *, as_json: bool) -> None:
 
 
 def _list(records: list[tuple[str, FiledRecord]]) -> None:
-    from rich.table import Table
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
 
     from engine.core.times import to_datetime
 
-    table = Table("time", "trader", "record", "kind", "cycle")
+    if not records:
+        print("no decisions are on file yet")
+        return
+    table = Table(
+        Column("time (UTC)", no_wrap=True),
+        Column("trader", overflow="fold"),
+        Column("record", justify="right"),
+        "kind",
+        Column("cycle", overflow="fold"),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for name, record in records:
-        when = to_datetime(record.ts).isoformat(" ", "seconds")
+        when = f"{to_datetime(record.ts):%Y-%m-%d %H:%M:%S}"
         table.add_row(when, name, str(record.n), record.kind, record.cycle_id)
     wide_console().print(table)
 
@@ -223,7 +248,8 @@ def _show_verdicts(found: list[Verdict]) -> None:
         numbers = (each.records, each.first, each.last, each.anchored, len(each.problems))
         table.add_row(each.trader_id, *map(str, numbers))
     console = wide_console()
-    console.print(table)
+    console.print(table if found else "no decisions are on file yet")
     for each in found:
         for problem in each.problems:
-            console.print(f"{each.trader_id} record {problem.record} {problem.file}: {problem.what}")
+            place = " ".join(filter(None, (each.trader_id, f"record {problem.record}", problem.file)))
+            console.print(f"{place}: {problem.what}")

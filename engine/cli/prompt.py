@@ -10,6 +10,7 @@ import typer
 
 from engine.cli.db import dsn_of
 from engine.cli.startup import Etc, fail_clearly, settings_of
+from engine.core.words import counted
 
 if TYPE_CHECKING:
     from engine.config.manager import TraderConfig
@@ -60,7 +61,7 @@ def answers(
     """Write the model calls of the journal to a file, for `model: recorded` and for backtests."""
     with fail_clearly():
         count = asyncio.run(_write_answers(etc, trader, out))
-    print(f"{count} answers written to {out}")
+    print(f"{counted(count, 'answer')} written to {out}")
 
 
 async def _write_answers(etc: Path, trader_id: str, path: Path) -> int:

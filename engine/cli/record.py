@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from engine.cli.startup import fail_clearly
+from engine.core.words import counted
 
 if TYPE_CHECKING:
     from engine.clock import Clock
@@ -125,5 +126,5 @@ def _line(recorder: Recorder, folder: RecordingFolder) -> str:
     done = recorder.progress
     troubles = {"dropped": done.dropped, "bad": done.bad, "gaps": done.gaps, "channels refused": done.refused}
     told = "".join(f", {count:,} {name}" for name, count in troubles.items() if count)
-    size = f"{folder.written / 1e6:,.1f} MB in {folder.files} files"
-    return f"{done.frames:,} frames, {size}, {done.up} connections{told}"
+    size = f"{folder.written / 1e6:,.2f} MB in {counted(folder.files, 'file')}"
+    return f"{counted(done.frames, 'frame')}, {size}, {counted(done.up, 'connection')}{told}"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.startup import fail_clearly, wide_console
+from engine.core.words import counted
 
 if TYPE_CHECKING:
     from engine.cli.signals_report import Report
@@ -119,13 +120,13 @@ def _show(shown: Report, *, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    edges = Table("detector", "edge", title=f"{shown.signals} signals in {shown.days:.1f} days")
+    edges = Table("detector", "edge", title=f"{counted(shown.signals, 'signal')} in {shown.days:.1f} days")
     for name in ("count", "a day", "mean score", "highest"):
         edges.add_column(name, justify="right")
     for tally in shown.tallies:
         numbers = (f"{tally.per_day:.1f}", f"{tally.score_mean:.2f}", f"{tally.score_max:.2f}")
         edges.add_row(tally.detector, tally.edge, str(tally.count), *numbers)
-    woken = Table("what", "which", title=f"{shown.wakeups} wakeups of {shown.trader}")
+    woken = Table("what", "which", title=f"{counted(shown.wakeups, 'wakeup')} of {shown.trader}")
     for name in ("count", "a day"):
         woken.add_column(name, justify="right")
     rows = [("wakeup", kind, count) for kind, count in shown.wakeup_kinds.items()]
@@ -137,5 +138,7 @@ def _show(shown: Report, *, as_json: bool) -> None:
     console = wide_console()
     console.print(edges)
     console.print(woken)
-    console.print(f"{shown.symbol}: {shown.events} events, {shown.closed} closed candles")
+    console.print(
+        f"{shown.symbol}: {counted(shown.events, 'event')}, {counted(shown.closed, 'closed candle')}"
+    )
     console.print(f"digest of signals and wakeups {shown.digest}", soft_wrap=True)

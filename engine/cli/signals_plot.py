@@ -15,6 +15,7 @@ from engine.core.decisions import CycleMode, WakeKind
 from engine.core.errors import ConfigError
 from engine.core.signals import Edge, Signal
 from engine.core.times import to_datetime
+from engine.core.words import counted
 from engine.manager.rehearsal import Rehearsal
 from engine.market.review import Replayed
 
@@ -49,8 +50,8 @@ def draw(path: Path, config: MarketConfig, replayed: Replayed, rehearsal: Rehear
     _mark_cycle(cycle, rehearsal, replayed.end_ns)
     refused = sum(rehearsal.refusals.values())
     price.set_title(
-        f"{config.symbols[0]}: {len(replayed.signals)} signals, {len(edges)} of them of {rule.name}; "
-        f"{len(rehearsal.wakes)} wakeups, {rehearsal.merged} merged, {refused} refused"
+        f"{config.symbols[0]}: {counted(len(replayed.signals), 'signal')}, {len(edges)} of {rule.name}; "
+        f"{counted(len(rehearsal.wakes), 'wakeup')}, {rehearsal.merged} merged, {refused} refused"
     )
     price.set_ylabel("price")
     if edges:

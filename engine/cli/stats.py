@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from engine.journal.recount import Analytics, Difference
 
 _File = Path | None
+_LONG: Final = 1e7  # from here on a figure is told by its size: the return of a year, made of hours
 
 
 def stats(
@@ -62,12 +63,13 @@ def _captured(trades: Path, more: Capture, model: str, *, as_json: bool) -> None
     from engine.journal.recount import differences, recount
 
     with fail_clearly():
-        with _named(more.conversations):
+        with _parsed(more.conversations):
             said = cycles_of(more.conversations.read_bytes()) if more.conversations else []
-        with _named(trades):
-            found = _of_model(recount(trades_of(trades.read_bytes()), said), model)
+        with _parsed(trades):
+            recounted = recount(trades_of(trades.read_bytes()), said)
+        found = _of_model(recounted, model)
         against = more.analytics
-        with _named(against):
+        with _parsed(against):
             differ = (
                 differences(found, against.read_bytes(), with_conversations=bool(said)) if against else None
             )
@@ -82,33 +84,39 @@ def _captured(trades: Path, more: Capture, model: str, *, as_json: bool) -> None
 
 
 @contextmanager
-def _named(file: Path | None) -> Iterator[None]:
-    """What does not parse says in which file it stands."""
-    from engine.core.errors import CodecError
+def _parsed(file: Path | None) -> Iterator[None]:
+    """What does not parse is a file that was named by mistake. Raises ConfigError."""
+    from engine.core.errors import CodecError, ConfigError
 
     try:
         yield
     except CodecError as error:
-        raise CodecError(f"{file}: {error}") from error
+        raise ConfigError(f"{file}: {error}") from error
 
 
 def _of_model(found: Analytics, model: str) -> Analytics:
-    """Of one model, or of all of them. Raises CodecError for one that does not occur."""
-    from engine.core.errors import CodecError
+    """Of one model, or of all of them. Raises ConfigError for one that does not occur."""
+    from engine.config.loader import nearest
+    from engine.core.errors import ConfigError
     from engine.journal.recount import Analytics
 
     items = tuple(item for item in found.analytics if model in {"", item.model_id})
     if model and not items:
-        known = ", ".join(item.model_id for item in found.analytics)
-        raise CodecError(f"no trade of {model!r}; there are those of {known}")
+        known = [item.model_id for item in found.analytics if item.model_id]
+        raise ConfigError(f"no trade of {model!r}{nearest(model, known)}")
     return Analytics(items)
 
 
 def _own(etc: Path, trader: str, *, as_json: bool) -> None:
     import msgspec
 
+    from engine.config.loader import nearest
+    from engine.core.errors import ConfigError
+
     found = asyncio.run(_results(etc))
     chosen = [each for each in found if trader in {"", each.trader_id}]
+    if trader and not chosen:
+        raise ConfigError(f"no trader {trader!r}{nearest(trader, [each.trader_id for each in found])}")
     if as_json:
         print(msgspec.json.encode(chosen).decode())
     else:
@@ -127,19 +135,39 @@ async def _results(etc: Path) -> list[TraderResult]:
 def _show_results(found: list[TraderResult]) -> None:
     """One column a trader; the six tables are left to --json."""
     import msgspec
-    from rich.table import Table
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
 
-    table = Table("", *(each.trader_id for each in found))
+    if not found:
+        print("the journal has no trader yet")
+        return
+    heads = (Column(each.trader_id, justify="right", overflow="fold") for each in found)
+    table = Table(Column(no_wrap=True), *heads, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     columns = []
     for each in found:
         record = msgspec.structs.asdict(each.record)
         nested = [msgspec.structs.asdict(record.pop(name)) for name in ("costs", "ratios")]
         record.pop("tables")
         columns.append(record | nested[0] | nested[1])
-    for key in columns[0] if columns else ():
-        values = [column[key] for column in columns]
-        table.add_row(key, *("-" if value is None else f"{value:,}" for value in values))
-    wide_console().print(table)
+    for key in columns[0]:
+        table.add_row(_label(key), *(_figure(column[key]) for column in columns))
+    wide_console().print(table, "money in USD; fees and slippage are positive when paid", sep="")
+
+
+def _label(key: str) -> str:
+    """`exposure_pct` as `exposure, %`."""
+    words = key.removesuffix("_pct").removesuffix("_bps").replace("_", " ")
+    if key.endswith("_bps"):
+        return f"{words}, bps"
+    return f"{words}, %" if key.endswith("_pct") or key == "win_rate" else words
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.2f}" if abs(value) < _LONG else f"{value:.3g}"
 
 
 def _show(found: Analytics) -> None:

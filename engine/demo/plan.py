@@ -16,6 +16,7 @@ from engine.clock import ScaledClock, SystemClock
 from engine.core.errors import ConfigError
 from engine.core.times import NS_PER_S
 from engine.embedded import ServerAddresses, in_use
+from engine.files import writing
 from engine.supervise import ProcessSpec
 
 _STOPPING_S: Final = 5.0  # real time that the market may have gone on after the newest note
@@ -54,12 +55,17 @@ class Epoch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prepare_home(options: DemoOptions) -> Path:
-    """The demo's folder; emptied first for `--fresh`. Raises ConfigError when a demo runs in it."""
+    """The demo's folder; emptied first for `--fresh`.
+
+    Raises ConfigError when a demo runs in it, or it cannot be made.
+    """
     if options.fresh and options.home.exists():
         if in_use(options.home / "servers"):
             raise ConfigError(f"{options.home} is in use by another demo; stop it first")
-        shutil.rmtree(options.home)
-    (options.home / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
+        with writing(options.home):
+            shutil.rmtree(options.home)
+    with writing(options.home):
+        (options.home / "logs").mkdir(parents=True, exist_ok=True, mode=0o700)
     return options.home
 
 

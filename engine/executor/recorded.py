@@ -20,6 +20,7 @@ from engine.executor.asking import (
     ModelRequest,
     question_digest,
 )
+from engine.files import writing
 
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
@@ -69,11 +70,8 @@ class AnswerFile:
 
     def add(self, call: ModelCall) -> None:
         """Keep one more answer, in the file too. Raises ConfigError when it cannot be written."""
-        try:
-            with self._path.open("ab") as file:
-                file.write(_ENCODER.encode(call) + b"\n")
-        except OSError as error:
-            raise ConfigError(f"{self._path}: cannot be written: {error.strerror}") from error
+        with writing(self._path), self._path.open("ab") as file:
+            file.write(_ENCODER.encode(call) + b"\n")
         self._answers.add(call)
 
 
@@ -87,13 +85,10 @@ def _call(line: bytes, where: str) -> ModelCall:
 async def write_answers(calls: AsyncIterator[ModelCall], path: Path) -> int:
     """Write calls as AnswerFile reads them; returns how many. Raises ConfigError."""
     count = 0
-    try:
-        with path.open("wb") as file:
-            async for call in calls:
-                file.write(_ENCODER.encode(call) + b"\n")
-                count += 1
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    with writing(path), path.open("wb") as file:
+        async for call in calls:
+            file.write(_ENCODER.encode(call) + b"\n")
+            count += 1
     return count
 
 

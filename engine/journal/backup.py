@@ -21,6 +21,7 @@ import structlog
 import zstandard
 
 from engine.core.errors import ConfigError
+from engine.files import writing
 from engine.journal.postgres_migrate import PARTITIONED, connected, migrate, shipped
 from engine.journal.postgres_pool import LONG_TIMEOUT_S
 
@@ -72,7 +73,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 async def backup(dsn: str, path: Path) -> Manifest:
     """Write the journal as it is at this moment; the engine may go on meanwhile.
 
-    Raises ConfigError when the file is there already, and StoreUnavailable.
+    Raises ConfigError when the file is there already or cannot be written, and StoreUnavailable.
     """
     with _new_beside(path) as folder:
         async with (
@@ -93,7 +94,10 @@ def _new_beside(path: Path) -> Iterator[Path]:
     """A folder for the pieces of a new file. Raises ConfigError when the file is there already."""
     if path.exists():
         raise ConfigError(f"{path} is there already")
-    with tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".edgewise-backup-") as folder:
+    with (
+        writing(path),
+        tempfile.TemporaryDirectory(dir=path.absolute().parent, prefix=".edgewise-backup-") as folder,
+    ):
         yield Path(folder)
 
 

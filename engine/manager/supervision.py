@@ -13,6 +13,7 @@ from engine.config.manager import AccountBreakerConfig, BreakerAction, RiskConfi
 from engine.core.decisions import AccountView, Decision
 from engine.core.ledger import ClosedTrade
 from engine.core.orders import ZERO, Order, OrderState, Purpose
+from engine.core.words import counted
 from engine.journal.ports import KeepState, RiskEvent, account_key
 from engine.manager.breaker import ACCOUNT, Breaker, Tripped
 from engine.manager.context import ManagerContext
@@ -198,4 +199,4 @@ class Supervision:
         if command.name == "pause":
             return f"{answer}stops rest, closes pass"
         count = await self._close_all(trader, command.command_id)
-        return f"{answer}closing {count} position{'' if count == 1 else 's'} at market"
+        return f"{answer}closing {counted(count, 'position')} at market"

@@ -13,6 +13,7 @@ from typing import Final
 from engine.core.errors import ConfigError
 from engine.core.market import Candle
 from engine.core.times import NS_PER_MS, timeframe_ns
+from engine.files import writing
 from engine.market.recording import CANDLE_COLUMNS, FUNDING_COLUMNS
 from engine.recordings import read_lines
 
@@ -84,12 +85,10 @@ def write_funding(path: Path, rates: Sequence[tuple[int, Decimal]]) -> None:
 def _write(path: Path, text: str, mode: str) -> None:
     """A member of a gzip file is whole by itself: a file that is continued stays readable after a crash."""
     data = text.encode()
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open(mode) as file:
             file.write(gzip.compress(data) if path.suffix == ".gz" else data)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _opened(line: str) -> int:
