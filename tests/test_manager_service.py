@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -38,6 +39,7 @@ from engine.config.manager import (
 )
 from engine.config.market_sources import NewsSource
 from engine.config.scheduler import RhythmConfig, RolloutConfig
+from engine.config.settings import load_settings
 from engine.config.values import Duration
 from engine.core.books import Books
 from engine.core.cash import CashFlow, FlowKind, Transfer
@@ -55,6 +57,7 @@ from engine.core.orders import (
     Purpose,
 )
 from engine.core.signals import Edge, MarketSnapshot, Signal, signal_id
+from engine.core.times import NS_PER_MIN
 from engine.journal.memory import MemoryJournal
 from engine.journal.ports import Journal, KeepState, KeptState, RiskEvent, TraderRecord, account_key
 from engine.manager.accounts import TraderAccounts
@@ -66,6 +69,7 @@ from engine.manager.traders import Trader
 from engine.market.feed_entries import Found
 from engine.market.news import NewsBoard
 from engine.memory_bus import MemoryBus
+from engine.wiring.assembly import build_scheduler, build_traders
 from tests.exchange_world import until
 
 D = Decimal
@@ -125,24 +129,28 @@ class World:
 
     def hold(self, trader: str, contracts: str) -> None:
         """The trader has a long position."""
-        fill = Fill(
-            fill_id=f"fill of {trader}",
-            client_order_id=f"order of {trader}",
-            venue_order_id="1",
-            trader_id=trader,
-            account_id="sim",
-            symbol=BTC,
-            side=Side.BUY,
-            position_side=PositionSide.LONG,
-            purpose=Purpose.ENTRY,
-            contracts=D(contracts),
-            price=D(100_000),
-            contract_value=D("0.01"),
-            fee=D(0),
-            maker=False,
-            ts_event=1,
-        )
-        self.books.apply_fill(fill)
+        hold(self.books, trader, contracts)
+
+
+def hold(books: Books, trader: str, contracts: str) -> None:
+    fill = Fill(
+        fill_id=f"fill of {trader}",
+        client_order_id=f"order of {trader}",
+        venue_order_id="1",
+        trader_id=trader,
+        account_id="sim",
+        symbol=BTC,
+        side=Side.BUY,
+        position_side=PositionSide.LONG,
+        purpose=Purpose.ENTRY,
+        contracts=D(contracts),
+        price=D(100_000),
+        contract_value=D("0.01"),
+        fee=D(0),
+        maker=False,
+        ts_event=1,
+    )
+    books.apply_fill(fill)
 
 
 def entry(notional: str = "5000") -> Action:
@@ -458,6 +466,25 @@ async def test_R2_halt_stops_every_trader_outlives_a_restart_and_resume_ends_it(
         await until(lambda: len(now.intents) == 2)
 
 
+def test_R2_a_halted_model_is_asked_only_about_what_it_holds() -> None:
+    settings, account = load_settings(Path("etc"), {}), Breaker(AccountBreakerConfig())
+    traders = build_traders(settings, {}, account)
+    (model,) = (name for name, trader in traders.items() if trader.config.models)
+
+    def woken(books: Books) -> set[str]:
+        scheduler = build_scheduler(settings, traders, books, 0)
+        return {due.trader_id for due in scheduler.poll(NS_PER_MIN)}
+
+    flat, long = Books("sim", traders), Books("sim", traders)
+    hold(long, model, "2")
+    assert woken(flat) == set(traders)
+    account.halt("enough")
+    assert woken(flat) == traders.keys() - {model}
+    assert woken(long) == set(traders)
+    account.resume(0)
+    assert woken(flat) == set(traders)
+
+
 async def test_R4_an_unrealised_loss_flattens_the_trader_that_has_it() -> None:
     journal = MemoryJournal()
     async with world(journal, breaker_action=BreakerAction.FLATTEN) as now:
@@ -476,7 +503,7 @@ async def cooling(journal: MemoryJournal) -> set[str]:
     """Traders whose stored schedule is in a cool-off."""
     states = await journal.load_states(KeepState.SCHEDULER)
     return {
-        name for name, state in states.items() if msgspec.msgpack.decode(state)["rhythm"]["paused_until_ns"]
+        name for name, state in states.items() if msgspec.msgpack.decode(state)["rhythm"]["cool_off_until_ns"]
     }
 
 

@@ -287,28 +287,6 @@ def test_reasons_of_a_wakeup_are_bounded() -> None:
 # -- operators
 
 
-def test_pause_refuses_and_resume_looks_at_once() -> None:
-    scheduler = started(one())
-    send(scheduler, 100)
-    scheduler.pause("t", at(101))
-    send(scheduler, 102, detector="macd")
-    assert wakeups(scheduler, 2000) == []
-    assert scheduler.refusals == {Refusal.PAUSED: 2}
-    scheduler.resume("t", at(2001))
-    (due,) = scheduler.poll(at(2001))
-    assert kinds(due) == [WakeKind.OPERATOR]
-    assert len(due.notes) == 2
-    scheduler.on_closed(due.cycle_id, "t", at(2002))
-    scheduler.resume("t", at(2003))
-    assert scheduler.poll(at(2003)) == []
-
-
-def test_a_cool_off_ends_by_itself() -> None:
-    scheduler = started(one())
-    scheduler.pause("t", at(100), until_ns=at(5000))
-    assert [second for second, _ in wakeups(scheduler, 5100)] == [5000]
-
-
 def test_an_operator_wakes_in_the_cooldown_but_never_twice_at_once() -> None:
     scheduler = started(one())
     scheduler.wake("t", at(5))
@@ -353,11 +331,9 @@ def test_a_model_without_slots_does_not_hold_up_the_others() -> None:
         (1, lambda s, due, now: s.on_closed(due.cycle_id, "t", now)),
         (180, lambda s, due, now: s.on_closed(due.cycle_id, "t", now)),  # at its deadline
         (180, lambda s, due, now: s.on_signal(edge(now), now)),
-        (180, lambda s, due, now: s.pause("t", now)),
         (10, lambda s, due, now: s.look_again(due.cycle_id, "t", now)),
-        (10, lambda s, due, now: s.remove("t")),
     ],
-    ids=["answered", "too late", "expired at a signal", "expired at a pause", "abandoned", "removed"],
+    ids=["answered", "too late", "expired at a signal", "abandoned"],
 )
 def test_a_place_is_taken_at_once_however_its_cycle_ended(
     second: float, end: Callable[[Scheduler, Due, int], object]
@@ -470,16 +446,9 @@ def test_a_state_that_cannot_be_read_is_an_error(state: bytes) -> None:
         one().restore("t", state, T0)
 
 
-def test_a_removed_trader_is_not_woken_and_gives_its_slot_back() -> None:
-    scheduler = Scheduler(Budget(BudgetConfig(max_concurrent=1)))
-    scheduler.add("a", RHYTHM, ["BTC"], T0, model="m")
-    scheduler.add("b", RHYTHM, ["BTC"], T0, model="m")
-    assert [due.trader_id for due in scheduler.poll(T0)] == ["a"]
-    scheduler.remove("a")
-    assert [due.trader_id for due in scheduler.poll(at(1))] == ["b"]
-    assert send(scheduler, 2) == ("b",)
+def test_a_trader_is_added_once() -> None:
     with pytest.raises(ValueError, match="scheduled already"):
-        scheduler.add("b", RHYTHM, ["BTC"], T0)
+        one().add("t", RHYTHM, ["BTC"], T0)
 
 
 # -- the account's breaker, restarts in the middle of a cycle, fairness, shadow and canary
@@ -487,28 +456,41 @@ def test_a_removed_trader_is_not_woken_and_gives_its_slot_back() -> None:
 
 def test_cool_off_of_the_account_stops_both_timers_of_all_and_ends_by_itself() -> None:
     scheduler = Scheduler()
-    for name in ("a", "b", "c"):
+    for name in ("a", "c"):
         scheduler.add(name, RHYTHM, ["BTC"], T0)
     for due in scheduler.poll(T0):
         scheduler.on_closed(due.cycle_id, due.trader_id, at(1))
-    scheduler.pause("b", at(50))  # by an operator
-    send(scheduler, 100)  # a and c are in the short cycle, with a wakeup pending
+    send(scheduler, 100)  # both are in the short cycle, with a wakeup pending
     scheduler.cool_off(at(110), at(4000))
     send(scheduler, 200, detector="macd", score=1.0)
+    scheduler.wake("a", at(300))
     assert wakeups(scheduler, 3999) == []
     assert scheduler.refusals[Refusal.COOL_OFF] == 4
-    assert {due.trader_id for _, due in wakeups(scheduler, 4001)} == {"a", "c"}
-    assert scheduler.rhythm("b").paused
+    assert {(second, due.trader_id) for second, due in wakeups(scheduler, 4001)} == {(4000, "a"), (4000, "c")}
 
 
-def test_operator_ends_a_cool_off_for_all_but_those_he_paused() -> None:
+def test_operator_ends_a_cool_off() -> None:
     scheduler = Scheduler()
     for name in ("a", "b"):
         scheduler.add(name, RHYTHM, ["BTC"], T0)
-    scheduler.pause("b", at(0))
     scheduler.cool_off(at(1), at(5000))
-    scheduler.end_cool_off(at(10))
-    assert [due.trader_id for due in scheduler.poll(at(10))] == ["a"]
+    scheduler.wake_all(at(10))
+    assert [due.trader_id for due in scheduler.poll(at(10))] == ["a", "b"]
+
+
+def test_a_model_that_could_do_nothing_is_not_asked_until_it_may_act_again() -> None:
+    barred = {"t", "rules"}
+    scheduler = Scheduler(Budget(BudgetConfig()), lambda trader, now_ns: trader not in barred)
+    for name, model in (("t", "m"), ("rules", ""), ("u", "m")):
+        scheduler.add(name, RHYTHM, ["BTC"], T0, model=model)
+    assert {due.trader_id for _, due in wakeups(scheduler, 719)} == {"rules", "u"}
+    send(scheduler, 719)
+    assert [due.trader_id for _, due in wakeups(scheduler, 800)] == ["rules", "u"]
+    assert scheduler.refusals == {Refusal.TRADING_STATE: 3}, "two timers and an edge"
+    barred.clear()
+    scheduler.wake("t", at(801))
+    (due,) = scheduler.poll(at(801))
+    assert {note.code for note in due.notes} == {Refusal.TRADING_STATE}
 
 
 def test_longer_cool_off_is_not_shortened() -> None:

@@ -204,7 +204,7 @@ def test_a_week_is_the_same_to_the_byte_and_keeps_the_invariants(calm: tuple[Wee
 def test_each_signal_wakes_once_or_is_refused_with_a_reason(calm: tuple[Week, str]) -> None:
     week, _ = calm
     refusals = week.scheduler.refusals
-    refused = sum(refusals[code] for code in (Refusal.COOLDOWN, Refusal.FULL, Refusal.PAUSED))
+    refused = sum(refusals[code] for code in (Refusal.COOLDOWN, Refusal.FULL))
     given_up = refusals[Shortage.COST_HOUR] + refusals[Shortage.COST_DAY]
     pending = sum(
         sum(

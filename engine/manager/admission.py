@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from typing import Final
 
 from engine.manager.budget import Budget, Shortage
 from engine.manager.calendar import NUMBER, NUMBER_BITS, Entry
 from engine.manager.rhythm import Rhythm
-from engine.manager.rhythm_state import Due
+from engine.manager.rhythm_state import Due, Refusal
 
 Rank = Entry  # with the time at which a wakeup was ready, less its bonus
+MayAct = Callable[[str, int], bool]  # (trader id, engine time)
 Served = tuple[Rank, str, Due | None]  # a trader and its wakeup, unless that was refused
 
 UNSCHEDULED: Final = -1
@@ -35,13 +37,17 @@ class Seat:
 class Admission:
     """Wakeups that ask a model wait here for the budget; `seats` are all traders by their number.
 
+    `may_act`: whether a trader could do anything with an answer at this time; a model that could not is not
+    asked. A decider without a model costs nothing and never comes here.
+
     `try_again_ns`: when the budget may have room for those that wait; None when only an answer makes room.
     """
 
-    def __init__(self, budget: Budget, seats: list[Seat | None]) -> None:
+    def __init__(self, budget: Budget, seats: list[Seat], may_act: MayAct) -> None:
         self.try_again_ns: int | None = None
         self._budget = budget
         self._seats = seats
+        self._may_act = may_act
         self._queues: dict[str, list[Rank]] = {}  # by model
 
     @property
@@ -74,7 +80,7 @@ class Admission:
                 (model,) = open_queues
             queue = open_queues[model]
             seat = self._seats[queue[0] & NUMBER]
-            if seat is not None and seat.rank == queue[0]:
+            if seat.rank == queue[0]:
                 ready = seat.rhythm.ready_ns()
                 if ready is not None and ready <= now_ns and not self._serve(seat, ready, now_ns, served):
                     del open_queues[model]
@@ -97,6 +103,8 @@ class Admission:
             return False
         if shortage is not None:
             rhythm.give_up(shortage, now_ns)
+        elif not self._may_act(rhythm.trader_id, now_ns):
+            rhythm.give_up(Refusal.TRADING_STATE, now_ns)
         else:
             due = rhythm.take(ready_ns, now_ns)
             self._budget.take(due.cycle_id, rhythm.model, now_ns)

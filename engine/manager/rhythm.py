@@ -73,9 +73,10 @@ class Rhythm:
         """Continue from a state; it is the rhythm's from now on."""
         self.mode, self.timer_ns, self.woken_ns = state.mode, state.timer_ns, state.woken_ns
         self.cooldown_until_ns, self.quiet_since_ns = state.cooldown_until_ns, state.quiet_since_ns
-        self.paused, self.paused_until_ns, self.urgent = state.paused, state.paused_until_ns, state.urgent
-        self.thinking, self.pending, self.ripe_ns = state.thinking, state.pending, state.ripe_ns
-        self.deferred, self.open, self.seen, self.notes = state.deferred, state.open, state.seen, state.notes
+        self.cool_off_until_ns, self.thinking = state.cool_off_until_ns, state.thinking
+        self.pending, self.ripe_ns = state.pending, state.ripe_ns
+        self.urgent, self.deferred = state.urgent, state.deferred
+        self.open, self.seen, self.notes = state.open, state.seen, state.notes
 
     @property
     def state(self) -> RhythmState:
@@ -86,8 +87,7 @@ class Rhythm:
             woken_ns=self.woken_ns,
             cooldown_until_ns=self.cooldown_until_ns,
             quiet_since_ns=self.quiet_since_ns,
-            paused=self.paused,
-            paused_until_ns=self.paused_until_ns,
+            cool_off_until_ns=self.cool_off_until_ns,
             thinking=self.thinking,
             pending=self.pending,
             ripe_ns=self.ripe_ns,
@@ -140,8 +140,7 @@ class Rhythm:
         return True
 
     def ask(self, now_ns: int) -> None:
-        """An operator wants a decision now; pauses and cooldowns do not matter, a running cycle does."""
-        self.paused, self.paused_until_ns = False, 0
+        """An operator wants a look now: cooldowns do not matter, a running cycle or a cool-off does."""
         if len(self.pending) < MAX_REASONS:
             self._collect(WakeReason(WakeKind.OPERATOR, now_ns), now_ns)
         self.ripe_ns, self.urgent = now_ns, True
@@ -158,10 +157,10 @@ class Rhythm:
         if self.close(cycle_id, now_ns) and not self.pending:
             self._collect(WakeReason(WakeKind.START, now_ns), now_ns)
 
-    def pause(self, now_ns: int, until_ns: int) -> None:
-        """Wake no more, until `until_ns` (0: until `ask`). What is pending is refused; thinking goes on."""
-        self._drop_pending(Refusal.COOL_OFF if until_ns else Refusal.PAUSED, now_ns)
-        self.paused, self.paused_until_ns = True, until_ns
+    def cool_off(self, now_ns: int, until_ns: int) -> None:
+        """Wake no more until then. What is pending is refused; thinking goes on."""
+        self._drop_pending(Refusal.COOL_OFF, now_ns)
+        self.cool_off_until_ns = until_ns
 
     def close(self, cycle_id: str, now_ns: int) -> bool:
         """The decision is there. False for a cycle that is not under way (expired, delivered again)."""
@@ -183,7 +182,7 @@ class Rhythm:
 
         None when there is more to it, and nothing has happened then.
         """
-        if self.timer_ns != at or self.thinking is not None or self.pending or self.paused:
+        if self.timer_ns != at or self.thinking is not None or self.pending or self.cool_off_until_ns:
             return None
         if self.cooldown_until_ns > at or (self.mode is _SHORT and self._calm_ns() <= now_ns):
             return None
@@ -215,7 +214,7 @@ class Rhythm:
             self._refuse(code, self.trader_id, now_ns)
 
     def give_up(self, code: str, now_ns: int) -> None:
-        """The budget refuses the wakeup: its reasons are gone, the next timer looks again."""
+        """The wakeup is not admitted: its reasons are gone, the next timer looks again."""
         self._drop_pending(code, now_ns)
         self.timer_ns = now_ns + self._cycle_ns()
 
@@ -223,7 +222,7 @@ class Rhythm:
 
     def ready_ns(self) -> int | None:
         """When the pending wakeup may go out; None when there is none, or something is in its way."""
-        if not self.pending or self.thinking is not None or self.paused:
+        if not self.pending or self.thinking is not None or self.cool_off_until_ns:
             return None
         if self.urgent or self.ripe_ns > self.cooldown_until_ns:
             return self.ripe_ns
@@ -244,8 +243,8 @@ class Rhythm:
         thinking = self.thinking
         if thinking is not None:
             at = thinking.deadline_ns
-        elif self.paused:
-            at = self.paused_until_ns
+        elif self.cool_off_until_ns:
+            at = self.cool_off_until_ns
         else:
             at = self.timer_ns
             if at and self.cooldown_until_ns > at:
@@ -266,8 +265,8 @@ class Rhythm:
             self.close(self.thinking.cycle_id, at)
         elif self.mode is _SHORT and self._calm_ns() <= at:
             self._calm_down(at)
-        elif self.paused and self.paused_until_ns:
-            self.paused, self.paused_until_ns = False, 0
+        elif self.cool_off_until_ns:
+            self.cool_off_until_ns = 0
             self.timer_ns = at
         else:
             self.timer_ns = 0  # the wakeup sets it again
@@ -311,8 +310,8 @@ class Rhythm:
     # -- bookkeeping
 
     def _refusal(self, signal: Signal, now_ns: int) -> Refusal | None:
-        if self.paused:
-            return Refusal.COOL_OFF if self.paused_until_ns else Refusal.PAUSED
+        if self.cool_off_until_ns:
+            return Refusal.COOL_OFF
         if len(self.pending) >= MAX_REASONS:
             return Refusal.FULL
         cooling = self.thinking is None and now_ns < self.cooldown_until_ns

@@ -17,8 +17,8 @@ class Refusal(StrEnum):
     DUPLICATE = "duplicate"
     STALE = "stale"  # told too late: older than what is remembered
     BELOW_SALIENCE = "below-salience"
-    PAUSED = "paused"
-    COOL_OFF = "cool-off"  # a pause that ends by itself
+    COOL_OFF = "cool-off"  # after a loss of the account
+    TRADING_STATE = "trading-state"  # may not enter, and has nothing that it could close
     COOLDOWN = "cooldown"
     FULL = "full"  # the pending wakeup has MAX_REASONS already
     MERGED = "thinking-merged"  # not lost: it is in the pending wakeup
@@ -54,8 +54,7 @@ class RhythmState(msgspec.Struct, kw_only=True, gc=False):
     woken_ns: int = 0
     cooldown_until_ns: int = 0
     quiet_since_ns: int = 0
-    paused: bool = False
-    paused_until_ns: int = 0  # 0: until an operator resumes
+    cool_off_until_ns: int = 0
     thinking: Thinking | None = None
     pending: list[WakeReason] = []
     ripe_ns: int = 0  # when the window of the pending reasons closes

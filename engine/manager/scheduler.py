@@ -19,7 +19,7 @@ from engine.config.scheduler import BudgetConfig, RhythmConfig
 from engine.core.decisions import CycleMode
 from engine.core.errors import CodecError
 from engine.core.signals import Signal
-from engine.manager.admission import UNSCHEDULED, Admission, Rank, Seat, Served
+from engine.manager.admission import UNSCHEDULED, Admission, MayAct, Rank, Seat, Served
 from engine.manager.budget import ZERO, Budget, Shortage
 from engine.manager.calendar import NUMBER, NUMBER_BITS, Calendar, Entry
 from engine.manager.rhythm import Rhythm
@@ -33,19 +33,21 @@ _LONG: Final = CycleMode.LONG
 
 
 class Scheduler:
-    """Wakes traders. Calls must come with times that do not go back.
+    """Wakes traders. Calls must come with times that do not go back. `may_act`: engine.manager.admission.
 
     `refusals` counts by reason code since the process started: rhythm_state.Refusal and budget.Shortage.
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
+    def __init__(
+        self, budget: Budget | None = None, may_act: MayAct = lambda trader_id, now_ns: True
+    ) -> None:
         self.refusals: Counter[str] = Counter()
         self._budget = budget or Budget(BudgetConfig())
         self._seats: dict[str, Seat] = {}
-        self._order: list[Seat | None] = []  # by number
+        self._order: list[Seat] = []  # by number
         self._by_symbol: dict[str, list[Seat]] = {}
         self._calendar = Calendar()  # by the numbers of the seats
-        self._admission = Admission(self._budget, self._order)
+        self._admission = Admission(self._budget, self._order, may_act)
         self._changed: dict[str, None] = {}
 
     # -- traders
@@ -67,17 +69,6 @@ class Scheduler:
             self._by_symbol.setdefault(symbol, []).append(seat)
         seat.rhythm.begin(now_ns)
         self._place(seat)
-
-    def remove(self, trader_id: str) -> None:
-        """Let a trader go; a cycle that is under way is forgotten."""
-        seat = self._seats.pop(trader_id)
-        self._order[seat.number] = None
-        self._changed.pop(trader_id, None)
-        for seats in self._by_symbol.values():
-            if seat in seats:
-                seats.remove(seat)
-        if (thinking := seat.rhythm.thinking) is not None:
-            self._release(thinking.cycle_id, 0)
 
     @property
     def traders(self) -> tuple[str, ...]:
@@ -116,7 +107,7 @@ class Scheduler:
         for entry in self._take_due(now_ns):
             number = entry & NUMBER
             seat = self._order[number]
-            if seat is None or seat.at != entry >> NUMBER_BITS:
+            if seat.at != entry >> NUMBER_BITS:
                 continue
             due = None if seat.rhythm.model else seat.rhythm.take_timer(seat.at, now_ns)
             if due is None:
@@ -162,33 +153,29 @@ class Scheduler:
         return closed
 
     def wake(self, trader_id: str, now_ns: int) -> None:
-        """An operator wants a decision now. Raises KeyError for an unknown trader."""
-        seat = self._seats[trader_id]
+        """An operator wants a decision now; nothing in a cool-off, nor for a trader that is not here."""
+        seat = self._seats.get(trader_id)
+        if seat is None:
+            return
         self._advance(seat, now_ns)
-        seat.rhythm.ask(now_ns)
-        self._changed[trader_id] = None
-        self._place(seat)
-
-    def pause(self, trader_id: str, now_ns: int, *, until_ns: int = 0) -> None:
-        """Wake the trader no more, until `until_ns` (a cool-off) or, when 0, until `resume`."""
-        seat = self._seats[trader_id]
-        self._advance(seat, now_ns)
-        seat.rhythm.pause(now_ns, until_ns)
-        self._changed[trader_id] = None
+        if not seat.rhythm.cool_off_until_ns:
+            seat.rhythm.ask(now_ns)
+            self._changed[trader_id] = None
         self._place(seat)
 
     def cool_off(self, now_ns: int, until_ns: int) -> None:
-        """The account lost too much: no timer and no signal wakes until then. Pauses of operators last."""
+        """The account lost too much: no timer and no signal wakes anybody until then."""
         for trader_id, seat in self._seats.items():
-            rhythm = seat.rhythm
-            if not rhythm.paused or rhythm.paused_until_ns:
-                self.pause(trader_id, now_ns, until_ns=max(until_ns, rhythm.paused_until_ns))
+            self._advance(seat, now_ns)
+            seat.rhythm.cool_off(now_ns, max(until_ns, seat.rhythm.cool_off_until_ns))
+            self._changed[trader_id] = None
+            self._place(seat)
 
-    def end_cool_off(self, now_ns: int) -> None:
-        """Whoever is in a cool-off looks at once; pauses of operators last."""
+    def wake_all(self, now_ns: int) -> None:
+        """An operator ends a cool-off, or wants everybody to look."""
         for trader_id, seat in self._seats.items():
-            if seat.rhythm.paused_until_ns:
-                self.wake(trader_id, now_ns)
+            seat.rhythm.cool_off_until_ns = 0
+            self.wake(trader_id, now_ns)
 
     def look_again(self, cycle_id: str, trader_id: str, now_ns: int) -> None:
         """A cycle was abandoned when the engine ended; its trader decides anew after the cooldown."""
@@ -201,17 +188,12 @@ class Scheduler:
         self._changed[trader_id] = None
         self._place(seat)
 
-    def resume(self, trader_id: str, now_ns: int) -> None:
-        """End a pause; the trader looks at once. Does nothing when it is not paused."""
-        if self._seats[trader_id].rhythm.paused:
-            self.wake(trader_id, now_ns)
-
     def next_due_ns(self) -> int | None:
         """When `poll` has something to do next; a time in the past means now, None means never."""
         times = []
         while (entry := self._calendar.first()) is not None:
             seat = self._order[entry & NUMBER]
-            if seat is not None and seat.at == entry >> NUMBER_BITS:
+            if seat.at == entry >> NUMBER_BITS:
                 times.append(seat.at)
                 break
             self._calendar.drop_first()
@@ -271,7 +253,7 @@ class Scheduler:
         for at, numbers in self._calendar.take_together(now_ns):
             for number in numbers:
                 seat = self._order[number]
-                if seat is not None and seat.at == at:
+                if seat.at == at:
                     missed.append(at << NUMBER_BITS | number)
         return sorted(due + missed) if missed else due
 

@@ -181,7 +181,7 @@ class Supervision:
             self._context.exchange.resume()
             now = self._context.clock.now_ns()
             self._account.breaker.resume(now)
-            self._context.scheduler.end_cool_off(now)
+            self._context.scheduler.wake_all(now)
             answer = "the account may enter again; traders that were paused stay paused"
         await self._keep(self._account)
         return answer
@@ -189,8 +189,10 @@ class Supervision:
     async def _to_trader(self, command: Command, watched: _Watched) -> str:
         (trader,) = watched.traders
         if command.name == "resume":
-            watched.breaker.resume(self._context.clock.now_ns())
+            now = self._context.clock.now_ns()
+            watched.breaker.resume(now)
             await self._keep(watched)
+            self._context.scheduler.wake(trader.trader_id, now)
             return "enters again; losses are measured from now on"
         if command.name != "close":  # flatten pauses too, or the trader would be in again at once
             watched.breaker.halt(command.reason or f"{command.name} by operator")

@@ -57,6 +57,10 @@ class Trader:
             return state, f"of the account: {reason}"
         return self.breaker.trading_state(now_ns)
 
+    def may_enter(self, now_ns: int) -> bool:
+        """Whether no breaker holds entries back."""
+        return self.trading_state(now_ns)[0] is TradingState.ENABLED
+
     @property
     def closing(self) -> frozenset[str]:
         """Symbols with an exit under way."""

@@ -10,6 +10,7 @@ import structlog
 
 from engine.config.settings import Settings
 from engine.config.values import plain
+from engine.core.books import Books
 from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, coin, venue_symbol
 from engine.journal.ports import TraderRecord, account_key
@@ -101,9 +102,18 @@ def build_account_breaker(settings: Settings, states: Mapping[str, bytes]) -> Br
     return Breaker(config.breaker, kept, reset_s=config.daily_reset_s)
 
 
-def build_scheduler(settings: Settings, traders: Mapping[str, Trader], now_ns: int) -> Scheduler:
+def build_scheduler(
+    settings: Settings, traders: Mapping[str, Trader], books: Books, now_ns: int
+) -> Scheduler:
     """All traders with their rhythms; decision_interval, where given, is the long cycle."""
-    scheduler = Scheduler(Budget(settings.manager.budget))
+
+    def may_act(trader_id: str, ts_ns: int) -> bool:
+        """What it does on paper no breaker of the live account holds back."""
+        trader = traders[trader_id]
+        holds = trader.under_way or books.account(trader_id).positions
+        return bool(holds) or not trader.config.rollout.live or trader.may_enter(ts_ns)
+
+    scheduler = Scheduler(Budget(settings.manager.budget), may_act)
     for trader in traders.values():
         interval = trader.config.decision_interval or settings.executor.decision_interval
         rhythm = trader.config.rhythm.every(interval)

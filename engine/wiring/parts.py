@@ -102,7 +102,7 @@ async def build_parts(
     )
     exchange = _exchange(settings, instruments, at_venue)
     view = MarketView({}, instruments.by_symbol, around.news)
-    scheduler = build_scheduler(settings, traders, now)
+    scheduler = build_scheduler(settings, traders, books, now)
     context = ManagerContext(
         config=settings.manager,
         books=books,
