@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from itertools import islice
-
-import msgspec
 
 from engine.core.cash import CashFlow, FundingPayment
 from engine.core.decisions import AccountView, CycleRecord, ModelCall, Verdict, Wakeup
@@ -15,10 +13,11 @@ from engine.core.instruments import Instrument
 from engine.core.ledger import ClosedTrade
 from engine.core.market import Candle
 from engine.core.memory import CoreBlock, CoreLabel, Episode, MemoryQuery
-from engine.core.orders import Fill, Order, OrderIntent, Purpose, StopMove
+from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.core.signals import Signal
 from engine.journal.episodes import Episodes
 from engine.journal.memory_cycles import MemoryCycles
+from engine.journal.memory_orders import MemoryOrders
 from engine.journal.notes import Notes
 from engine.journal.ports import (
     MAX_NS,
@@ -54,10 +53,9 @@ class MemoryJournal:
         self._accounts: dict[str, str] = {}  # trader id → account
         self._episodes = Episodes()
         self._blocks: dict[tuple[str, CoreLabel], CoreBlock] = {}
-        self._intents: dict[str, OrderIntent] = {}  # client order id → intent
-        self._without_order: dict[str, OrderIntent] = {}  # likewise
-        self.orders: dict[str, Order] = {}  # client order id → order, oldest first
-        self.fills: dict[tuple[str, str], Fill] = {}  # account, fill id → fill, in booking order
+        self._orders = MemoryOrders(self._notes)
+        self.orders = self._orders.orders  # client order id → order, oldest first
+        self.fills = self._orders.fills  # account, fill id → fill, in booking order
         self.cash_flows: dict[str, CashFlow] = {}
         self.funding: dict[str, FundingPayment] = {}
         self.trades: dict[str, ClosedTrade] = {}  # trade id → trade, in the order in which they closed
@@ -136,7 +134,7 @@ class MemoryJournal:
                 self._cycles.judge(verdict)
                 self._note("verdict", verdict)
         for intent in intents:
-            self._add_intent(intent.client_order_id, intent)
+            self._orders.intend(intent.client_order_id, intent)
         for kept in states:
             await self.save_state(kept.kind, kept.trader_id, kept.state, kept.ts)
 
@@ -146,39 +144,13 @@ class MemoryJournal:
                 self.stop_moves.append(move)
                 self._note("stop", move)
 
-    def _add_intent(self, client_order_id: str, intent: OrderIntent) -> None:
-        if client_order_id not in self._intents:
-            self._intents[client_order_id] = self._without_order[client_order_id] = intent
-            self._note("intent", client_order_id, intent)
-
     # -- orders
 
     async def insert_order(self, order: Order) -> bool:
-        if order.client_order_id in self.orders:
-            return False
-        self._add_intent(order.client_order_id, order.intent)
-        self._set_order(order)
-        return True
-
-    def _set_order(self, order: Order) -> None:
-        self.orders[order.client_order_id] = order
-        self._without_order.pop(order.client_order_id, None)
-        self._note("order", order)
+        return self._orders.insert(order)
 
     async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
-        if fill is not None and await self.fill_booked(fill.account_id, fill.fill_id):
-            return False
-        former = self.orders.get(order.client_order_id)
-        if former is None:
-            self._add_intent(order.client_order_id, order.intent)
-        elif order.intent is not former.intent:  # what was ordered stays; only what became of it changes
-            order = msgspec.structs.replace(order, intent=former.intent)
-        if order != former:
-            self._set_order(order)
-        if fill is not None:
-            self.fills[fill.account_id, fill.fill_id] = fill
-            self._note("fill", fill)
-        return True
+        return self._orders.execute(order, fill)
 
     async def fill_booked(self, account_id: str, fill_id: str) -> bool:
         return (account_id, fill_id) in self.fills
@@ -212,7 +184,7 @@ class MemoryJournal:
                 self._remember(trade)
 
     def _remember(self, trade: ClosedTrade) -> None:
-        intent = self._intents.get(trade.exit_client_order_id)
+        intent = self._orders.intent(trade.exit_client_order_id)
         thesis = self._cycles.reason(trade.entry_cycle_id, trade.symbol)
         ending = self._cycles.reason(intent.cycle_id, trade.symbol) if intent else ""
         self._episodes.add(trade, thesis, ending)
@@ -264,33 +236,19 @@ class MemoryJournal:
     # -- recovery
 
     async def open_orders(self, account_id: str) -> tuple[Order, ...]:
-        return tuple(
-            order
-            for order in self.orders.values()
-            if order.intent.account_id == account_id and not order.state.done
-        )
+        return self._orders.open_of(account_id)
 
     async def order(self, client_order_id: str) -> Order | None:
         return self.orders.get(client_order_id)
 
     async def pending_intents(self, account_id: str, since_ns: int) -> tuple[OrderIntent, ...]:
-        return _oldest_first(
-            intent
-            for intent in self._without_order.values()
-            if intent.account_id == account_id and intent.ts_created >= since_ns
-        )
+        return self._orders.pending_of(account_id, since_ns)
 
     async def bookings(self, account_id: str) -> Bookings:
         return Bookings(
             cash_flows=tuple(flow for flow in self.cash_flows.values() if flow.account_id == account_id),
-            fills=tuple(fill for fill in self.fills.values() if fill.account_id == account_id),
-            entries=_oldest_first(
-                self._intents[name]
-                for name, order in self.orders.items()
-                if order.intent.account_id == account_id
-                and order.intent.purpose is Purpose.ENTRY
-                and order.filled
-            ),
+            fills=self._orders.fills_of(account_id),
+            entries=self._orders.entries_of(account_id),
             funding=tuple(
                 sorted(
                     (each for each in self.funding.values() if each.account_id == account_id),
@@ -301,9 +259,7 @@ class MemoryJournal:
         )
 
     async def newest_fill_ns(self, account_id: str) -> int:
-        return max(
-            (fill.ts_event for fill in self.fills.values() if fill.account_id == account_id), default=0
-        )
+        return max((fill.ts_event for fill in self._orders.fills_of(account_id)), default=0)
 
     async def agreed_ns(self, account_id: str) -> int:
         agreed = [check.ts for check in self.checks if check.account_id == account_id and check.agrees]
@@ -355,7 +311,3 @@ class MemoryJournal:
 
     async def recorded_call(self, digest: str, alias: str) -> ModelCall | None:
         return self._cycles.call(digest, alias)
-
-
-def _oldest_first(intents: Iterable[OrderIntent]) -> tuple[OrderIntent, ...]:
-    return tuple(sorted(intents, key=lambda intent: (intent.ts_created, intent.intent_id)))
