@@ -20,7 +20,7 @@ from engine.clock import Clock
 from engine.core.errors import BusUnavailable
 from engine.core.signals import MarketSnapshot
 from engine.redis_link import SLOW_S, kept_cancellation, told_if_slow
-from engine.telemetry.status import STATUS_KEY, EngineStatus
+from engine.telemetry.status import EngineStatus, status_key
 
 log = structlog.get_logger()
 
@@ -51,11 +51,12 @@ class StreamEntry(msgspec.Struct, frozen=True):
 class LiveCache:
     """Reads the engine's keys and streams; when Redis is away every answer is empty and none waits.
 
-    Written are only copies of answers, below `api:`, which is all that the API's user may write.
+    Written are only copies of answers, below `api:`, which is all that the API's user may write. `env` is
+    that of the engine whose status is told.
     """
 
-    def __init__(self, url: str, clock: Clock, *, slow_s: float = SLOW_S) -> None:
-        self._url, self._slow_s = url, slow_s
+    def __init__(self, url: str, env: str, clock: Clock, *, slow_s: float = SLOW_S) -> None:
+        self._url, self._env, self._slow_s = url, env, slow_s
         self._clock = clock
         self._client: redis.Redis | None = None
         self._follower: redis.Redis | None = None
@@ -102,7 +103,7 @@ class LiveCache:
 
     async def status(self) -> EngineStatus | None:
         """What the engine last said of itself; None when it has been silent for 15 s."""
-        text = await self._ask("get", STATUS_KEY)
+        text = await self._ask("get", status_key(self._env))
         try:
             return msgspec.json.decode(text, type=EngineStatus) if text else None
         except msgspec.DecodeError as error:

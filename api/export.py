@@ -72,7 +72,7 @@ async def keep_exporting(
     clock = clock_of(config.clock)
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(JournalReader(stores[0]))
-        cache = await stack.enter_async_context(LiveCache(stores[1], clock))
+        cache = await stack.enter_async_context(LiveCache(stores[1], config.env, clock))
         sources = Sources(reader=reader, cache=cache, clock=clock, tallies=Tallies(reader))
         while True:
             try:

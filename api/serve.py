@@ -57,7 +57,9 @@ async def _serve(config: EngineConfig, home: Path) -> None:
         return
     async with AsyncExitStack() as stack:
         reader = await stack.enter_async_context(JournalReader(found[0], slow_s=config.slow_log.sql))
-        cache = await stack.enter_async_context(LiveCache(found[1], clock, slow_s=config.slow_log.redis))
+        cache = await stack.enter_async_context(
+            LiveCache(found[1], config.env, clock, slow_s=config.slow_log.redis)
+        )
         tallies = Tallies(reader, KeptTallies(home))
         sources = Sources(reader=reader, cache=cache, clock=clock, tallies=tallies)
         service = make_app(sources, config, await _export(stack, config))

@@ -22,7 +22,7 @@ _ENVIRONMENT: Final = "environment"
 _ACCOUNT: Final = "account:"  # then the name of the bus
 _EVERY_S: Final = 5.0
 _OURS: Final = (  # everything that engines and the API write
-    *("edgewise:*", "engine:*", "market:*", "exchange:*", "trader:*", "cycle:*", "api:answer:*"),
+    *("edgewise:*", "market:*", "exchange:*", "trader:*", "cycle:*", "api:answer:*"),
 )
 _TOGETHER: Final = 500  # keys of one command
 

@@ -176,7 +176,7 @@ async def served(
 ) -> AsyncIterator[Client]:
     """A client of the API over these stores; engine time stands two hours after the start."""
     clock = clock or SimClock(NOW)
-    async with JournalReader(dsn) as reader, LiveCache(redis_url, clock) as cache:
+    async with JournalReader(dsn) as reader, LiveCache(redis_url, "dev", clock) as cache:
         sources = Sources(reader=reader, cache=cache, clock=clock, tallies=Tallies(reader))
         service = make_app(sources, EngineConfig(api=config or ApiConfig()), export)
         async with TestClient(server := TestServer(service.app)) as client, asyncio.TaskGroup() as tasks:

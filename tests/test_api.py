@@ -21,7 +21,7 @@ from api.routes.records import (
 from api.views import seconds
 from engine.config.engine import ApiConfig
 from engine.journal.postgres_reader import JournalReader
-from engine.telemetry.status import STATUS_KEY, BooksStatus, EngineStatus
+from engine.telemetry.status import BooksStatus, EngineStatus, status_key
 from tests import journal_parts as parts
 from tests.api_parts import NOW, Client, fill_journal, served
 from tests.journal_parts import T0
@@ -295,7 +295,7 @@ async def test_live_prices_and_the_engine_show_when_redis_has_them(
         ),
     )
     async with redis.asyncio.Redis.from_url(redis_url) as engine:
-        await engine.set(STATUS_KEY, msgspec.json.encode(status))
+        await engine.set(status_key("dev"), msgspec.json.encode(status))
         await engine.hset(
             "market:prices",
             mapping={"BTC": b'{"symbol":"BTC","price":7.5,"timestamp":5}', "ETH": b"not json"},

@@ -28,7 +28,7 @@ from engine.core.cash import Transfer
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
 from engine.redis_bus import RedisBus
-from engine.telemetry.status import STATUS_KEY, BooksStatus, EngineStatus
+from engine.telemetry.status import BooksStatus, EngineStatus, status_key
 from tests.api_parts import NOW, Client, fill_journal, served
 from tests.journal_parts import ACCOUNT, T0
 
@@ -180,7 +180,7 @@ def url(database: str, database_ro: str, redis_api_url: str) -> Iterator[str]:
     async def serve() -> None:
         await fill_journal(database)
         clock = SimClock(NOW)
-        async with JournalReader(database_ro) as reader, LiveCache(redis_api_url, clock) as cache:
+        async with JournalReader(database_ro) as reader, LiveCache(redis_api_url, "dev", clock) as cache:
             sources = Sources(reader=reader, cache=cache, clock=clock, tallies=Tallies(reader))
             service = make_app(sources, EngineConfig())
             runner = web.AppRunner(service.app, access_log=None)
@@ -230,7 +230,7 @@ def _fuzz(operation: Any, checks: Any) -> None:
 async def test_no_integer_is_more_than_a_client_in_javascript_can_read(api: Client, redis_url: str) -> None:
     """Numbers of JSON are doubles there: beyond 2^53 they would be rounded without a word."""
     bus = RedisBus(redis_url, "dev", SimClock(NOW))
-    await bus.cache.set_json(STATUS_KEY, msgspec.json.encode(STATUS))
+    await bus.cache.set_json(status_key("dev"), msgspec.json.encode(STATUS))
     too_large: list[str] = []
     paths = (await get(api, "/api/openapi.json"))["paths"]
     for path, described in paths.items():

@@ -150,7 +150,7 @@ async def test_a_listener_that_does_not_read_is_let_go_and_others_notice_nothing
     async def nobody() -> tuple[str, ...]:
         return ()
 
-    async with LiveCache(redis_api_url, SimClock()) as cache:
+    async with LiveCache(redis_api_url, "dev", SimClock()) as cache:
         broadcast = Broadcast(cache, SimClock(), "dev", lambda _: None, nobody)
         slow, quick = broadcast.join(frozenset(), ""), broadcast.join(frozenset(), "")
         assert slow is not None

@@ -310,7 +310,7 @@ async def test_a_slow_command_is_named_with_its_key_and_without_its_value(
     valkey.client.client_pause(300, all=False)
     await quick.publish(TEXTS, "a secret")
     valkey.client.client_pause(300, all=False)
-    async with LiveCache(valkey.url, clock, slow_s=0.15) as cache:
+    async with LiveCache(valkey.url, "dev", clock, slow_s=0.15) as cache:
         await cache.keep_copy("leaderboard", b"a secret", 10)
     await quick.aclose()
     said = capsys.readouterr().out

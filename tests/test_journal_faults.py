@@ -332,7 +332,7 @@ async def test_second_engine_stands_by_until_the_first_is_gone(database: str) ->
         await taken.wait()
 
 
-async def test_traders_that_run_on_another_account_are_named(database: str) -> None:
+async def test_traders_that_run_or_hold_something_on_another_account_are_named(database: str) -> None:
     async with (
         PostgresJournal(database, SystemClock()) as first,
         PostgresJournal(database, SystemClock()) as second,
@@ -346,6 +346,13 @@ async def test_traders_that_run_on_another_account_are_named(database: str) -> N
             "another account", ["alice"]
         ):  # the server frees it a moment later
             await asyncio.sleep(0.01)
+        await first.record_position(parts.view(T0, parts.position()), [])
+        assert await second.traders_elsewhere("another account", ["alice"]) == {"alice": ACCOUNT}
+        await first.record_position(parts.view(T0), [])
+        order = parts.order(parts.intent(cycle_id=""))
+        await first.record_gate((), [order.intent])
+        await first.insert_order(order)
+        assert await second.traders_elsewhere("another account", ["alice"]) == {"alice": ACCOUNT}
 
 
 async def test_engine_that_lost_its_account_is_told(database: str, tmp_path: Path) -> None:

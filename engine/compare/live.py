@@ -38,7 +38,7 @@ from engine.executor.asking import ModelClient
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
 from engine.redis_bus import RedisBus
-from engine.telemetry.status import STATUS_KEY, EngineStatus
+from engine.telemetry.status import EngineStatus, status_key
 
 _READY_S: Final = 60.0
 _ENDING_S: Final = 60.0  # of engine time after the last moment, as in a backtest
@@ -108,7 +108,7 @@ async def _ready(addresses: ServerAddresses, env: str, clock: Clock) -> None:
     try:
         async with asyncio.timeout(_READY_S):
             while True:
-                if (told := await bus.cache.get(STATUS_KEY)) is not None:
+                if (told := await bus.cache.get(status_key(env))) is not None:
                     status = msgspec.json.decode(told, type=EngineStatus)
                     detail = status.entries_refused or status.connections.get("market", "")
                     if not status.entries_refused and detail == "ready":

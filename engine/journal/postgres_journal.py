@@ -32,11 +32,14 @@ log = structlog.get_logger()
 _RETRY_S: Final = 0.5
 _HEARTBEAT_S: Final = 1.0
 _ELSEWHERE: Final = """
-select t.trader_id, t.account_id from traders t join pg_locks l
-  on (l.classid::bigint << 32) + l.objid::bigint = hashtextextended(t.account_id, 0)
-where t.trader_id = any($1) and t.account_id <> $2
-  and l.locktype = 'advisory' and l.objsubid = 1 and l.granted
-  and l.database = (select oid from pg_database where datname = current_database())
+select t.trader_id, t.account_id from traders t where t.trader_id = any($1) and t.account_id <> $2 and (
+  exists (select from pg_locks l
+          where (l.classid::bigint << 32) + l.objid::bigint = hashtextextended(t.account_id, 0)
+            and l.locktype = 'advisory' and l.objsubid = 1 and l.granted
+            and l.database = (select oid from pg_database where datname = current_database()))
+  or exists (select from trader_positions p where p.trader_id = t.trader_id)
+  or exists (select from trader_orders o where o.account_id = t.account_id and o.trader_id = t.trader_id
+             and o.state in ('PENDING_NEW', 'NEW', 'PARTIALLY_FILLED')))
 order by 1
 """
 
@@ -88,7 +91,8 @@ class PostgresJournal(OrderTables, DecisionTables, AnswerTables, MemoryTables, M
             connections[-1].terminate()
 
     async def traders_elsewhere(self, account_id: str, trader_ids: Sequence[str]) -> dict[str, str]:
-        """Those of the traders that engines of other accounts run on this database now; id → account."""
+        """Those of the traders that another account has: its engine runs on this database now, or the trader
+        holds a position or an open order there; id → account."""
         rows = await self._pool.fetch(_ELSEWHERE, list(trader_ids), account_id)
         return {str(row["trader_id"]): str(row["account_id"]) for row in rows}
 

@@ -9,7 +9,7 @@ import msgspec
 from engine.core.instruments import coin
 from engine.telemetry.meters import Meters, Reported
 from engine.telemetry.metrics import Metrics
-from engine.telemetry.status import STATUS_KEY, STATUS_TTL_S, BooksStatus, EngineStatus
+from engine.telemetry.status import STATUS_TTL_S, BooksStatus, EngineStatus, status_key
 
 _EVERY_S: Final = 1.0
 _VALUES_TTL_S: Final = 600.0
@@ -33,7 +33,8 @@ class Reporter:
         """One round."""
         self._meters.update()
         cache = self._of.cache
-        await cache.set_json(STATUS_KEY, msgspec.json.encode(self.status()), STATUS_TTL_S)
+        told_at = status_key(self._of.settings.engine.env)
+        await cache.set_json(told_at, msgspec.json.encode(self.status()), STATUS_TTL_S)
         assets = tuple(self._parts.view.instruments.values())
         await cache.set_json("market:assets", msgspec.json.encode(assets), _VALUES_TTL_S)
         if prices := self._prices():

@@ -6,8 +6,12 @@ from typing import Final
 
 import msgspec
 
-STATUS_KEY: Final = "engine:status"
 STATUS_TTL_S: Final = 15.0
+
+
+def status_key(env: str) -> str:
+    """Where the engine on the bus `env` tells its status: several accounts may share a Redis."""
+    return f"edgewise:{env}:status"
 
 
 class BooksStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -121,11 +121,12 @@ async def _servers_of(settings: Settings, clock: Clock) -> AsyncIterator[ServerA
 
 
 async def _refuse_taken(settings: Settings, journal: PostgresJournal) -> None:
-    """Raises ConfigError for traders that the engine of another account runs on the same database."""
+    """Raises ConfigError for traders that run, or hold something, on another account of the same database."""
     names = [trader.id for trader in settings.manager.traders]
     taken = await patiently(lambda: journal.traders_elsewhere(settings.provider_id, names))
     if taken:
         told = ", ".join(f"{name} (account {account})" for name, account in taken.items())
         raise ConfigError(
-            f"another engine on this database runs {told}: give traders other ids, or use another database"
+            f"another account of this database has {told}: its engine runs, or they hold positions or orders "
+            "there. Give traders other ids, close what they hold, or use another database"
         )
