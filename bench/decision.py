@@ -49,6 +49,7 @@ _SYMBOL: Final = "BTC-USDT-SWAP"
 _TRADER: Final = "bench"
 _KEYS: Final = ("bench-key", "bench-secret", "bench-pass")
 _PATIENCE_S: Final = 20.0
+_THINKS_S: Final = 0.02
 _OVER_US: Final = (2000.0, 10_000.0)  # over a durable insert: at the median, at the p99
 _MANAGER: Final = f"""
 manager: {{ total_equity_usd: 100000 }}
@@ -94,7 +95,7 @@ async def _decision(run: Run) -> list[Row]:
 
 
 class _Engine:
-    """The parts of an engine whose model answers at once."""
+    """The parts of an engine, and its model."""
 
     def __init__(self, model: _Model, sent: asyncio.Queue[int], around: Surroundings) -> None:
         self._model, self._sent, self._around = model, sent, around
@@ -126,7 +127,7 @@ class _Engine:
 
 
 class _Model:
-    """Implements ModelClient: the answer is there when it is asked for."""
+    """Implements ModelClient: it thinks for as long as the fastest might."""
 
     def __init__(self) -> None:
         self.enters, self.answered_ns = True, 0
@@ -141,6 +142,7 @@ class _Model:
                 "confidence": 0.9,
             }
         text = msgspec.json.encode({"reasoning": "It rises.", "decisions": [decision]}).decode()
+        await asyncio.sleep(_THINKS_S)
         self.answered_ns = perf_counter_ns()
         return ModelReply(
             alias=request.alias,

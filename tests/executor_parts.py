@@ -67,11 +67,16 @@ class CycleJournal:
 
     def __init__(self) -> None:
         self.records: dict[str, CycleRecord] = {}
+        self.questions: dict[str, tuple[str, str]] = {}
         self.open: set[str] = set()
         self.trades: tuple[ClosedTrade, ...] = ()
         self.verdicts: list[Verdict] = []
         self.away = False
         self.refused = 0  # calls while it was away
+
+    async def record_question(self, cycle_id: str, system_prompt: str, user_prompt: str, ts: int) -> None:
+        self._answer()
+        self.questions[cycle_id] = (system_prompt, user_prompt)
 
     async def record_cycle(self, record: CycleRecord) -> bool:
         self._answer()

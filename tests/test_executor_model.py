@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import cast
@@ -13,6 +14,7 @@ from engine.clock import SystemClock
 from engine.config.executor import ExecutorConfig
 from engine.config.loader import Duration
 from engine.core.decisions import Act, CycleRecord, CycleStatus
+from engine.executor.asking import Failure, ModelClient, ModelFailure, ModelRequest
 from engine.executor.decision import read_decision
 from engine.executor.llm import LlmClient
 from engine.executor.memory import MemoryOff
@@ -35,6 +37,9 @@ class Desk:
         aliases = {"demo": f"rules-only-demo{faults}"} | ({"spare": fallback} if fallback else {})
         client = LlmClient(self.served.llm(aliases, fallbacks=("spare",) if fallback else ()), self.clock)
         self._clients.append(client)
+        return self.asking(client, **changes)
+
+    def asking(self, client: ModelClient, **changes: object) -> ModelDecider:
         setup = ModelSetup(
             client=client,
             prompts=PromptLibrary().pair(),
@@ -84,6 +89,27 @@ async def test_decision_is_recorded_with_all_that_led_to_it(desk: Desk) -> None:
     assert record.tokens_in > record.tokens_cached > 0
     assert record.cost_usd > 0
     assert (record.error, record.decision.refusal) == ("", "")
+
+
+class SlowReader:
+    """A model that says nothing before its question is in the journal, and then that it has no time."""
+
+    def __init__(self, journal: CycleJournal) -> None:
+        self._journal = journal
+
+    async def ask(self, request: ModelRequest) -> ModelFailure:
+        async with asyncio.timeout(10):
+            while not self._journal.questions:
+                await asyncio.sleep(0.001)
+        return ModelFailure(failure=Failure.TIMEOUT, detail="busy")
+
+
+async def test_what_a_model_is_asked_is_written_while_it_thinks(desk: Desk) -> None:
+    record = await desk.asking(SlowReader(desk.journal)).decide(flat(wakeup_of()))
+    assert record.status is CycleStatus.TIMEOUT
+    asked = desk.journal.questions[record.decision.cycle_id]
+    assert asked == (record.system_prompt, record.user_prompt)
+    assert all(asked)
 
 
 async def test_one_repair_request_names_the_errors_and_may_succeed(desk: Desk) -> None:

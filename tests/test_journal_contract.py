@@ -165,6 +165,22 @@ async def test_cycle_is_closed_once(journal: Journal) -> None:
     assert await journal.recent_cycles("bob", 5) == ()
 
 
+@pytest.mark.parametrize("asked", [None, ("system", "user"), ("a member's", "other prompt")])
+async def test_a_closed_cycle_has_its_prompts_whatever_was_written_while_the_model_thought(
+    journal: Journal, asked: tuple[str, str] | None
+) -> None:
+    await journal.record_wakeup(parts.wakeup())
+    record = msgspec.structs.replace(parts.record(), system_prompt="system", user_prompt="user")
+    if asked is not None:
+        await journal.record_question("alice-1", *asked, T0)
+    assert await journal.record_cycle(record)
+    await journal.record_question("alice-1", "too", "late", T0)
+    assert not await journal.record_cycle(msgspec.structs.replace(record, system_prompt="again"))
+    kept = await journal.cycle("alice-1")
+    assert kept is not None
+    assert kept.record == record
+
+
 async def test_what_follows_from_a_decision_is_written_together_and_once(journal: Journal) -> None:
     await journal.record_wakeup(parts.wakeup())
     exact = msgspec.structs.replace(parts.intent(), risk_usd=Decimal("1.50"), confidence=Decimal("7E-1"))

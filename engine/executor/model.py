@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -134,6 +136,19 @@ class ModelDecider:
         return self._setup.prompts.render(context, self._setup.config.prompt_token_budget, core)
 
     async def _converse(self, attempt: _Attempt, prompt: Prompt) -> CycleRecord:
+        """The conversation; what is asked is written while the model thinks."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                self._keep_question(attempt, prompt), name=f"question {attempt.wakeup.cycle_id}"
+            )
+            return await self._conversation(attempt, prompt)
+
+    async def _keep_question(self, attempt: _Attempt, prompt: Prompt) -> None:
+        cycle_id, ts = attempt.wakeup.cycle_id, attempt.ts_started
+        with suppress(StoreUnavailable):  # then it is written with the answer
+            await self._setup.journal.record_question(cycle_id, prompt.system, prompt.user, ts)
+
+    async def _conversation(self, attempt: _Attempt, prompt: Prompt) -> CycleRecord:
         """One question, and one more when the answer cannot be read."""
         messages = (ChatMessage("system", prompt.system), ChatMessage("user", prompt.user))
         reply = await self._ask(attempt, self.name, messages)

@@ -117,6 +117,9 @@ class MemoryJournal:
             self._cycles.begin(wakeup)
             self._note("wakeup", wakeup)
 
+    async def record_question(self, cycle_id: str, system_prompt: str, user_prompt: str, ts: int) -> None:
+        """Nothing: it comes with the answer."""
+
     async def record_cycle(self, record: CycleRecord) -> bool:
         if not self._cycles.close(record):
             return False

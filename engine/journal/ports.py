@@ -182,6 +182,13 @@ class Journal(Protocol):
         """A decision cycle is open (status PENDING), linked to the signals that woke it."""
         ...
 
+    async def record_question(self, cycle_id: str, system_prompt: str, user_prompt: str, ts: int) -> None:
+        """What a model is being asked in an open cycle, so that only the answer is left to be written.
+
+        The record that closes the cycle has the prompts too: they are kept whether or not this came first.
+        """
+        ...
+
     async def record_cycle(self, record: CycleRecord) -> bool:
         """Close the cycle with its answer. False when it was closed before: then do not act on it."""
         ...

@@ -33,8 +33,14 @@ insert into decision_cycles (cycle_id, trader_id, mode, status, wakeup, reasons,
 values ($1, $2, $3, 'pending', $4, $5, $6) on conflict do nothing
 """
 _TALK_COLUMNS: Final = ("system_prompt", "user_prompt", "answer", "reasoning")
+_QUESTION: Final = """
+insert into llm_conversations (cycle_id, trader_id, ts, system_prompt, user_prompt, answer, reasoning)
+select cycle_id, trader_id, $2, $3, $4, '', '' from decision_cycles
+where cycle_id = $1 and status = 'pending' on conflict do nothing
+"""
+_MOST_ASKED: Final = 1000  # cycles that are open at once; beyond, the oldest is closed with its prompts again
 # One statement: every round trip is waited for between a model's answer and its order. Nothing is added to a
-# cycle that was closed before.
+# cycle that was closed before. Prompts that are there already come empty.
 _CLOSE_CYCLE: Final = f"""
 with closed as (
   update decision_cycles set status = $2, decider = $3, model = $4, prompt_version = $5, prompt_digest = $6,
@@ -44,7 +50,11 @@ with closed as (
 ), talk as (
   insert into llm_conversations (cycle_id, trader_id, ts, {", ".join(_TALK_COLUMNS)})
   select cycle_id, trader_id, ts_decided, $18, $19, $20, $21 from closed
-  where '' <> any(array[$18, $19, $20, $21]) on conflict do nothing
+  where '' <> any(array[$18, $19, $20, $21])
+  on conflict (cycle_id) do update set ts = excluded.ts, answer = excluded.answer,
+    reasoning = excluded.reasoning,
+    system_prompt = coalesce(nullif(excluded.system_prompt, ''), llm_conversations.system_prompt),
+    user_prompt = coalesce(nullif(excluded.user_prompt, ''), llm_conversations.user_prompt)
 ), called as (
   {calls_of("closed", 22)}
 )
@@ -105,6 +115,7 @@ class DecisionTables:
 
     def __init__(self, pool: Pool, partitions: Partitions) -> None:
         self._pool, self._doubts, self.partitions = pool, Doubts(pool), partitions
+        self._asked: dict[str, tuple[str, str]] = {}  # open cycle → its prompts, which are written
 
     async def record_traders(self, traders: Sequence[TraderRecord]) -> None:
         rows = [
@@ -137,8 +148,19 @@ class DecisionTables:
                 ],
             )
 
+    async def record_question(self, cycle_id: str, system_prompt: str, user_prompt: str, ts: int) -> None:
+        texts = storable(system_prompt), storable(user_prompt)
+        if (await self._pool.execute(_QUESTION, cycle_id, ts, *texts)).endswith(" 1"):
+            self._asked[cycle_id] = (system_prompt, user_prompt)
+            if len(self._asked) > _MOST_ASKED:
+                del self._asked[next(iter(self._asked))]
+
     async def record_cycle(self, record: CycleRecord) -> bool:
-        name, values = record.decision.cycle_id, _closing(record)
+        name = record.decision.cycle_id
+        if self._asked.get(name) == (record.system_prompt, record.user_prompt):
+            values = _closing(msgspec.structs.replace(record, system_prompt="", user_prompt=""))
+        else:
+            values = _closing(record)
 
         async def close() -> bool:
             return bool(await self._pool.fetch(_CLOSE_CYCLE, *values))
@@ -147,7 +169,9 @@ class DecisionTables:
             decided = (record.ts_started, record.decision.ts_decided)
             return bool(await self._pool.fetch(_CLOSED_BY, name, *decided))
 
-        return await self._doubts.stated_once(("cycle", name), close, ours)
+        new = await self._doubts.stated_once(("cycle", name), close, ours)
+        self._asked.pop(name, None)
+        return new
 
     async def record_gate(
         self,

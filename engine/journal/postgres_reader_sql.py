@@ -97,7 +97,7 @@ CONVERSATIONS: Final = Pages(
     """
 select c.seq, c.cycle_id, c.trader_id, c.decider, c.model, c.prompt_version, c.ts_created, c.ts_decided,
        l.system_prompt, l.user_prompt, l.answer, l.reasoning, c.decisions as actions, c.prices
-from decision_cycles c join llm_conversations l using (cycle_id)""",
+from decision_cycles c join llm_conversations l on l.cycle_id = c.cycle_id and c.status <> 'pending'""",
     "c.",
 )
 
