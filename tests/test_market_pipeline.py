@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.config.market import MarketConfig
 from engine.config.market_rules import BreakoutRule, CrossRule, Rule, SpikeRule, ThresholdRule
-from engine.core.market import Candle, MarketEvent, Side, Ticker, Trade
+from engine.core.market import Candle, ChannelState, FeedStatus, MarketEvent, Side, Ticker, Trade
 from engine.core.signals import Edge, Signal
 from engine.core.times import NS_PER_MIN, NS_PER_S, timeframe_ns
 from engine.market.candles import Aggregator
@@ -236,6 +236,26 @@ def test_pipeline_on_trades_equals_pipeline_on_candles(history: list[Candle]) ->
     on_candles = [s.signal_id for s in signals if s.timeframe]
     assert on_candles == [s.signal_id for s in expected if s.timeframe]
     assert features(by_trades) == features(by_candles)
+
+
+def test_D9_trades_lost_in_an_outage_make_no_candle_and_leave_no_trace(history: list[Candle]) -> None:
+    pipeline = MarketPipeline(msgspec.structs.replace(CONFIG, candles="trades"), {BTC: 0.01})
+    pipeline.warm_up(BTC, "1m", history[:100])
+    trades = trades_of(history, 0.01)
+    first, lost, last = 100 * 4 - 1, 200 * 4 + 2, 210 * 4 + 2  # two of the four trades of a minute
+    for trade in trades[first:lost]:
+        pipeline.update(trade)
+    pipeline.update(FeedStatus(BTC, "trades", ChannelState.STALE, trades[lost].ts_event))
+    pipeline.advance(trades[last].ts_event)
+    assert pipeline.gap(BTC, "1m") is None, "nothing is made up while nothing is heard"
+    for trade in trades[last:]:
+        pipeline.update(trade)
+        if pipeline.take_gaps():
+            pipeline.backfill(BTC, "1m", history[100 : (trade.ts_event - START) // NS_PER_MIN])
+    whole = MarketPipeline(CONFIG)
+    whole.warm_up(BTC, "1m", history[:100])
+    run(whole, history[100:-1])
+    assert features(pipeline) == features(whole)
 
 
 def test_minute_without_trades_ends_by_time() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.config.market import MarketConfig
+from engine.config.market_rules import ThresholdRule
 from engine.core.market import (
     BookTop,
     ChannelState,
@@ -149,6 +150,8 @@ def test_snapshot_shows_the_newest_values_with_their_times() -> None:
     assert view.live["book_imbalance_5"] == 0.5
     assert view.live["trade_flow_1m"] == 1.0
     assert view.live["funding_rate"] == 0.0001
+    assert (view.ts_quotes, view.ts_book, view.ts_24h, view.ts_index) == (at(2), at(2), at(0) + 7, at(1))
+    assert (view.ts_live["funding_rate"], view.ts_live["trade_flow_1m"]) == (at(1), at(2))
 
 
 def test_price_limits_are_known_while_their_channel_speaks() -> None:
@@ -177,6 +180,31 @@ def test_feature_of_a_silent_source_is_unknown() -> None:
     assert later.live["spread_bps"] is None
     assert later.live["funding_rate"] == 0.0001, "funding is told once a minute"
     assert made.snapshot(BTC, at(601)).live["funding_rate"] is None
+
+
+def test_basis_is_as_old_as_the_older_of_mark_and_index() -> None:
+    rule = ThresholdRule(name="basis", feature="basis_bps", upper=15, upper_release=8)
+    made = MarketPipeline(MarketConfig(symbols=(BTC,), detectors=(rule,)))
+    told = [IndexPrice(BTC, 100.0, at(0)), *(MarkPrice(BTC, 100.0, at(second)) for second in range(60))]
+    assert [signal for event in told for signal in made.update(event)] == []
+    assert made.snapshot(BTC, at(60)).live["basis_bps"] == 0.0
+    assert made.update(MarkPrice(BTC, 101.0, at(61))) == (), "against an index of a minute ago"
+    assert made.snapshot(BTC, at(61)).live["basis_bps"] is None
+
+
+def test_prices_from_before_a_restart_are_not_shown_as_those_of_now() -> None:
+    made = pipeline(
+        ticker(0),
+        BookTop(BTC, (Level(99.0, 1.0),), (Level(101.0, 1.0),), at(1)),
+        MarkPrice(BTC, 100.0, at(1)),
+        IndexPrice(BTC, 100.0, at(1)),
+    )
+    made.reopen(BTC)
+    made.update(Trade(BTC, 120.0, 1.0, Side.BUY, "1", at(600)))
+    view = made.snapshot(BTC, at(600))
+    assert (view.price(), view.bid, view.ask, view.bids, view.index) == (120.0, None, None, (), None)
+    made.update(ticker(601))
+    assert made.snapshot(BTC, at(601)).ask == 101.0
 
 
 def test_empty_side_makes_the_spread_unknown() -> None:

@@ -142,6 +142,7 @@ class ChannelState(StrEnum):
     STALE = "stale"
 
 
+TRADES: Final = "trades"
 PRICE_LIMIT: Final = "price-limit"
 # Channels that inform a decision and price nothing: their silence is shown, and forbids no entry.
 ADVISORY_CHANNELS: Final = frozenset({"funding-rate", "open-interest", "index-tickers", PRICE_LIMIT})

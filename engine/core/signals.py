@@ -62,9 +62,11 @@ class TimeframeView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class MarketSnapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What may be known about a symbol at `ts`. Unknown is None, never 0.
 
-    `ts_price` is when the newest price was received, so `ts - ts_price` is its age. `stale` names the
-    channels that are silent and the timeframes that wait for candles; see `blind`. `reference_px` is
-    the price of a second source (the index, another venue), to tell when this venue is alone with its price.
+    `ts_price` is when `last` was received, so `ts - ts_price` is its age; 0: never. `ts_quotes` is that of
+    bid and ask, `ts_24h` of volume and change; `ts_live` are the venue's times of what the live features were
+    last made of. `stale` names the channels that are silent and the timeframes that wait for candles; see
+    `blind`. `reference_px` is the price of a second source (the index, another venue), to tell when this
+    venue is alone with its price.
     `bids` and `asks` are the best SHOWN_LEVELS of the book, best first; empty where no book is watched.
     The venue takes no buy above `highest_buy` and no sell below `lowest_sell`.
     """
@@ -86,12 +88,18 @@ class MarketSnapshot(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     volume_24h: float | None = None
     change_24h_pct: float | None = None
     ts_price: int = 0
+    ts_quotes: int = 0
+    ts_book: int = 0
     ts_mark: int = 0
+    ts_index: int = 0
+    ts_limits: int = 0
+    ts_24h: int = 0
     ts_funding_seen: int = 0
     ts_open_interest: int = 0
     reference_px: float | None = None
     ts_reference: int = 0
     live: dict[str, float | None] = {}  # features of the live stream: spread_bps, imbalance …
+    ts_live: dict[str, int] = {}
     timeframes: tuple[TimeframeView, ...] = ()
     stale: tuple[str, ...] = ()
 

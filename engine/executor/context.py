@@ -73,7 +73,8 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 class Market(msgspec.Struct, frozen=True, kw_only=True):
     """One symbol. `price` is the mark price, or the last trade; ages in seconds, null when never seen.
 
-    `quote_age_s` is of bid, ask and last; the reference price is the index's or another venue's.
+    `quote_age_s` is of bid and ask; the reference price is the index's or another venue's. What is in `live`
+    is null once its source is silent.
     """
 
     symbol: str
@@ -82,9 +83,11 @@ class Market(msgspec.Struct, frozen=True, kw_only=True):
     price_age_s: float | None
     bid: float | None
     ask: float | None
-    last: float | None
     quote_age_s: float | None
+    last: float | None
+    last_age_s: float | None
     index: float | None
+    index_age_s: float | None
     reference_price: float | None
     reference_age_s: float | None
     change_24h_pct: float | None

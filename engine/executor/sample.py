@@ -122,7 +122,9 @@ def _snapshot(symbol: str) -> MarketSnapshot:
         volume_24h=1_000_000 / price,
         change_24h_pct=1.8,
         ts_price=_NOW - NS_PER_S // 2,
+        ts_quotes=_NOW - NS_PER_S // 4,
         ts_mark=_NOW - NS_PER_S,
+        ts_index=_NOW - NS_PER_S,
         live={"spread_bps": 2.0, "book_imbalance_5": 0.12, "change_pct_5m": 0.31},
         timeframes=tuple(_frame(timeframe, price) for timeframe in ("1m", "5m", "15m")),
     )

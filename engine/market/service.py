@@ -157,7 +157,7 @@ class MarketService:
     async def _publish_snapshots(self) -> None:
         """The newest state of what has moved, at once, then at most so often as the configuration says.
 
-        While the bus is away they are lost, and newer ones follow.
+        While the bus is away they are lost; the newest of then follows when it is back.
         """
         await self.warm.wait()
         clock, next_s = self._clock, 0.0
@@ -173,6 +173,8 @@ class MarketService:
                     await self._bus.publish_many(SNAPSHOTS, snapshots)
             except BusUnavailable:
                 self.snapshots_lost += len(snapshots)
+                self._moved = moved | self._moved
+                self._news.set()
             next_s = clock.real_s() + 1.0 / self._config.snapshots_per_s
 
     async def _fill_gaps(self) -> None:

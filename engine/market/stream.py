@@ -1,7 +1,7 @@
 """Features of the live stream: what trades, quotes, book, funding and open interest say between candles.
 
-Each feature of one symbol has its own small object with `name`, `ts` (of the newest value that went in)
-and `value(now)`. Windows are cut into 60 buckets: O(1) an event, exact to a sixtieth of the window.
+Each feature of one symbol has its own small object with `name`, `ts` (the venue's, of the newest value that
+went in) and `value(now)`. Windows are cut into 60 buckets: O(1) an event, exact to a sixtieth of the window.
 They inherit from their protocol because compiled code calls a method of a known class directly.
 """
 
@@ -51,25 +51,28 @@ class Gauge(LiveFeature):
 
 
 class Basis(LiveFeature):
-    """Mark over index, in bps of the index."""
+    """Mark over index, in bps of the index; as old as the older of both, and unknown beyond `max_age_ns`."""
 
-    __slots__ = ("_index", "_mark", "name", "ts")
-    STATE: ClassVar[tuple[str, ...]] = ("_index", "_mark", "ts")
+    __slots__ = ("_index", "_mark", "_max_age_ns", "_ts_index", "_ts_mark", "name", "ts")
+    STATE: ClassVar[tuple[str, ...]] = ("_index", "_mark", "_ts_index", "_ts_mark", "ts")
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, max_age_ns: int) -> None:
         self.name = name
-        self.ts = 0
+        self._max_age_ns = max_age_ns
+        self.ts = self._ts_mark = self._ts_index = 0
         self._mark: float | None = None
         self._index: float | None = None
 
     def set_mark(self, ts: int, price: float) -> None:
-        self.ts, self._mark = ts, price
+        self._ts_mark, self._mark = ts, price
+        self.ts = min(ts, self._ts_index)
 
     def set_index(self, ts: int, price: float) -> None:
-        self.ts, self._index = ts, price
+        self._ts_index, self._index = ts, price
+        self.ts = min(ts, self._ts_mark)
 
     def value(self, now: int) -> float | None:
-        if self._mark is None or not self._index:
+        if self._mark is None or not self._index or now - self.ts > self._max_age_ns:
             return None
         return (self._mark - self._index) / self._index * _BPS
 

@@ -9,6 +9,7 @@ from engine.config.market import MarketConfig, StreamSpec, parse_stream
 from engine.config.market_rules import Rule
 from engine.core.market import (
     PRICE_LIMIT,
+    TRADES,
     BookTop,
     Candle,
     ChannelState,
@@ -22,6 +23,7 @@ from engine.core.market import (
     Ticker,
     Trade,
 )
+from engine.core.times import NS_PER_S
 from engine.market.candles import Aggregator
 from engine.market.detectors import BandDetector, detector
 from engine.market.frames import Frame
@@ -79,7 +81,7 @@ class Watch:
     """
 
     STATE: ClassVar[tuple[str, ...]] = (
-        "_ts_quotes",
+        "_ts_told",
         "aggregators",
         "ask",
         "bid",
@@ -100,12 +102,16 @@ class Watch:
         "reference_px",
         "stale",
         "trades",
+        "ts_24h",
         "ts_funding",
         "ts_funding_seen",
+        "ts_index",
         "ts_last",
+        "ts_limits",
         "ts_mark",
         "ts_open_interest",
         "ts_price",
+        "ts_quotes",
         "ts_reference",
         "volume_24h",
     )
@@ -129,8 +135,10 @@ class Watch:
         self.ts_reference = 0  # when received
         self._index_refers = config.reference.source == "index"
         self.ts_last = 0  # venue time of `last`
-        self.ts_price = self.ts_mark = self.ts_funding_seen = self.ts_open_interest = 0  # when received
-        self._ts_quotes = 0  # venue time of bid and ask
+        # when received; 0: never
+        self.ts_price = self.ts_quotes = self.ts_mark = self.ts_index = self.ts_24h = self.ts_limits = 0
+        self.ts_funding_seen = self.ts_open_interest = 0
+        self._ts_told = 0  # venue time of bid and ask
         self.newest = 0  # newest time that any event told
         self.stale: list[str] = []
         self._build_candles(config, contract_value)
@@ -154,9 +162,13 @@ class Watch:
         self._apply[type(event)](event)
 
     def reopen(self) -> None:
-        """The feed begins anew: silent channels, price limits and half a candle are of the former one."""
+        """The feed begins anew: silent channels and half a candle are of the former one.
+
+        So are the prices that follow each other: an old mark or book must not pass for that of a new trade.
+        """
         self.stale = []
-        self.highest_buy = self.lowest_sell = None
+        self.bid = self.ask = self.book = self.mark = self.index = self.highest_buy = self.lowest_sell = None
+        self._ts_told = self.ts_quotes = self.ts_mark = self.ts_index = self.ts_limits = 0
         for frame in self.frames.values():
             frame.series.forming = None
         if self.trades is not None:
@@ -184,20 +196,21 @@ class Watch:
     def _on_ticker(self, event: Ticker) -> None:
         self.seen_price(event.ts_event, event.last, event.ts_recv)
         self.volume_24h, self.open_24h = event.volume_24h, event.open_24h
-        self._quotes(event.ts_event, event.bid, event.ask)
+        self.ts_24h = event.ts_recv or event.ts_event
+        self._quotes(event.ts_event, self.ts_24h, event.bid, event.ask)
 
     def _on_book(self, event: BookTop) -> None:
         bid = event.bids[0].price if event.bids else None
         ask = event.asks[0].price if event.asks else None
         self.book = event
-        self._quotes(event.ts_event, bid, ask)
+        self._quotes(event.ts_event, event.ts_recv or event.ts_event, bid, ask)
         for gauge, levels in self._imbalances:
             gauge.set(event.ts_event, book_imbalance(event, levels))
 
-    def _quotes(self, ts: int, bid: float | None, ask: float | None) -> None:
-        if ts < self._ts_quotes:
+    def _quotes(self, ts: int, seen: int, bid: float | None, ask: float | None) -> None:
+        if ts < self._ts_told:
             return
-        self._ts_quotes = ts
+        self._ts_told, self.ts_quotes = ts, seen
         self.bid, self.ask = bid, ask
         for gauge in self._spreads:
             gauge.set(ts, spread_bps(bid, ask))
@@ -208,9 +221,9 @@ class Watch:
             basis.set_mark(event.ts_event, event.price)
 
     def _on_index(self, event: IndexPrice) -> None:
-        self.index = event.price
+        self.index, self.ts_index = event.price, event.ts_recv or event.ts_event
         if self._index_refers:
-            self.refer(event.price, event.ts_recv or event.ts_event)
+            self.refer(event.price, self.ts_index)
         for basis in self._bases:
             basis.set_index(event.ts_event, event.price)
 
@@ -232,14 +245,18 @@ class Watch:
 
     def _on_limits(self, event: PriceLimits) -> None:
         self.highest_buy, self.lowest_sell = event.highest_buy, event.lowest_sell
+        self.ts_limits = event.ts_recv or event.ts_event
 
     def _on_status(self, event: FeedStatus) -> None:
         if event.state is ChannelState.LIVE:
             self.stale = [channel for channel in self.stale if channel != event.channel]
         elif event.channel not in self.stale:
             self.stale = sorted((*self.stale, event.channel))
+        if event.state is ChannelState.STALE:
             if event.channel == PRICE_LIMIT:  # they follow the price: old ones say nothing
                 self.highest_buy = self.lowest_sell = None
+            elif event.channel == TRADES and self.trades is not None:
+                self.trades.reset()  # some may be missing from now on: their candles come by REST
 
     def _build_candles(self, config: MarketConfig, contract_value: float) -> None:
         base, *longer = config.timeframes
@@ -254,7 +271,8 @@ class Watch:
     def _build_live(self, config: MarketConfig) -> None:
         specs = [parse_stream(text) for text in config.stream]
         self._kinds = {spec.name: spec.kind for spec in specs}
-        self.live = [_live_feature(spec) for spec in specs]
+        max_age_ns = int(config.max_age * NS_PER_S)
+        self.live = [_live_feature(spec, max_age_ns) for spec in specs]
         pairs = list(zip(specs, self.live, strict=True))
         self._of_price = [
             f for s, f in pairs if s.kind != "oi_change_pct" and isinstance(f, Change | ChangeZ)
@@ -284,7 +302,7 @@ class Watch:
         }
 
 
-def _live_feature(spec: StreamSpec) -> LiveFeature:
+def _live_feature(spec: StreamSpec, max_age_ns: int) -> LiveFeature:
     match spec.kind:
         case "change_pct" | "oi_change_pct":
             return Change(spec.name, spec.window_s)
@@ -293,7 +311,7 @@ def _live_feature(spec: StreamSpec) -> LiveFeature:
         case "trade_flow":
             return TradeFlow(spec.name, spec.window_s)
         case "basis_bps":
-            return Basis(spec.name)
+            return Basis(spec.name, max_age_ns)
         case _:
             return Gauge(spec.name)
 
