@@ -27,6 +27,7 @@ from api.routes import (
     probes,
     records,
     shadow,
+    snapshots,
     stream,
     trades,
 )
@@ -42,6 +43,7 @@ from engine.telemetry.spans import Export
 ENDPOINTS: Final[tuple[Endpoint[Any], ...]] = (
     *health.ENDPOINTS,
     *market.ENDPOINTS,
+    *snapshots.ENDPOINTS,
     *money.ENDPOINTS,
     *allocation.ENDPOINTS,
     *accounts.ENDPOINTS,

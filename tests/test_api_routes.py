@@ -25,6 +25,9 @@ from api.tallies import Tallies
 from engine.clock import SimClock
 from engine.config.engine import EngineConfig
 from engine.core.cash import Transfer
+from engine.core.market import Level
+from engine.core.signals import MarketSnapshot, TimeframeView
+from engine.core.times import NS_PER_S
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
 from engine.redis_bus import RedisBus
@@ -71,6 +74,43 @@ async def test_candles_come_oldest_first_in_pages(api: Client) -> None:
     assert [each["timestamp"] for each in before["candles"]] == [T0_MS]
     assert before["nextBefore"] is None
     assert before["candles"][0]["close"] == 64123.5
+
+
+async def test_snapshots_show_each_value_with_its_age_and_null_for_unknown(
+    api: Client, redis_url: str
+) -> None:
+    snapshot = MarketSnapshot(
+        symbol="BTC-USDT-SWAP",
+        ts=NOW - NS_PER_S,
+        last=5.0,
+        ts_price=NOW - 3 * NS_PER_S,
+        bid=4.5,
+        ts_quotes=NOW - 2 * NS_PER_S,
+        bids=(Level(4.5, 3.0),),
+        ts_book=NOW - 2 * NS_PER_S,
+        live={"spread_bps": 2.0, "basis_bps": None},
+        ts_live={"spread_bps": NOW - NS_PER_S},
+        timeframes=(
+            TimeframeView(timeframe="1m", ts_close=NOW - 9 * NS_PER_S, closes=(5.0,), features={"rsi": None}),
+        ),
+        stale=("index-tickers",),
+    )
+    bus = RedisBus(redis_url, "dev", SimClock(NOW))
+    await bus.cache.set_json("market:snapshot:BTC-USDT-SWAP", msgspec.json.encode(snapshot))
+    (shown,) = (await get(api, "/api/market/snapshots?symbol=BTC"))["snapshots"]
+    (rate,) = (await get(api, "/api/market/funding?symbol=BTC"))["funding"]
+    await bus.aclose()
+    assert shown["last"] == {"value": 5.0, "age": 3.0}
+    assert (shown["bid"], shown["ask"]["value"]) == ({"value": 4.5, "age": 2.0}, None)
+    assert (shown["bids"], shown["bookAge"]) == ([[4.5, 3.0]], 2.0)
+    assert shown["openInterest"] == shown["mark"] == shown["highestBuy"] == {"value": None, "age": None}
+    assert shown["live"]["spread_bps"] == {"value": 2.0, "age": 1.0}
+    assert shown["live"]["basis_bps"] == {"value": None, "age": None}
+    assert shown["timeframes"] == [
+        {"timeframe": "1m", "age": 9.0, "features": {"rsi": None}, "forming": None}
+    ]
+    assert shown["silent"] == ["index-tickers"]
+    assert (rate["rate"], rate["timestamp"], rate["seen"]) == (None, None, None)
 
 
 async def test_coverage_says_what_is_missing_and_why(api: Client) -> None:

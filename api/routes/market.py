@@ -56,7 +56,7 @@ class Funding(msgspec.Struct, frozen=True, kw_only=True):
     symbol: str
     rate: float | None
     timestamp: int | None
-    seen: int
+    seen: int | None
 
 
 class FundingRates(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +147,7 @@ async def funding(sources: Sources, query: SymbolQuery) -> FundingRates:
             symbol=each.symbol,
             rate=each.funding_rate,
             timestamp=millis(each.ts_funding) if each.ts_funding else None,
-            seen=millis(each.ts_funding_seen),
+            seen=millis(each.ts_funding_seen) if each.ts_funding_seen else None,
         )
         for each in snapshots
     ]
