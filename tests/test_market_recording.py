@@ -72,6 +72,12 @@ def test_prints_and_quotes_of_a_file(tmp_path: Path) -> None:
         ("a,b\n1,2\n", ":1: expected"),
         ("ts_ms,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,x,1,1,1\n", ":3: could not convert"),
         ("ts_ms,open,high,low,close,volume\n0,1,1,1,1,1\n7000,1,1,1,1,1\n", "7 s apart"),
+        ("ts_ms,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,nan,1,1,1\n", ":3: no candle has 1, nan"),
+        ("ts_ms,open,high,low,close,volume\n0,1,1,1,1,1\n60000,0,0,0,0,1\n", ":3: no candle has 0"),
+        ("ts_ms,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1,2,1,1\n", ":3: no candle"),
+        ("ts_ms,open,high,low,close,volume\n0,1,1,1,1,1\n60000,1,1\n", ":3: "),
+        ("ts_ms,price,size\n0,5,1\n1,inf,1\n", ":3: nobody trades 1 at inf"),
+        ("ts_ms,bid,bid_size,ask,ask_size\n0,1,1,2,1\n1,1,1,2,nan\n", ":3: no book has nan at 2"),
     ],
 )
 def test_unreadable_recording_names_the_place(tmp_path: Path, text: str, says: str) -> None:

@@ -11,9 +11,9 @@ from typing import Annotated, Final
 
 import msgspec
 
-_MOST: Final = 1e18  # beyond any price or size; keeps NaN and the infinities out as well
-Price = Annotated[float, msgspec.Meta(gt=0, lt=_MOST)]  # also a size that cannot be 0
-Amount = Annotated[float, msgspec.Meta(ge=0, lt=_MOST)]
+MOST: Final = 1e18  # beyond any price or size; keeps NaN and the infinities out as well
+Price = Annotated[float, msgspec.Meta(gt=0, lt=MOST)]  # also a size that cannot be 0
+Amount = Annotated[float, msgspec.Meta(ge=0, lt=MOST)]
 
 
 class Level(msgspec.Struct, frozen=True, array_like=True, gc=False):

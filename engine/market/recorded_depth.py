@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from engine.core.errors import ConfigError
-from engine.core.market import BookTop, Level
+from engine.core.market import MOST, BookTop, Level
 from engine.core.times import NS_PER_MS
 
 _LEVELS: Final = 5
@@ -69,7 +69,14 @@ def read_depth(path: Path, lines: Iterable[str], symbol: str) -> Iterator[BookTo
 def _change(side: dict[float, float], levels: Iterable[_Level]) -> None:
     for text, size in levels:
         price, left = float(text), float(size)
+        check_level(price, left)
         if left:
             side[price] = left
         else:
             side.pop(price, None)
+
+
+def check_level(price: float, size: float) -> None:
+    """Raises ValueError for what no book holds."""
+    if not (0.0 < price < MOST and 0.0 <= size < MOST):
+        raise ValueError(f"no book has {size:g} at {price:g}")

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from engine.core.errors import ConfigError
-from engine.core.market import BookTop, Candle, FundingRate, Level, MarketEvent, Side, Trade
+from engine.core.market import MOST, BookTop, Candle, FundingRate, Level, MarketEvent, Side, Trade
 from engine.core.times import NS_PER_MS, TIMEFRAMES, timeframe_ns
-from engine.market.recorded_depth import read_depth
+from engine.market.recorded_depth import check_level, read_depth
 from engine.recordings import read_lines
 
 CANDLE_COLUMNS: Final = ("ts_ms", "open", "high", "low", "close", "volume")
@@ -43,7 +43,7 @@ def read_events(path: Path, symbol: str) -> Iterator[MarketEvent]:
     for line, row in enumerate(chain(first, rows), 2):
         try:
             yield parse(row)
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, TypeError) as error:  # TypeError: the row ends early
             raise ConfigError(f"{path}:{line}: {error}") from error
 
 
@@ -84,33 +84,33 @@ def _timeframe(path: Path, first: list[Row]) -> str:
 
 def _candle(row: Row, symbol: str, timeframe: str) -> Candle:
     ts_open = int(row["ts_ms"]) * NS_PER_MS
-    return Candle(
-        symbol=symbol,
-        timeframe=timeframe,
-        ts_open=ts_open,
-        open=float(row["open"]),
-        high=float(row["high"]),
-        low=float(row["low"]),
-        close=float(row["close"]),
-        volume=float(row["volume"]),
-        closed=True,
-        ts_event=ts_open + timeframe_ns(timeframe),
-    )
+    first, high, low, last = float(row["open"]), float(row["high"]), float(row["low"]), float(row["close"])
+    volume = float(row["volume"])
+    if not (0.0 < low <= first <= high < MOST and low <= last <= high and 0.0 <= volume < MOST):
+        raise ValueError(f"no candle has {first:g}, {high:g}, {low:g}, {last:g} and a volume of {volume:g}")
+    ts_event = ts_open + timeframe_ns(timeframe)
+    return Candle(symbol, timeframe, ts_open, first, high, low, last, volume, True, ts_event)
 
 
 def _trade(row: Row, symbol: str, time: str) -> Trade:
     side = Side((row.get("taker_side") or Side.BUY).lower())
     price, size = float(row["price"]), float(row["size"])
+    if not (0.0 < price < MOST and 0.0 < size < MOST):
+        raise ValueError(f"nobody trades {size:g} at {price:g}")
     return Trade(symbol, price, size, side, row.get("trade_id", ""), int(row[time]) * NS_PER_MS)
 
 
 def _book(row: Row, symbol: str, time: str) -> BookTop:
     bid = Level(float(row["bid"]), float(row["bid_size"]))
     ask = Level(float(row["ask"]), float(row["ask_size"]))
+    for level in (bid, ask):
+        check_level(level.price, level.size)
     return BookTop(symbol, (bid,), (ask,), int(row[time]) * NS_PER_MS)
 
 
 def _funding(row: Row, symbol: str) -> FundingRate:
     """A charge, told at its time."""
-    ts = int(row["funding_ts_ms"]) * NS_PER_MS
-    return FundingRate(symbol, float(row["funding_rate"]), ts, ts)
+    ts, rate = int(row["funding_ts_ms"]) * NS_PER_MS, float(row["funding_rate"])
+    if not -1.0 < rate < 1.0:
+        raise ValueError(f"no charge is {rate:g} of the notional")
+    return FundingRate(symbol, rate, ts, ts)
