@@ -185,8 +185,9 @@ def test_feature_of_a_silent_source_is_unknown() -> None:
 def test_basis_is_as_old_as_the_older_of_mark_and_index() -> None:
     rule = ThresholdRule(name="basis", feature="basis_bps", upper=15, upper_release=8)
     made = MarketPipeline(MarketConfig(symbols=(BTC,), detectors=(rule,)))
-    told = [IndexPrice(BTC, 100.0, at(0)), *(MarkPrice(BTC, 100.0, at(second)) for second in range(60))]
-    assert [signal for event in told for signal in made.update(event)] == []
+    made.update(IndexPrice(BTC, 100.0, at(0)))
+    for second in range(60):
+        assert made.update(MarkPrice(BTC, 100.0, at(second))) == ()
     assert made.snapshot(BTC, at(60)).live["basis_bps"] == 0.0
     assert made.update(MarkPrice(BTC, 101.0, at(61))) == (), "against an index of a minute ago"
     assert made.snapshot(BTC, at(61)).live["basis_bps"] is None
