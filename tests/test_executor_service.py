@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
+import msgspec
 import pytest
 
 from engine.bus import DECISIONS, WAKEUPS, Message
@@ -114,13 +115,15 @@ async def test_A3_wakeup_seen_again_is_answered_once() -> None:
         assert [decision.cycle_id for decision in room.published] == ["c1", "c2"]
 
 
-async def test_redelivered_wakeup_of_a_closed_cycle_asks_nobody() -> None:
+@pytest.mark.parametrize("again", [True, False], ids=["delivered again", "unread when the engine ended"])
+async def test_wakeup_of_a_cycle_that_is_closed_asks_nobody(again: bool) -> None:
     thinker = Thinker()
     async with room_of(t1=thinker) as room:
         await room.journal.record_cycle(
             CycleRecord(decision=held(wakeup_of(), "x", 1), status=CycleStatus.ABANDONED)
         )
-        message = Message("1", wakeup_of(deadline_ns=soon()), "", 0, deliveries=2)
+        wakeup = msgspec.structs.replace(wakeup_of(deadline_ns=soon()), ts=CLOCK.now_ns() if again else 1)
+        message = Message("1", wakeup, "", 0, deliveries=2 if again else 1)
         await room.service._on_wakeup(message)
         assert thinker.asked == []
         assert room.published == []

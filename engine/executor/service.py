@@ -43,6 +43,7 @@ class ExecutorService:
         self._bus = bus
         self._journal = journal
         self._clock = clock
+        self._since_ns = clock.now_ns()
         self._jobs = Jobs(max_running=at_once)  # its own: who thinks long keeps no order waiting
         self._thinking: dict[str, str] = {}  # trader id → cycle id
         self._next: dict[str, Wakeup] = {}
@@ -59,12 +60,19 @@ class ExecutorService:
         trader_id = wakeup.trader_id
         if trader_id not in self._deciders:
             await self._close(self._empty(wakeup, CycleStatus.UNAVAILABLE, "no_decider"))
-        elif message.deliveries > 1 and not await patiently(lambda: self._journal.is_open(wakeup.cycle_id)):
+        elif await self._is_over(message):
             log.info("wakeup of a closed cycle ignored", cycle=wakeup.cycle_id)
         elif trader_id in self._thinking:
             await self._queue(wakeup)
         else:
             await self._start(wakeup)
+
+    async def _is_over(self, message: Message[Wakeup]) -> bool:
+        """Whether the cycle has ended: by a former delivery, or because a former life did not come to it."""
+        wakeup = message.body
+        if message.deliveries == 1 and wakeup.ts >= self._since_ns:
+            return False
+        return not await patiently(lambda: self._journal.is_open(wakeup.cycle_id))
 
     async def _queue(self, wakeup: Wakeup) -> None:
         """Keep the wakeup until its trader is free; it takes the place of one that waits already."""
