@@ -2,7 +2,8 @@
 
 Durable topics are at least once: a handler may see a message again and must do nothing the second time.
 A message is acknowledged after its handler returned. A handler that raises sees the message again; after
-three failures it goes to the dead letters, with the error, and the next message follows.
+three failures it goes to the dead letters, with the error, and the next message follows. A topic whose reader
+is too far behind takes no more until it has caught up.
 Live topics carry only what is newest; a consumer starts with the next message and may miss some.
 """
 

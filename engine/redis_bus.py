@@ -8,7 +8,6 @@ engine.stream_reader.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from engine.bus import Handler, Topic
@@ -24,13 +23,15 @@ from engine.stream_reader import DurableReader, LiveReader, Reading
 T = TypeVar("T")
 
 _TOGETHER: Final = 100  # messages that share an entry, at most
-_LOOK_EVERY: Final = 1000
+_MAX_BACKLOG: Final = 100_000
+_LOOK_EVERY: Final = 1000  # entries of this process; others may add as many meanwhile
 _FIRST_WAIT_S: Final = 0.05
 
 
 class RedisBus:
     """Implements engine.bus.Bus; `cache` shares its connection. Call `aclose` at the end.
 
+    A durable topic takes no more while a group has about `max_backlog` entries of it not acknowledged.
     env: part of the stream names, so that several installations share a server. `on_dead` is called with
     topic, message id and error after a message went to the dead letters; it may be set later.
     """
@@ -43,6 +44,7 @@ class RedisBus:
         *,
         timing: RedisTiming | None = None,
         connect: Connect | None = None,
+        max_backlog: int = _MAX_BACKLOG,
     ) -> None:
         self.on_dead: OnDead = ignore_dead
         self.env = env
@@ -53,7 +55,8 @@ class RedisBus:
         self.streams = RedisStreams(connect or connector(url), self._timing, self._link, clock)
         self.cache = RedisCache(self.streams, self._link, self._timing, clock)
         self._codecs: dict[str, EnvelopeCodec[Any]] = {}
-        self._published: dict[str, int] = {}
+        self._max_backlog = max_backlog
+        self._room: dict[str, int] = {}  # by stream: entries before it is looked at
 
     @property
     def up(self) -> bool:
@@ -114,19 +117,21 @@ class RedisBus:
         wait_s = _FIRST_WAIT_S
         while True:
             try:
-                entry_id = await self.streams.add(stream, payload, max_len)
+                if topic.durable:
+                    await self._take_room(stream)
+                return await self.streams.add(stream, payload, max_len)
             except BusUnavailable:
                 if self._clock.real_s() + wait_s >= deadline_s:
                     raise
                 await self._clock.sleep_real(wait_s)
                 wait_s = min(self._timing.longest_wait_s, wait_s * 2)
-            else:
-                if topic.durable:
-                    await self._bound_unread(stream)
-                return entry_id
 
-    async def _bound_unread(self, stream: str) -> None:
-        self._published[stream] = published = self._published.get(stream, 0) + 1
-        if published % _LOOK_EVERY == 0:
-            with suppress(BusUnavailable):  # the message is there; the bound can wait
-                await self.streams.trim_unread(stream)
+    async def _take_room(self, stream: str) -> None:
+        """Raises BusUnavailable when a reader of the topic is too far behind."""
+        room = self._room.get(stream, 0)
+        if not room:
+            unread = await self.streams.unread(stream)
+            if unread >= self._max_backlog:
+                raise BusUnavailable(f"{stream} is full: {unread} messages are unread")
+            room = min(_LOOK_EVERY, self._max_backlog - unread)
+        self._room[stream] = room - 1

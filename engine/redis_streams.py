@@ -191,11 +191,20 @@ class RedisStreams:
         with self.watched("xtrim", stream):
             await self.client.xtrim(stream, minid=message_id, approximate=True)
 
-    async def trim_unread(self, stream: str) -> None:
-        """Bound a stream that no group reads; one that is read is trimmed by its readers."""
-        if not await self.groups(stream):
+    async def unread(self, stream: str) -> int:
+        """Entries that some group has not acknowledged; a stream without groups is bounded here instead.
+
+        One that is read is trimmed by its readers.
+        """
+        groups = await self.groups(stream)
+        if not groups:
             with self.watched("xtrim", stream):
                 await self.client.xtrim(stream, maxlen=_UNREAD_KEPT, approximate=True)
+            return 0
+        if any(group.lag is None for group in groups):
+            with self.watched("xlen", stream):
+                return int(await self.client.xlen(stream))
+        return max(group.pending + (group.lag or 0) for group in groups)
 
     async def newest_id(self, stream: str) -> str:
         with self.watched("xrevrange", stream):
