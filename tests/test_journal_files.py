@@ -248,7 +248,7 @@ async def test_commands_show_list_and_export(database: str, tmp_path: Path) -> N
     code, shown = await run(database, "show", "alice-2", *files, "--json")
     assert (code, msgspec.json.decode(shown)["body"]["chain"]["user_prompt"]) == (0, "Now?")
     assert "alice-1" in (await run(database, "show", *files))[1]
-    assert (await run(database, "show", "nobody", *files))[0] == 1
+    assert (await run(database, "show", "nobody", *files))[0] == 2
     assert (await run(database, "export", str(out), *files))[0] == 0
     rows = [msgspec.json.decode(line) for line in out.read_bytes().splitlines()]
     assert [(row["trader_id"], row["n"], row["cycle_id"]) for row in rows] == [

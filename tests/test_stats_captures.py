@@ -273,8 +273,8 @@ def test_errors_name_the_file_and_models_that_there_are(tmp_path: Path) -> None:
         assert _run("--trades", str(trades))[1] == says
     trades.write_bytes(msgspec.json.encode(TRADES))
     assert _run("--trades", str(trades), "--model", "n") == (
-        1,
-        f"{trades}: no trade of 'n'; there are those of m\n",
+        2,
+        f"{trades}: no trade of 'n' (known: m)\n",
     )
 
 

@@ -66,8 +66,7 @@ def _captured(trades: Path, more: Capture, model: str, *, as_json: bool) -> None
         with _parsed(more.conversations):
             said = cycles_of(more.conversations.read_bytes()) if more.conversations else []
         with _parsed(trades):
-            recounted = recount(trades_of(trades.read_bytes()), said)
-        found = _of_model(recounted, model)
+            found = _of_model(recount(trades_of(trades.read_bytes()), said), model)
         against = more.analytics
         with _parsed(against):
             differ = (
@@ -95,15 +94,15 @@ def _parsed(file: Path | None) -> Iterator[None]:
 
 
 def _of_model(found: Analytics, model: str) -> Analytics:
-    """Of one model, or of all of them. Raises ConfigError for one that does not occur."""
+    """Of one model, or of all of them. Raises CodecError for one that does not occur."""
     from engine.config.loader import nearest
-    from engine.core.errors import ConfigError
+    from engine.core.errors import CodecError
     from engine.journal.recount import Analytics
 
     items = tuple(item for item in found.analytics if model in {"", item.model_id})
     if model and not items:
         known = [item.model_id for item in found.analytics if item.model_id]
-        raise ConfigError(f"no trade of {model!r}{nearest(model, known)}")
+        raise CodecError(f"no trade of {model!r}{nearest(model, known)}")
     return Analytics(items)
 
 
