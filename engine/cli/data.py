@@ -37,7 +37,8 @@ def candles(
     """Candles as a table of ts_ms, open, high, low, close, volume in coins. No key is needed.
 
     A file that is there already is continued after its last candle, so that the same command again, or after
-    a broken connection, brings only what is missing. Holes of the venue are counted, not filled.
+    a broken connection, brings only what is missing. One that lacks the beginning of what the venue has is
+    left alone. Holes of the venue are counted, not filled.
     """
     from engine.core.errors import ConfigError
     from engine.core.instruments import coin, venue_symbol
@@ -49,6 +50,8 @@ def candles(
             raise ConfigError(f"--timeframe {timeframe}: expected one of {', '.join(TIMEFRAMES)}")
         name = venue_symbol(symbol)
         span = _moment("--from", since), _moment("--to", until)
+        if span[0] >= span[1]:
+            raise ConfigError(f"--from {since} is not before {f'--to {until}' if until else 'now'}")
         path = out or Path(f"{coin(name).lower()}-usdt-swap_{timeframe}.csv.gz")
         table = CandleTable(path, timeframe)
         asyncio.run(_candles(_config(region, url), name, span, table))
@@ -104,16 +107,20 @@ async def _candles(config: OkxConfig, symbol: str, span: tuple[int, int], table:
     from rich.progress import Progress
 
     from engine.clock import SystemClock
+    from engine.core.errors import ConfigError
     from engine.core.times import timeframe_ns
     from engine.exchange.okx.archive import Archive
     from engine.exchange.okx.rest import RestClient
 
     since, until = table.continued(span[0]), span[1]
     rest = RestClient(config, SystemClock())
+    archive = Archive(rest)
     try:
+        if table.begin_ns and await archive.has_candles(symbol, table.timeframe, span[0], table.begin_ns):
+            raise ConfigError(f"{table.path} begins later than --from: choose another file, or delete it")
         with Progress(console=Console(stderr=True), transient=True) as progress:
             bar = progress.add_task(f"{symbol} {table.timeframe}", total=max(until - since, 1))
-            async for page in Archive(rest).candles(symbol, table.timeframe, since, until):
+            async for page in archive.candles(symbol, table.timeframe, since, until):
                 table.append(page)
                 if page:
                     done = page[-1].ts_open + timeframe_ns(table.timeframe) - since

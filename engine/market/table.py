@@ -22,19 +22,20 @@ _LINE: Final = "\n"
 
 class CandleTable:
     """A file of candles of one timeframe, `.csv` or `.csv.gz`. `rows` were appended by this process, and
-    `holes` are candles that the venue does not have between those that it has.
+    `holes` are candles that the venue does not have between those that it has. `begin_ns` is when the first
+    candle of a file that is continued opened; 0 for a new one.
     """
 
     def __init__(self, path: Path, timeframe: str) -> None:
         self.path, self.timeframe = path, timeframe
-        self.rows = self.holes = 0
+        self.rows = self.holes = self.begin_ns = 0
         self._step_ns = timeframe_ns(timeframe)
         self._next_ns = 0  # 0: nothing is in the file
 
     def continued(self, since_ns: int) -> int:
         """Where to go on: after the last candle of the file, or at `since_ns` where there is none.
 
-        Raises ConfigError for a file of something else, and for one that begins later than `since_ns`.
+        Raises ConfigError for a file of something else.
         """
         if not self.path.exists() or self.path.stat().st_size == 0:
             return since_ns
@@ -50,8 +51,7 @@ class CandleTable:
                 raise ConfigError(f"{self.path} holds no {self.timeframe} candles in order: {line.strip()}")
         if not end_ns:
             return since_ns
-        if begin_ns - self._step_ns >= since_ns:
-            raise ConfigError(f"{self.path} begins later than --from: choose another file, or delete it")
+        self.begin_ns = begin_ns
         self._next_ns = end_ns + self._step_ns
         return self._next_ns
 

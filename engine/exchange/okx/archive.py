@@ -32,16 +32,25 @@ class Archive:
         start_ns = -(-since_ns // step_ns) * step_ns
         while start_ns < until_ns:
             end_ns = min(start_ns + _BARS_A_PAGE * step_ns, until_ns)
-            query = {
-                "instId": symbol,
-                "bar": market_wire.BARS[timeframe],
-                "after": str(-(-end_ns // NS_PER_MS)),  # older than this
-                "limit": str(_BARS_A_PAGE),
-            }
-            body = await self._rest.get("market/history-candles", query, symbol=symbol, private=False)
-            page = readable(lambda raw: market_wire.decode_candles(raw, symbol, timeframe), body)
+            page = await self._before(symbol, timeframe, end_ns, _BARS_A_PAGE)
             yield [candle for candle in page if start_ns <= candle.ts_open < end_ns]
             start_ns = end_ns
+
+    async def has_candles(self, symbol: str, timeframe: str, since_ns: int, until_ns: int) -> bool:
+        """Whether the venue has a candle that opens in [since, until)."""
+        newest = await self._before(symbol, timeframe, until_ns, 1)
+        return any(candle.ts_open >= since_ns for candle in newest)
+
+    async def _before(self, symbol: str, timeframe: str, end_ns: int, count: int) -> list[Candle]:
+        """The newest candles that open before a time, oldest first."""
+        query = {
+            "instId": symbol,
+            "bar": market_wire.BARS[timeframe],
+            "after": str(-(-end_ns // NS_PER_MS)),  # older than this
+            "limit": str(count),
+        }
+        body = await self._rest.get("market/history-candles", query, symbol=symbol, private=False)
+        return readable(lambda raw: market_wire.decode_candles(raw, symbol, timeframe), body)
 
     async def funding(self, symbol: str, since_ns: int) -> list[tuple[int, Decimal]]:
         """(time in ns, rate that was charged) since a time, oldest first, as far as the venue remembers."""
