@@ -126,8 +126,7 @@ def test_recording_of_another_timeframe_becomes_the_base() -> None:
 def run(*arguments: str) -> Result:
     app = typer.Typer()
     app.command()(signals)
-    shipped = ["--market", str(ETC / "market.yaml"), "--manager", str(ETC / "manager.yaml")]
-    return CliRunner().invoke(app, [*shipped, *arguments])
+    return CliRunner().invoke(app, ["--etc", str(ETC), *arguments])
 
 
 def report(*arguments: str) -> Report:
@@ -158,8 +157,15 @@ def test_one_day_is_reviewed_and_those_before_warm_up(tmp_path: Path) -> None:
     begin = whole.candles[-1].candle.ts_event // NS_PER_DAY * NS_PER_DAY
     part = report("--replay", str(path), "--symbol", BTC, "--day", day)
     assert part.signals == sum(signal.ts_event >= begin for signal in whole.signals) > 0
-    wrong = run("--replay", str(path), "--symbol", BTC, "--day", "yesterday")
-    assert wrong.exit_code == 2
+    for day in ("yesterday", "1999-12-31"):
+        assert run("--replay", str(path), "--symbol", BTC, "--day", day).exit_code == 2
+
+
+def test_another_file_stands_in_for_that_of_the_folder(tmp_path: Path) -> None:
+    path, other = candle_file(tmp_path), tmp_path / "market.yaml"
+    other.write_text("symbols: [BTC]\ndetectors: []\n")
+    found = report("--replay", str(path), "--symbol", BTC, "--market", str(other))
+    assert (found.signals, found.wakeups > 0) == (0, True)
 
 
 def test_picture_is_drawn_or_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

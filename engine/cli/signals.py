@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import fail_clearly, wide_console
+from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ def signals(
     ],
     symbol: Annotated[str, typer.Option(help="The market; else what the file's name says.")] = "",
     day: Annotated[str, typer.Option(help="Review this UTC day (2022-01-24); what is before warms up.")] = "",
-    market: Annotated[Path, typer.Option(help="Detectors and indicators.")] = Path("etc/market.yaml"),
-    manager: Annotated[Path, typer.Option(help="Traders and their rhythms.")] = Path("etc/manager.yaml"),
+    etc: Etc = Path("etc"),
+    market: Annotated[Path | None, typer.Option(help="Detectors and indicators of another file.")] = None,
+    manager: Annotated[Path | None, typer.Option(help="Traders and rhythms of another file.")] = None,
     trader: Annotated[str, typer.Option(help="Whose rhythm; else the first who trades the market.")] = "",
     thinking: Annotated[str, typer.Option(help="How long the trader thinks.")] = "20s",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
@@ -39,10 +40,14 @@ def signals(
             from engine.cli.signals_plot import require_matplotlib
 
             require_matplotlib()  # before the work, not after it
-        config, replayed = _replay(recordings, symbol, market, _window(day))
         from engine.cli.signals_report import report
+        from engine.core.errors import ConfigError
 
-        who = _trader(manager, trader, config.symbols[0])
+        rules, traders = _configured(etc, market, manager)
+        config, replayed = _replay(recordings, symbol, rules, _window(day))
+        if day and not replayed.review.events:
+            raise ConfigError(f"--day {day}: the recording has nothing of that day")
+        who = _trader(traders, trader, config.symbols[0])
         rehearsal = _rehearse(who, replayed, thinking)
         if plot is not None:
             from engine.cli.signals_plot import draw
@@ -51,17 +56,30 @@ def signals(
         _show(report(who.id, replayed, rehearsal), as_json=as_json)
 
 
-def _replay(paths: list[Path], symbol: str, market: Path, window: Window) -> tuple[MarketConfig, Replayed]:
+def _configured(
+    etc: Path, market: Path | None, manager: Path | None
+) -> tuple[MarketConfig, tuple[TraderConfig, ...]]:
+    """Detectors and traders of the folder, or of the files that stand in for its own. Raises ConfigError."""
     import os
 
-    from engine.cli.recordings import read_all, symbol_of
     from engine.config.loader import load
+    from engine.config.manager import ManagerConfig
     from engine.config.market import MarketConfig
+
+    rules = load(market, MarketConfig, os.environ) if market else settings_of(etc).market
+    traders = load(manager, ManagerConfig, os.environ) if manager else settings_of(etc).manager
+    return rules, traders.traders
+
+
+def _replay(
+    paths: list[Path], symbol: str, rules: MarketConfig, window: Window
+) -> tuple[MarketConfig, Replayed]:
+    from engine.cli.recordings import read_all, symbol_of
     from engine.market.review import fitted, replay
 
     symbol = symbol_of(paths, symbol)
     kinds, events = read_all(paths, symbol)
-    config = fitted(load(market, MarketConfig, os.environ), symbol, kinds)
+    config = fitted(rules, symbol, kinds)
     return config, replay(config, events, window)
 
 
@@ -81,19 +99,15 @@ def _window(day: str) -> Window:
     return Window(begin, begin + NS_PER_DAY)
 
 
-def _trader(path: Path, asked: str, symbol: str) -> TraderConfig:
-    import os
-
-    from engine.config.loader import load, nearest
-    from engine.config.manager import ManagerConfig
+def _trader(traders: tuple[TraderConfig, ...], asked: str, symbol: str) -> TraderConfig:
+    from engine.config.loader import nearest
     from engine.core.errors import ConfigError
     from engine.core.instruments import venue_symbol
 
-    traders = load(path, ManagerConfig, os.environ).traders
     if asked:
         named = {trader.id: trader for trader in traders}
         if asked not in named:
-            raise ConfigError(f"no trader {asked!r} in {path}{nearest(asked, named)}")
+            raise ConfigError(f"no trader {asked!r}{nearest(asked, named)}")
         return named[asked]
     trading = (t for t in traders if not t.symbols or symbol in map(venue_symbol, t.symbols))
     return next(trading, traders[0])
