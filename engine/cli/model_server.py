@@ -32,7 +32,11 @@ def model_server(
     `rules-only-demo+slow:5`) makes it misbehave on purpose. With --local a real model answers, for traders
     with `model: local`: it needs no key and no network, and its judgement is worthless.
     """
+    from engine.core.errors import ConfigError
+
     with fail_clearly():
+        if weights is not None and not local:
+            raise ConfigError("--weights names a model for --local: give both")
         if local:
             _serve_local(host, _LOCAL_PORT if port is None else port, weights)
         else:

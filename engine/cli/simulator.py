@@ -6,10 +6,9 @@ import asyncio
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
-import typer
-
+from engine.cli import simulator_options as options
 from engine.cli.startup import fail_clearly
 
 if TYPE_CHECKING:
@@ -22,50 +21,26 @@ _ACCOUNT: Final = "demo-key:demo-secret:demo-pass:100000"
 
 
 def simulator(
-    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8640,
-    account: Annotated[
-        list[str] | None,
-        typer.Option(help="<key>:<secret>:<passphrase>:<USDT>, perhaps :read_only+trade; repeatable."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the generated market.")] = 1,
-    replay: Annotated[
-        Path | None, typer.Option(help="Play this file, or the folder of `record`, instead.", exists=True)
-    ] = None,
-    funding: Annotated[
-        Path | None, typer.Option(help="Funding rates for it: funding_ts_ms,funding_rate.", exists=True)
-    ] = None,
-    symbol: Annotated[
-        list[str] | None,
-        typer.Option(help="Markets to list; beside a recording's own, others are generated."),
-    ] = None,
-    loop: Annotated[bool, typer.Option("--loop", help="Start a recording over when it ends.")] = False,
-    manual: Annotated[
-        bool, typer.Option("--manual", help="The market moves by POST /sim/market only.")
-    ] = False,
-    speed: Annotated[float, typer.Option(help="Engine seconds a real second.", min=0.1, max=1000)] = 1.0,
-    epoch: Annotated[int, typer.Option(help="Engine time (ns) at --wall-epoch; 0: wall time.")] = 0,
-    wall_epoch: Annotated[int, typer.Option(help="Wall time (ns) at which engine time is --epoch.")] = 0,
-    state: Annotated[Path | None, typer.Option(help="Folder that keeps the accounts.")] = None,
-    position_mode: Annotated[str, typer.Option(help="long_short or net.")] = "long_short",
-    vip: Annotated[bool, typer.Option("--vip", help="Accounts have the channels of high fee tiers.")] = False,
-    certificate: Annotated[
-        Path | None,
-        typer.Option(help="PEM of certificate and key: speak TLS, for those who insist.", exists=True),
-    ] = None,
-    environment: Annotated[
-        str, typer.Option(help="demo or live: keys are of it, requests for the other get 50101.")
-    ] = "",
-    latency_ms: Annotated[
-        int, typer.Option(help="How long orders travel to the book, ms of engine time.", min=0, max=60_000)
-    ] = 0,
-    faults: Annotated[
-        Path | None,
-        typer.Option(help="Faults that come by themselves, in YAML.", exists=True, dir_okay=False),
-    ] = None,
-    list_faults: Annotated[
-        bool, typer.Option("--list-faults", help="Name the kinds of faults and what each does; then end.")
-    ] = False,
-    no_rate_limit: Annotated[bool, typer.Option("--no-rate-limit", help="Answer any number.")] = False,
+    port: options.Port = 8640,
+    certificate: options.Certificate = None,
+    seed: options.Seed = 1,
+    symbol: options.Symbols = None,
+    replay: options.Replay = None,
+    funding: options.Funding = None,
+    loop: options.Loop = False,
+    manual: options.Manual = False,
+    account: options.Accounts = None,
+    position_mode: options.PositionMode = "long_short",
+    environment: options.Environment = "",
+    vip: options.Vip = False,
+    state: options.State = None,
+    speed: options.Speed = 1.0,
+    epoch: options.Epoch = 0,
+    wall_epoch: options.WallEpoch = 0,
+    latency_ms: options.LatencyMs = 0,
+    faults: options.Faults = None,
+    list_faults: options.ListFaults = False,
+    no_rate_limit: options.NoRateLimit = False,
 ) -> None:
     """Serve OKX's protocol on this machine: REST and WebSockets, accounts, a market, no money.
 
@@ -79,7 +54,7 @@ def simulator(
         return
     plan = Plan(
         accounts=tuple(account or (_ACCOUNT,)),
-        market="recorded" if replay else "manual" if manual else "generated",
+        market="manual" if manual else "recorded" if replay else "generated",
         symbols=tuple(symbol or ()),
         seed=seed,
         recording=replay,

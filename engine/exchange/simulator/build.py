@@ -58,6 +58,10 @@ def build(plan: Plan, clock: Clock) -> Venue:
     """The venue, with its former state if `folder` has one. Raises ConfigError."""
     if plan.position_mode not in set(PositionMode):
         raise ConfigError(f"--position-mode {plan.position_mode!r}: expected long_short or net")
+    if plan.market == "manual" and plan.recording is not None:
+        raise ConfigError("--manual and --replay: a market is moved by hand or plays a recording")
+    if plan.recording is None and (plan.loop or plan.funding is not None):
+        raise ConfigError("--loop and --funding are of a recording: name it with --replay")
     if plan.environment not in set(Environment):
         raise ConfigError(f"--environment {plan.environment!r}: expected demo or live")
     mode = PositionMode(plan.position_mode)
