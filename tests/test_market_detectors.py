@@ -137,6 +137,14 @@ def test_breakout_lasts_until_the_middle() -> None:
     assert seen == [Edge.UP, Edge.RECOVERED, Edge.DOWN]
 
 
+def test_price_at_the_extreme_of_a_channel_has_not_left_it() -> None:
+    marks = {"upper": 110.0, "lower": 90.0, "release": 100.0}
+    assert run(detector(BREAKOUT), [110, 90, 110], **marks) == []
+    assert edges(run(detector(BREAKOUT), [105, 110, 90, 110.5, 90, 89.5], **marks)) == [
+        *(Edge.UP, Edge.RECOVERED, Edge.DOWN)
+    ]
+
+
 def test_channel_without_height_has_no_outside() -> None:
     assert run(detector(BREAKOUT), [100, 100, 100], upper=100.0, lower=100.0, release=100.0) == []
 

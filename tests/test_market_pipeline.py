@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from engine.core.signals import Edge, Signal
 from engine.core.times import NS_PER_MIN, NS_PER_S, timeframe_ns
 from engine.market.candles import Aggregator
 from engine.market.pipeline import MarketPipeline
+from engine.market.state import shape
 from tests.market_world import BTC, START, candle, closes, trades_of, walk
 
 RULES: tuple[Rule, ...] = (
@@ -210,6 +213,19 @@ def test_state_of_another_configuration_is_not_taken() -> None:
     before = other.state(BTC)
     assert not other.restore(BTC, MarketPipeline(CONFIG).state(BTC))
     assert other.state(BTC) == before
+
+
+def test_state_of_a_part_that_remembers_something_else_has_another_shape() -> None:
+    class Before:
+        STATE: ClassVar[tuple[str, ...]] = ("high", "low")
+        high, low = 2.0, 1.0
+
+    class After(Before):
+        STATE: ClassVar[tuple[str, ...]] = ("low", "high")
+
+    renamed = type("Before", (After,), {})
+    assert shape({"a": [Before()]}) == shape({"a": [Before()]})
+    assert shape({"a": [Before()]}) != shape({"a": [renamed()]})
 
 
 def test_same_events_give_the_same_signals_and_state(history: list[Candle]) -> None:

@@ -127,8 +127,8 @@ class BandDetector:
             if value >= self._lower_release:
                 crossings = self._change(value, ts, motion.deviation())
         else:
-            above, below = value >= self._upper, value <= self._lower
-            self._side = Side.ABOVE if above else Side.BELOW if below else Side.INSIDE
+            outside = Side.ABOVE if value >= self._upper else Side.BELOW
+            self._side = outside if self._beyond(value) else Side.INSIDE
         motion.add(value)
         return crossings
 
@@ -151,7 +151,7 @@ class BandDetector:
             crossings.append(Crossing(Edge.RECOVERED, value, threshold, release, distance, 0, ts))
             self._side, self._since = Side.INSIDE, ts
             held = self.rule.min_hold > 0
-        if self._side == Side.INSIDE and not held and not self._lower < value < self._upper:
+        if self._side == Side.INSIDE and not held and self._beyond(value):
             up = value >= self._upper
             threshold, release = self._edge(above=up)
             distance = None if deviation is None else abs(value - threshold) / deviation
@@ -159,6 +159,12 @@ class BandDetector:
             crossings.append(Crossing(edge, value, threshold, release, distance, 1 if up else -1, ts))
             self._side, self._since = Side.ABOVE if up else Side.BELOW, ts
         return crossings
+
+    def _beyond(self, value: float) -> bool:
+        """At a threshold is beyond it; at the extreme of a channel is not out of it."""
+        if self.fixed:
+            return not self._lower < value < self._upper
+        return not self._lower <= value <= self._upper
 
     def _edge(self, *, above: bool) -> tuple[float, float]:
         """Threshold and release of one side of the band."""

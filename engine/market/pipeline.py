@@ -22,7 +22,7 @@ from engine.market.evaluation import Evaluation
 from engine.market.frames import Frame
 from engine.market.records import ClosedCandle, Gap
 from engine.market.snapshot import snapshot
-from engine.market.state import freeze, thaw
+from engine.market.state import freeze, shape, thaw
 from engine.market.watch import Watch
 
 _NONE: Final[tuple[Signal, ...]] = ()
@@ -48,7 +48,7 @@ class MarketPipeline:
         self._contract_values = dict(contract_values or {})
         self._watches = {symbol: self._blank(symbol) for symbol in config.symbols}
         self._base = config.timeframes[0]
-        self._fingerprint = _fingerprint(config)
+        self._fingerprint = _fingerprint(config, self._blank(config.symbols[0]))
         self._closed: deque[ClosedCandle] = deque(maxlen=_MAX_CLOSED)
         self._gaps: list[Gap] = []
         self.ignored = 0  # events of symbols and timeframes that are not watched
@@ -269,10 +269,10 @@ def _opened(candle: Candle) -> int:
     return candle.ts_open
 
 
-def _fingerprint(config: MarketConfig) -> str:
+def _fingerprint(config: MarketConfig, watch: Watch) -> str:
     """Of what gives the state of a symbol its shape and meaning."""
     shaping = (
         *(config.timeframes, config.candles, config.aggregate, config.closes, config.indicators),
-        *(config.stream, config.detectors, config.scorer, config.reference.source),
+        *(config.stream, config.detectors, config.scorer, config.reference.source, shape(watch)),
     )
     return hashlib.sha256(msgspec.json.encode(shaping, enc_hook=float)).hexdigest()

@@ -39,6 +39,20 @@ def freeze(value: object) -> Plain:
     raise TypeError(f"{type(value).__name__} has no plain form")
 
 
+def shape(value: object) -> Plain:
+    """What the states of a part mean: its name and those of what it remembers, and so for the parts in it.
+
+    A state of the same length but another shape would thaw into the wrong places.
+    """
+    if isinstance(value, dict):
+        return {key: shape(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [shape(item) for item in value]
+    if isinstance(value, Part):
+        return [type(value).__name__, *((name, shape(getattr(value, name))) for name in value.STATE)]
+    return None
+
+
 def thaw(value: object, state: Plain) -> Any:
     """What `value` becomes under `state`: parts are changed in place, the rest is returned anew.
 
