@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
+from engine.cli.startup import Etc, Json, Verbose, fail_clearly, settings_of, wide_console
 from engine.core.words import counted
 from engine.files import writing
 
@@ -22,23 +22,29 @@ if TYPE_CHECKING:
     from engine.exchange.simulator.recorded import Recording
     from engine.executor.asking import ModelClient
 
+Recordings = Annotated[list[Path], typer.Argument(help="Candles, trades, quotes or recorded frames.")]
+Market = Annotated[str, typer.Option(help="Market of a file that does not name it.")]
+Funding = Annotated[Path | None, typer.Option(help="Funding rates for the recording.")]
+Chosen = Annotated[str, typer.Option(help="Only these, by id, with commas.")]
+Answers = Annotated[Path | None, typer.Option(help="Recorded answers of models.")]
+
 
 def backtest(
-    recordings: Annotated[list[Path], typer.Argument(help="Candles, trades, quotes or recorded frames.")],
+    recordings: Recordings,
     etc: Etc = Path("etc"),
-    symbol: Annotated[str, typer.Option(help="Market of a file that does not name it.")] = "",
-    funding: Annotated[Path | None, typer.Option(help="Funding rates for the recording.")] = None,
-    traders: Annotated[str, typer.Option(help="Only these, by id, with commas.")] = "",
-    answers: Annotated[Path | None, typer.Option(help="Recorded answers of models.")] = None,
+    symbol: Market = "",
+    funding: Funding = None,
+    traders: Chosen = "",
+    answers: Answers = None,
     ask: Annotated[
         bool, typer.Option("--ask", help="Ask the real models for what --answers lacks, and add it there.")
     ] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report with charts here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    as_json: Json = False,
     record: Annotated[
         str, typer.Option(help="Keep the run in the journal under this name; /api/backtests shows it.")
     ] = "",
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show the engine's log.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run the traders of etc/ over recordings: the same parts as live, on simulated time.
 

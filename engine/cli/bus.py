@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from engine.cli.startup import Etc, fail_clearly, own_servers, settings_of, wide_console
+from engine.cli.startup import Etc, Json, fail_clearly, own_servers, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.bus import Topic
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 app = typer.Typer()
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 _ETC = Path("etc")
 _NOT_FOUND = 1
 _BODY_WIDTH = 60

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.backtest import Files, chosen_traders, playing
-from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
+from engine.cli.backtest import Answers, Chosen, Files, Funding, Market, Recordings, chosen_traders, playing
+from engine.cli.startup import Etc, Json, Verbose, fail_clearly, settings_of, wide_console
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 
 
 def compare(
-    recordings: Annotated[list[Path], typer.Argument(help="Candles, trades, quotes or recorded frames.")],
+    recordings: Recordings,
     etc: Etc = Path("etc"),
-    symbol: Annotated[str, typer.Option(help="Market of a file that does not name it.")] = "",
-    funding: Annotated[Path | None, typer.Option(help="Funding rates for the recording.")] = None,
-    traders: Annotated[str, typer.Option(help="Only these, by id, with commas.")] = "",
-    answers: Annotated[Path | None, typer.Option(help="Recorded answers of models.")] = None,
+    symbol: Market = "",
+    funding: Funding = None,
+    traders: Chosen = "",
+    answers: Answers = None,
     speed: Annotated[
         float,
         typer.Option(help="Engine seconds a real one; 0: a candle a second, prints at 2.", min=0, max=1000),
     ] = 0,
     within: Annotated[str, typer.Option(help="Partners are at most so far apart; empty: two candles.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of tables.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Show the engine's log.")] = False,
+    as_json: Json = False,
+    verbose: Verbose = False,
 ) -> None:
     """Check that a backtest trades what the engine trades live: both over the same recording.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import Etc, fail_clearly, own_servers, settings_of, wide_console
+from engine.cli.startup import Etc, Json, fail_clearly, own_servers, settings_of, wide_console
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from engine.journal.postgres_owner import Belonging
 
 app = typer.Typer(help="Look after the journal's database.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
+from engine.cli.startup import Etc, Json, fail_clearly, settings_of, wide_console
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def doctor(
     ask: Annotated[
         bool, typer.Option("--ask", help="Ask every model a short question, which costs tokens.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Look at program, disk, database, bus, venue, key, symbols and models. Exit code 1: one is wrong."""
     import msgspec

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import Etc, fail_clearly, own_servers, settings_of, wide_console
+from engine.cli.startup import Etc, Json, fail_clearly, own_servers, settings_of, wide_console
 from engine.core.words import counted
 from engine.files import writing
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Read and check the decision files.", no_args_is_help=True)
 Folder = Annotated[Path | None, typer.Option("--files", help="Folder of the decision files.")]
 Trader = Annotated[str, typer.Option(help="Only this trader.")]
-Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 @app.command()

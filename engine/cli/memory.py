@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.db import dsn_of
-from engine.cli.startup import Etc, fail_clearly, settings_of
+from engine.cli.startup import Etc, Json, fail_clearly, settings_of
 from engine.core.memory import CoreLabel
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def show(
     trader: Trader,
     limit: Annotated[int, typer.Option(help="Newest trades to show.", min=0, max=1000)] = 10,
     etc: Etc = Path("etc"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show a trader's own core memory and its newest remembered trades."""
     import msgspec

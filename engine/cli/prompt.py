@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.db import dsn_of
-from engine.cli.startup import Etc, fail_clearly, settings_of
+from engine.cli.startup import Etc, Json, fail_clearly, settings_of
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def render(
         str, typer.Option(help="A cycle of the journal, with its past and memory; `newest` for the last one.")
     ] = "",
     etc: Etc = Path("etc"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show exactly what would be sent for a wakeup: system and user prompt, version, digest, tokens."""
     with fail_clearly():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.db import dsn_of
-from engine.cli.startup import Etc, fail_clearly, settings_of
+from engine.cli.startup import Etc, Json, fail_clearly, settings_of
 
 if TYPE_CHECKING:
     from engine.executor.replay import Comparison
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def replay(
     cycle: Annotated[str, typer.Argument(help="Id of the cycle; /api/decisions names them.")],
     etc: Etc = Path("etc"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Render a cycle's prompt again, give it the answers of then, and show both and the difference.
 

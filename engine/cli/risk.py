@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.db import dsn_of
-from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
+from engine.cli.startup import Etc, Json, fail_clearly, settings_of, wide_console
 
 if TYPE_CHECKING:
     from engine.config.settings import Settings
@@ -33,7 +33,7 @@ def explain(
     ] = "",
     cycle: Annotated[str, typer.Option(help="A cycle of the journal: its account, market and answer.")] = "",
     etc: Etc = Path("etc"),
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON array instead of text.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show every check of the gate with its numbers, and the order that a decision would become.
 

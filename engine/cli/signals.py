@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import Etc, fail_clearly, settings_of, wide_console
+from engine.cli.startup import Etc, Json, fail_clearly, settings_of, wide_console
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def signals(
     manager: Annotated[Path | None, typer.Option(help="Traders and rhythms of another file.")] = None,
     trader: Annotated[str, typer.Option(help="Whose rhythm; else the first who trades the market.")] = "",
     thinking: Annotated[str, typer.Option(help="How long the trader thinks.")] = "20s",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")] = False,
+    as_json: Json = False,
     plot: Annotated[Path | None, typer.Option(help="Draw price, indicator, wakeups, cycle (.png).")] = None,
     detector: Annotated[str, typer.Option(help="The detector to draw; else the busiest with a band.")] = "",
 ) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from engine.embedded import ServerAddresses
 
 Etc = Annotated[Path, typer.Option("--etc", "--dir", help="Folder of the configuration.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document, for machines.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show the engine's log.")]
 _WIDE: Final = 250
 MISCONFIGURED: Final = 2  # exit code: a file, a variable or an account must be changed
 
