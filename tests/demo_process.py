@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from tests.processes import until
+from tests.waiting import until
 
 DEADLINE_S = 100.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -30,6 +30,7 @@ from engine.journal.ports import Journal
 from engine.journal.postgres_journal import PostgresJournal
 from engine.manager.accounts import TraderAccounts
 from engine.memory_bus import MemoryBus
+from tests.waiting import until
 
 BTC = "BTC-USDT-SWAP"
 ETH = "ETH-USDT-SWAP"
@@ -270,13 +271,6 @@ async def life(sim: Simulator, dsn: str, **options: Any) -> AsyncIterator[Life]:
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
-
-
-async def until(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
-    """Wait for a condition; the deadline only ends a test that would never end."""
-    async with asyncio.timeout(deadline_s):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def by_hand(

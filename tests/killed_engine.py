@@ -20,7 +20,8 @@ from engine.bus import INTENTS
 from engine.core.errors import VenueError
 from engine.core.orders import OrderIntent
 from engine.redis_bus import RedisBus
-from tests.exchange_world import CLOCK, Keys, Life, Simulator, life, until, until_stops
+from tests.exchange_world import CLOCK, Keys, Life, Simulator, life, until_stops
+from tests.waiting import until
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,9 @@
-"""Waiting for processes of the outside world."""
+"""What has become of processes of the outside world."""
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import Callable
 from pathlib import Path
-
-
-async def until(condition: Callable[[], bool], deadline_s: float = 10.0) -> None:
-    async with asyncio.timeout(deadline_s):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def is_gone(pid: int) -> bool:

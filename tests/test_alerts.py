@@ -16,7 +16,7 @@ from engine.config.manager import MonitoringConfig
 from engine.config.values import Duration, Secret
 from engine.journal.ports import RiskEvent
 from engine.telemetry.alerts import Alerts
-from tests.exchange_world import until
+from tests.waiting import until
 
 Received = list[tuple[str, dict[str, object]]]
 

@@ -14,7 +14,8 @@ from engine.config.manager import AllocationConfig
 from engine.core.cash import CashFlow, FlowKind, Transfer
 from engine.manager.allocation import Rule, Standing, moves, smoothed, targets
 from engine.memory_bus import MemoryBus
-from tests.exchange_world import Simulator, life, until
+from tests.exchange_world import Simulator, life
+from tests.waiting import until
 
 D = Decimal
 CONFIG = AllocationConfig()

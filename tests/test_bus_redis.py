@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming
 from engine.redis_streams import DEAD
 from tests.valkey_process import Valkey
+from tests.waiting import until
 
 TEXTS = Topic("texts", str)
 STREAM = "edgewise:test:texts"
@@ -50,12 +51,6 @@ class Seen(list[str]):
 
     async def __call__(self, message: Message[str]) -> None:
         self.append(message.body)
-
-
-async def until(condition: Callable[[], bool], timeout_s: float = 20) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_B2_consumer_outlives_the_server_and_publish_says_so(valkey: Valkey, bus: RedisBus) -> None:
@@ -210,6 +205,7 @@ import asyncio, sys
 from engine.bus import Topic
 from engine.clock import SystemClock
 from engine.redis_bus import RedisBus
+from tests.waiting import until
 
 async def handle(message):
     print(message.body, flush=True)

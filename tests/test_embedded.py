@@ -22,7 +22,8 @@ from engine.core.errors import ConfigError
 from engine.embedded import EmbeddedServers, ServerAddresses, external_addresses, known_addresses
 from engine.embedded.folder import ServerFolder, ServerUser, blocked_at, lock_file
 from engine.lifeline import tied
-from tests.processes import is_gone, until
+from tests.processes import is_gone
+from tests.waiting import until
 
 OWNER_PROCESS = """
 import asyncio, sys

@@ -18,7 +18,8 @@ from engine.core.orders import (
 )
 from engine.exchange.okx.orders_wire import FillRecord, OrderSums, Origin, fill_report
 from engine.exchange.ports import Protection
-from tests.exchange_world import Forgetful, Life, Simulator, Wrapped, alarms, life, until, until_stops
+from tests.exchange_world import Forgetful, Life, Simulator, Wrapped, alarms, life, until_stops
+from tests.waiting import until
 
 D = Decimal
 

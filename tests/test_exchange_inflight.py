@@ -11,7 +11,8 @@ import pytest
 from engine.core.orders import Order, OrderIntent, OrderState, OrderType
 from engine.core.times import NS_PER_HOUR
 from engine.exchange.thresholds import Thresholds
-from tests.exchange_world import BTC, Life, Mute, Simulator, life, until, until_stops
+from tests.exchange_world import BTC, Life, Mute, Simulator, life, until_stops
+from tests.waiting import until
 
 D = Decimal
 PLACE = "trade/order"

@@ -19,8 +19,9 @@ import pytest
 
 from engine.core.orders import Purpose
 from engine.redis_bus import RedisBus
-from tests.exchange_world import CLOCK, Life, Simulator, life, until, until_stops
+from tests.exchange_world import CLOCK, Life, Simulator, life, until_stops
 from tests.killed_engine import Plan, Point, be_killed
+from tests.waiting import until
 
 D = Decimal
 READY_S = 10.0

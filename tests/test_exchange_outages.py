@@ -15,9 +15,10 @@ from engine.bus import INTENTS, ORDERS, Message, OrderUpdate
 from engine.core.orders import OrderState, Purpose
 from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming
-from tests.exchange_world import CLOCK, HASTY, Life, Simulator, life, until, until_stops
+from tests.exchange_world import CLOCK, HASTY, Life, Simulator, life, until_stops
 from tests.postgres_proxy import proxied
 from tests.valkey_process import Valkey
+from tests.waiting import until
 
 D = Decimal
 

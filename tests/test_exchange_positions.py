@@ -28,9 +28,9 @@ from tests.exchange_world import (
     by_hand,
     life,
     rows,
-    until,
     until_stops,
 )
+from tests.waiting import until
 
 D = Decimal
 

@@ -32,10 +32,10 @@ from tests.exchange_world import (
     by_hand,
     life,
     rows,
-    until,
     until_stops,
     venue_of,
 )
+from tests.waiting import until
 
 D = Decimal
 RESTING = {"order_type": OrderType.LIMIT, "price": D(99_000)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -19,6 +19,7 @@ from engine.executor.service import ExecutorService
 from engine.journal.ports import Journal
 from engine.memory_bus import MemoryBus
 from tests.executor_parts import CycleJournal, wakeup_of
+from tests.waiting import until
 
 CLOCK = SystemClock()
 
@@ -65,12 +66,6 @@ class Room:
     @property
     def statuses(self) -> dict[str, CycleStatus]:
         return {cycle: record.status for cycle, record in self.journal.records.items()}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

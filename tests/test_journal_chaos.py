@@ -21,8 +21,9 @@ from engine.journal.postgres_migrate import migrate
 from engine.journal.spool import Spool
 from engine.retry import patiently
 from tests import journal_parts as parts
-from tests.exchange_world import Life, Simulator, life, until
+from tests.exchange_world import Life, Simulator, life
 from tests.journal_parts import T0, TRADER
+from tests.waiting import until
 
 _KILLS = 3
 

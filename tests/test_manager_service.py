@@ -70,7 +70,7 @@ from engine.market.feed_entries import Found
 from engine.market.news import NewsBoard
 from engine.memory_bus import MemoryBus
 from engine.wiring.assembly import build_scheduler, build_traders
-from tests.exchange_world import until
+from tests.waiting import until
 
 D = Decimal
 BTC = "BTC-USDT-SWAP"

@@ -23,6 +23,7 @@ from engine.core.times import NS_PER_HOUR, NS_PER_S
 from engine.market.feed_entries import MOST_ENTRIES, Found, entries
 from engine.market.news import NewsBoard, plain
 from engine.market.sources import Sources, price_in
+from tests.waiting import until
 
 pytest.importorskip("feedparser")
 
@@ -201,12 +202,6 @@ async def following(
         assert not task.done()
     finally:
         await cancelled(task)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 def sources(site: Site, *paths: str, timeout_s: float = 5) -> NewsConfig:

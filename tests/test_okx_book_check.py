@@ -12,8 +12,9 @@ from engine.clock import SystemClock
 from engine.config.values import Duration
 from engine.core.market import BookTop, ChannelState, Level
 from engine.exchange.okx.feed import OkxMarketFeed
-from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, ok, running, scripted, until
+from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, ok, running, scripted
 from tests.test_okx_feed import Reader
+from tests.waiting import until
 
 BTC = "BTC-USDT-SWAP"
 OFTEN = msgspec.structs.replace(QUICK, book_check=Duration(0.3))

@@ -22,8 +22,9 @@ from engine.core.market import BookTop, ChannelState, FeedStatus, MarketEvent, T
 from engine.core.orders import OrderState, OrderType
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.wiring.assembly import InstrumentBook
-from tests.fixtures.okx.scripted import QUICK, running, until
+from tests.fixtures.okx.scripted import QUICK, running
 from tests.test_okx_simulator import config, simulator, world
+from tests.waiting import until
 
 BTC = "BTC-USDT-SWAP"
 D = Decimal

@@ -26,7 +26,8 @@ from engine.core.market import (
 from engine.exchange.okx.buffer import EventBuffer
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.freshness import Freshness
-from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, ok, running, scripted, until
+from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, ok, running, scripted
+from tests.waiting import until
 
 PUBLIC = (Path(__file__).parent / "fixtures" / "okx" / "public.jsonl").read_text().splitlines()
 BTC = "BTC-USDT-SWAP"

@@ -20,7 +20,8 @@ from engine.core.instruments import Instrument, venue_symbol
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.simulator.universe import DEFAULT_SYMBOLS
 from engine.wiring.assembly import InstrumentBook, restrict
-from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, ok, running, scripted, until
+from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, ok, running, scripted
+from tests.waiting import until
 
 BTC, ETH = "BTC-USDT-SWAP", "ETH-USDT-SWAP"
 D = Decimal

@@ -30,8 +30,9 @@ from engine.core.orders import (
 )
 from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import Amendment
-from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, item, ok, running, scripted, until
+from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, item, ok, running, scripted
 from tests.test_okx_simulator import World, world
+from tests.waiting import until
 
 BTC = "BTC-USDT-SWAP"
 D = Decimal

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 from engine.clock import SystemClock
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.venue import OkxVenue
-from tests.fixtures.okx.scripted import ok, running, scripted, until
+from tests.fixtures.okx.scripted import ok, running, scripted
+from tests.waiting import until
 
 
 @dataclass

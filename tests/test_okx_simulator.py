@@ -35,7 +35,8 @@ from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import ProtectionRequest, StreamStatus, Trailing, VenueEvent
 from engine.exchange.simulator.build import Plan, build
 from engine.exchange.simulator.server import Server
-from tests.fixtures.okx.scripted import QUICK, running, until
+from tests.fixtures.okx.scripted import QUICK, running
+from tests.waiting import until
 
 BTC = "BTC-USDT-SWAP"
 D = Decimal

@@ -45,7 +45,8 @@ from engine.exchange.ports import (
     VenueEvent,
     VenuePosition,
 )
-from tests.fixtures.okx.scripted import ScriptedVenue, item, ok, running, scripted, until
+from tests.fixtures.okx.scripted import ScriptedVenue, item, ok, running, scripted
+from tests.waiting import until
 
 PRIVATE = (Path(__file__).parent / "fixtures" / "okx" / "private.jsonl").read_text().splitlines()
 BTC = "BTC-USDT-SWAP"

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -27,6 +27,7 @@ from engine.exchange.simulator.recording import read_recording
 from engine.exchange.simulator.replay import RecordedMarket
 from engine.recordings import RecordingFolder, read_lines
 from tests.fixtures.simulator.client import ACCOUNT, BTC, Client, simulator
+from tests.waiting import until
 
 ETH = "ETH-USDT-SWAP"
 CLOCK = SystemClock()
@@ -36,12 +37,6 @@ START = 1_790_000_000 * NS_PER_S // NS_PER_HOUR * NS_PER_HOUR
 
 def folder_in(path: Path, *, keep: int = 1 << 30, largest: int = 1 << 20) -> RecordingFolder:
     return RecordingFolder(path, "okx", rotate_ns=NS_PER_HOUR, largest=largest, keep=keep)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

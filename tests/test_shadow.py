@@ -34,9 +34,9 @@ from engine.memory_bus import MemoryBus
 from engine.wiring.assembly import InstrumentBook, trader_records
 from engine.wiring.parts import Surroundings
 from engine.wiring.shadow import PaperDesk, build_paper
-from tests.exchange_world import until
 from tests.test_backtest import NoModel
 from tests.test_market_service import ScriptedFeed
+from tests.waiting import until
 
 BTC, TRADER = "BTC-USDT-SWAP", "trend-majors"
 CLOCK = SystemClock()

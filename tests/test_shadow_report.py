@@ -17,8 +17,8 @@ from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
 from engine.journal.twins import Account, Cycle, Judged, Point, half, other_decisions, same_decisions
 from tests.api_parts import served
-from tests.exchange_world import until
 from tests.test_shadow import BTC, CLOCK, ENTER, TRADER, world
+from tests.waiting import until
 
 BUY, SELL, CLOSE = Act.BUY_TO_ENTER, Act.SELL_TO_ENTER, Act.CLOSE
 

@@ -21,6 +21,7 @@ from engine.exchange.simulator.build import Plan, build
 from engine.exchange.simulator.manual import Nudge
 from engine.exchange.simulator.server import Server
 from engine.exchange.simulator.venue import Venue
+from tests.waiting import until
 
 pro: Any = pytest.importorskip("ccxt.pro")  # not everybody who develops needs other people's clients
 ccxt: Any = pytest.importorskip("ccxt")
@@ -564,11 +565,6 @@ async def test_account_channels_tell_of_a_trade_from_entry_to_stop() -> None:
         async def watch(call: Callable[[], Awaitable[Any]], take: Callable[[Any], None]) -> None:
             while True:
                 take(await call())
-
-        async def until(condition: Callable[[], bool]) -> None:
-            async with asyncio.timeout(DEADLINE_S):
-                while not condition():
-                    await asyncio.sleep(0.01)
 
         async with asyncio.TaskGroup() as tasks:
             watchers = [

@@ -9,7 +9,8 @@ from engine.core.errors import Rejected, TriggerPassed
 from engine.core.orders import StopMove, stop_client_id
 from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import Protection, ProtectionRequest
-from tests.exchange_world import BTC, CLOCK, Life, Simulator, Wrapped, alarms, life, stops, until
+from tests.exchange_world import BTC, CLOCK, Life, Simulator, Wrapped, alarms, life, stops
+from tests.waiting import until
 
 D = Decimal
 

@@ -12,7 +12,8 @@ import pytest
 
 from engine.clock import SystemClock
 from engine.supervise import Backoff, ProcessFailed, ProcessSpec, ProcessState, StateChange, Supervisor
-from tests.processes import is_gone, until
+from tests.processes import is_gone
+from tests.waiting import until
 
 S = ProcessState
 CLOCK = SystemClock()
