@@ -30,6 +30,7 @@ from engine.journal.ports import Journal
 from engine.journal.postgres_journal import PostgresJournal
 from engine.manager.accounts import TraderAccounts
 from engine.memory_bus import MemoryBus
+from tests.order_parts import intent_of
 from tests.waiting import until
 
 BTC = "BTC-USDT-SWAP"
@@ -146,20 +147,13 @@ class Life:
         """An entry at market, long, with a stop below and a target above."""
         given: dict[str, Any] = {
             "intent_id": name,
-            "cycle_id": "",
             "trader_id": trader,
-            "account_id": "sim",
-            "symbol": BTC,
-            "side": Side.BUY,
-            "position_side": PositionSide.LONG,
-            "purpose": Purpose.ENTRY,
-            "order_type": OrderType.MARKET,
             "contracts": D(contracts),
             "stop_loss": D(95_000),
             "take_profit": D(110_000),
             "ts_created": CLOCK.now_ns(),
         }
-        return OrderIntent(**(given | changes))
+        return intent_of(**(given | changes))
 
     def exit(self, name: str, trader: str = "a", contracts: str = "2") -> OrderIntent:
         return self.intent(
@@ -284,11 +278,9 @@ async def by_hand(
     """Trade on the account as a person does in the venue's app: with no id that edgewise knows."""
     purpose = Purpose.ENTRY if side is position_side.entry_side else Purpose.EXIT
     given: dict[str, Any] = {"order_type": OrderType.MARKET, "symbol": BTC}
-    intent = OrderIntent(
-        intent_id="by hand",
-        cycle_id="",
+    intent = intent_of(
+        "by hand",
         trader_id="",
-        account_id="sim",
         side=side,
         position_side=position_side,
         purpose=purpose,

@@ -31,13 +31,13 @@ from engine.core.orders import (
     Order,
     OrderIntent,
     OrderState,
-    OrderType,
     PositionSide,
     Purpose,
 )
 from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.core.times import NS_PER_S
 from engine.journal.ports import TraderRecord
+from tests.order_parts import intent_of
 
 T0: Final = 1_790_000_000 * NS_PER_S
 ACCOUNT: Final = "okx-1"
@@ -157,16 +157,11 @@ def verdict(cycle_id: str = "alice-1") -> Verdict:
 
 
 def intent(intent_id: str = "alice-1:BTC:entry", cycle_id: str = "alice-1") -> OrderIntent:
-    return OrderIntent(
-        intent_id=intent_id,
+    return intent_of(
+        intent_id,
         cycle_id=cycle_id,
         trader_id="alice",
         account_id=ACCOUNT,
-        symbol="BTC-USDT-SWAP",
-        side=Side.BUY,
-        position_side=PositionSide.LONG,
-        purpose=Purpose.ENTRY,
-        order_type=OrderType.MARKET,
         contracts=Decimal(2),
         leverage=Decimal(3),
         stop_loss=Decimal(63000),

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from engine.core.books import Books
 from engine.core.cash import CashFlow, FlowKind
 from engine.core.market import Side
-from engine.core.orders import Fill, OrderIntent, OrderType, PositionSide, Purpose
+from engine.core.orders import Fill, OrderIntent, PositionSide
 from engine.manager.accounts import TraderAccounts
+from tests.order_parts import intent_of
 
 D = Decimal
 BTC, ETH = "BTC-USDT-SWAP", "ETH-USDT-SWAP"
@@ -38,21 +39,16 @@ class World:
     ) -> None:
         """A filled entry at the mark, without a fee; one contract is one coin."""
         self._count += 1
-        intent = OrderIntent(
-            intent_id=f"entry {self._count}",
-            cycle_id="",
+        intent = intent_of(
+            f"entry {self._count}",
             trader_id=trader,
-            account_id="sim",
             symbol=symbol,
             side=side.entry_side,
             position_side=side,
-            purpose=Purpose.ENTRY,
-            order_type=OrderType.MARKET,
             contracts=D(coins),
             leverage=D(leverage),
             stop_loss=D(1),
             invalidation="closes below 98k",
-            ts_created=1,
         )
         self.books.apply_fill(self._fill(intent, side.entry_side, coins), intent)
 

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from engine.bus import MAX_DELIVERIES, Bus, Message, Topic
 from engine.clock import SimClock, SystemClock, cancelled
 from engine.core.errors import BusUnavailable, CodecError, StoreUnavailable
-from engine.core.market import Side
-from engine.core.orders import OrderIntent, OrderType, PositionSide, Purpose
+from engine.core.orders import OrderIntent
 from engine.envelope import EnvelopeCodec
 from engine.log import TRACE
 from engine.memory_bus import MemoryBus
 from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming
+from tests.order_parts import intent_of
 
 TEXTS = Topic("texts", str)
 PRICES = Topic("prices", Decimal)
@@ -329,20 +329,14 @@ async def test_a_live_topic_begins_with_the_next_message_and_survives_a_failure(
 
 
 def _intent() -> OrderIntent:
-    return OrderIntent(
-        intent_id="i",
+    return intent_of(
+        "i",
         account_id="okx",
         trader_id="t",
         cycle_id="t-1",
-        symbol="BTC-USDT-SWAP",
-        side=Side.BUY,
-        position_side=PositionSide.LONG,
-        purpose=Purpose.ENTRY,
-        order_type=OrderType.MARKET,
         contracts=Decimal("0.01"),
         leverage=Decimal(3),
         stop_loss=Decimal("99.5"),
-        ts_created=1,
     )
 
 

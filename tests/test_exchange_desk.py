@@ -15,7 +15,7 @@ from engine.clock import SimClock, cancelled, settle
 from engine.core.books import Books
 from engine.core.instruments import Instrument
 from engine.core.market import Side
-from engine.core.orders import Fill, Order, OrderIntent, OrderState, OrderType, PositionSide, Purpose
+from engine.core.orders import Fill, Order, OrderIntent, OrderState, PositionSide, Purpose
 from engine.core.times import NS_PER_S
 from engine.exchange.context import ExchangeContext
 from engine.exchange.matching.core import MatchingCore
@@ -29,6 +29,7 @@ from engine.journal.memory import MemoryJournal
 from engine.manager.accounts import TraderAccounts
 from engine.memory_bus import MemoryBus
 from tests.exchange_world import BTC, InstrumentBook
+from tests.order_parts import intent_of
 
 D = Decimal
 LISTED = Instrument(
@@ -98,19 +99,7 @@ async def world() -> AsyncIterator[World]:
 
 
 def entry(name: str = "one") -> OrderIntent:
-    return OrderIntent(
-        intent_id=name,
-        cycle_id="",
-        trader_id="a",
-        account_id="sim",
-        symbol=BTC,
-        side=Side.BUY,
-        position_side=PositionSide.LONG,
-        purpose=Purpose.ENTRY,
-        order_type=OrderType.MARKET,
-        contracts=D(2),
-        ts_created=1,
-    )
+    return intent_of(name, contracts=D(2))
 
 
 def fill_of_one() -> Fill:
@@ -219,19 +208,7 @@ async def test_a_fill_that_closes_what_was_never_opened_waits_for_a_look_back(wo
     await world.desk.accept(entry())
     await settle()
     world.venue._events = asyncio.Queue()  # lost
-    leave = OrderIntent(
-        intent_id="leave",
-        cycle_id="",
-        trader_id="a",
-        account_id="sim",
-        symbol=BTC,
-        side=Side.SELL,
-        position_side=PositionSide.LONG,
-        purpose=Purpose.STOP,
-        order_type=OrderType.MARKET,
-        contracts=D(2),
-        ts_created=2,
-    )
+    leave = intent_of("leave", side=Side.SELL, purpose=Purpose.STOP, contracts=D(2), ts_created=2)
     await world.desk.accept(leave)
     await settle()
     await world.pushed()

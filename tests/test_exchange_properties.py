@@ -37,6 +37,7 @@ from engine.journal.memory import MemoryJournal
 from engine.manager.accounts import TraderAccounts
 from engine.memory_bus import MemoryBus
 from tests.exchange_world import InstrumentBook
+from tests.order_parts import intent_of
 
 T = TypeVar("T")
 D = Decimal
@@ -196,18 +197,13 @@ class Account(RuleBasedStateMachine):
         self.count += 1
         given: dict[str, Any] = {
             "intent_id": f"i{self.count}",
-            "cycle_id": "",
             "trader_id": trader,
-            "account_id": "sim",
-            "symbol": BTC,
             "side": held.entry_side,
             "position_side": held,
-            "purpose": Purpose.ENTRY,
-            "order_type": OrderType.MARKET,
             "contracts": contracts,
             "ts_created": self.clock.now_ns(),
         }
-        return OrderIntent(**(given | more))
+        return intent_of(**(given | more))
 
     @rule(
         trader=TRADER,

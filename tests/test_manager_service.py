@@ -52,7 +52,6 @@ from engine.core.orders import (
     Order,
     OrderIntent,
     OrderState,
-    OrderType,
     PositionSide,
     Purpose,
 )
@@ -70,6 +69,7 @@ from engine.market.feed_entries import Found
 from engine.market.news import NewsBoard
 from engine.memory_bus import MemoryBus
 from engine.wiring.assembly import build_scheduler, build_traders
+from tests.order_parts import intent_of
 from tests.waiting import until
 
 D = Decimal
@@ -342,18 +342,8 @@ async def test_flatten_closes_ones_own_position_and_stops_entries() -> None:
 async def test_P5_who_was_liquidated_opens_nothing_until_an_operator_has_looked() -> None:
     journal = MemoryJournal()
     async with world(journal) as now:
-        intent = OrderIntent(
-            intent_id="x7",
-            cycle_id="",
-            trader_id=UNATTRIBUTED,
-            account_id="sim",
-            symbol=BTC,
-            side=Side.SELL,
-            position_side=PositionSide.LONG,
-            purpose=Purpose.LIQUIDATION,
-            order_type=OrderType.MARKET,
-            contracts=D(2),
-            ts_created=1,
+        intent = intent_of(
+            "x7", trader_id=UNATTRIBUTED, side=Side.SELL, purpose=Purpose.LIQUIDATION, contracts=D(2)
         )
         liquidation = Order(client_order_id="x7", intent=intent, state=OrderState.FILLED, filled=D(2))
         await now.bus.publish(ORDERS, OrderUpdate(order=liquidation, traders=("a",)))
@@ -384,19 +374,7 @@ async def test_B2_what_redis_lost_is_ended_from_the_journal() -> None:
         await until(lambda: len(now.wakeups) == 3)
         lost = msgspec.structs.replace(now.wakeups[0], cycle_id="a-1", trader_id="a", deadline_ns=1)
         await journal.record_wakeup(lost)
-        intent = OrderIntent(
-            intent_id="exit",
-            cycle_id="",
-            trader_id="a",
-            account_id="sim",
-            symbol=BTC,
-            side=Side.SELL,
-            position_side=PositionSide.LONG,
-            purpose=Purpose.EXIT,
-            order_type=OrderType.MARKET,
-            contracts=D(2),
-            ts_created=1,
-        )
+        intent = intent_of("exit", side=Side.SELL, purpose=Purpose.EXIT, contracts=D(2))
         now.service.traders["a"].take_up(intent)
         await until(lambda: not now.service.traders["a"].closing)
         while "a-1" in await journal.open_cycles("sim"):

@@ -9,23 +9,19 @@ import pytest
 
 from engine.core.decisions import Decision
 from engine.core.market import Side
-from engine.core.orders import Fill, Order, OrderIntent, OrderType, PositionSide, Purpose
+from engine.core.orders import Fill, Order, PositionSide, Purpose
 from engine.core.times import NS_PER_S
 from engine.telemetry.metrics import Metrics
 from engine.telemetry.order_meters import OrderMeters
+from tests.order_parts import intent_of
 
 T0 = 1_790_000_000 * NS_PER_S
 DECISION = Decision(cycle_id="t-1", trader_id="t", decider="d", actions=(), prices={}, ts_decided=T0)
-INTENT = OrderIntent(
-    intent_id="i1",
+INTENT = intent_of(
+    "i1",
     cycle_id="t-1",
     trader_id="t",
     account_id="okx",
-    symbol="BTC-USDT-SWAP",
-    side=Side.BUY,
-    position_side=PositionSide.LONG,
-    purpose=Purpose.ENTRY,
-    order_type=OrderType.MARKET,
     contracts=Decimal(5),
     decision_price=Decimal(50_000),
     ts_created=T0,

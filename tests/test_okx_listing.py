@@ -20,29 +20,13 @@ from engine.core.instruments import Instrument, venue_symbol
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.simulator.universe import DEFAULT_SYMBOLS
 from engine.wiring.assembly import InstrumentBook, restrict
-from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, ok, running, scripted
+from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, listed, ok, running, scripted
 from tests.waiting import until
 
 BTC, ETH = "BTC-USDT-SWAP", "ETH-USDT-SWAP"
 D = Decimal
 ETC = Path(__file__).parent.parent / "etc"
 TEN = ("BTC", "ETH", "SOL", "DOGE", "XRP", "ADA", "AVAX", "DOT", "MATIC", "LTC")  # contract S2-115
-
-
-def row(symbol: str = BTC, **changes: Any) -> dict[str, Any]:
-    given = {
-        "instId": symbol,
-        "instType": "SWAP",
-        "ctType": "linear",
-        "ctVal": "0.01",
-        "settleCcy": "USDT",
-        "tickSz": "0.1",
-        "lotSz": "0.01",
-        "minSz": "0.01",
-        "state": "live",
-        "instIdCode": 10459,
-    }
-    return given | changes
 
 
 def instrument(symbol: str, **changes: Any) -> Instrument:
@@ -94,7 +78,7 @@ def test_O2_size_is_rounded_toward_less_risk(lot: str, size: str) -> None:
 async def test_O1_change_at_the_venue_reaches_who_rounds(
     venue: ScriptedVenue, changes: dict[str, str], size: str
 ) -> None:
-    venue.answers["GET public/instruments"] = ok(row())
+    venue.answers["GET public/instruments"] = ok(listed())
     feed = OkxMarketFeed(venue.config(), [BTC], [], SystemClock())
     book = InstrumentBook(await feed.instruments())
     follow(feed, book)
@@ -103,24 +87,24 @@ async def test_O1_change_at_the_venue_reaches_who_rounds(
     async with running(feed.run()):
         await until(lambda: feed.connected["public"])
         channel = {"channel": "instruments", "instType": "SWAP"}
-        await venue.push("public", {"arg": channel, "data": [row(**changes)]})
+        await venue.push("public", {"arg": channel, "data": [listed(**changes)]})
         known = book.by_symbol[BTC]
         await until(lambda: book.by_symbol[BTC] != known)
     assert book.by_symbol[BTC].contracts_for_notional(D("10619.80"), price) == D(size)
 
 
 async def test_O1_change_is_found_by_asking_when_the_channel_is_refused(venue: ScriptedVenue) -> None:
-    venue.answers["GET public/instruments"] = ok(row(), row(ETH))
+    venue.answers["GET public/instruments"] = ok(listed(), listed(ETH))
     venue.refuse["instruments"] = "60018"
     quick = msgspec.structs.replace(QUICK, listing=Duration(0.05))
     feed = OkxMarketFeed(venue.config(timeouts=quick), [BTC], [], SystemClock())
     book = InstrumentBook(await feed.instruments())
     follow(feed, book)
     async with running(feed.run()):
-        venue.answers["GET public/instruments"] = ok(row(lotSz="1"))
+        venue.answers["GET public/instruments"] = ok(listed(lotSz="1"))
         await until(lambda: book.by_symbol[BTC].lot_size == 1)
         await until(lambda: not book.by_symbol[ETH].live)  # vanished: nothing may be entered
-        venue.answers["GET public/instruments"] = ok(row(lotSz="1"), row(ETH))
+        venue.answers["GET public/instruments"] = ok(listed(lotSz="1"), listed(ETH))
         await until(lambda: book.by_symbol[ETH].live)
         venue.answers["GET public/instruments"] = ok()  # no list at all is no news
         asked = len(venue.sent("GET public/instruments"))

@@ -18,36 +18,21 @@ import pytest
 from engine.clock import SystemClock
 from engine.config.values import Duration
 from engine.core.errors import OutcomeUnknown, Rejected, Unavailable, VenueError
-from engine.core.market import Side
 from engine.core.orders import (
     ExecutionReport,
     Order,
-    OrderIntent,
     OrderState,
     OrderType,
-    PositionSide,
-    Purpose,
 )
 from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import Amendment
-from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, item, ok, running, scripted
+from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, item, listed, ok, running, scripted
+from tests.order_parts import order_of
 from tests.test_okx_simulator import World, world
 from tests.waiting import until
 
 BTC = "BTC-USDT-SWAP"
 D = Decimal
-LISTED = {
-    "instId": BTC,
-    "instType": "SWAP",
-    "ctType": "linear",
-    "ctVal": "0.01",
-    "settleCcy": "USDT",
-    "tickSz": "0.1",
-    "lotSz": "0.01",
-    "minSz": "0.01",
-    "state": "live",
-    "instIdCode": 10459,
-}
 
 
 def order(number: int = 1, **changes: Any) -> Order:
@@ -56,17 +41,12 @@ def order(number: int = 1, **changes: Any) -> Order:
         "cycle_id": "c",
         "trader_id": "t",
         "account_id": "okx",
-        "symbol": BTC,
-        "side": Side.BUY,
-        "position_side": PositionSide.LONG,
-        "purpose": Purpose.ENTRY,
         "order_type": OrderType.LIMIT,
         "price": D(40_000),
         "contracts": D("1.20"),
         "ts_created": SystemClock().now_ns(),
     }
-    intent = OrderIntent(**(given | changes))
-    return Order(client_order_id=intent.client_order_id, intent=intent)
+    return order_of(**(given | changes))
 
 
 def verdict(code: str = "0", **fields: str) -> dict[str, str]:
@@ -94,7 +74,7 @@ class Scene:
 @asynccontextmanager
 async def connected(**changes: Any) -> AsyncIterator[Scene]:
     async with scripted() as server:
-        server.answers["GET public/instruments"] = ok(LISTED)
+        server.answers["GET public/instruments"] = ok(listed())
         server.answers["POST trade/order"] = item("0", ordId="REST", ts="1700000000900")
         venue = OkxVenue(server.config(**changes), SystemClock())
         await venue.instruments()

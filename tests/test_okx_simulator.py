@@ -21,7 +21,6 @@ from engine.core.market import Candle, MarketEvent, Side
 from engine.core.orders import (
     ExecutionReport,
     Order,
-    OrderIntent,
     OrderState,
     OrderType,
     PositionSide,
@@ -36,6 +35,7 @@ from engine.exchange.ports import ProtectionRequest, StreamStatus, Trailing, Ven
 from engine.exchange.simulator.build import Plan, build
 from engine.exchange.simulator.server import Server
 from tests.fixtures.okx.scripted import QUICK, running
+from tests.order_parts import order_of
 from tests.waiting import until
 
 BTC = "BTC-USDT-SWAP"
@@ -75,16 +75,10 @@ class World:
             "cycle_id": "c",
             "trader_id": "t",
             "account_id": "okx",
-            "symbol": BTC,
-            "side": Side.BUY,
-            "position_side": PositionSide.LONG,
-            "purpose": Purpose.ENTRY,
-            "order_type": OrderType.MARKET,
             "contracts": D("1.5"),
             "ts_created": CLOCK.now_ns(),
         }
-        intent = OrderIntent(**(given | changes))
-        return Order(client_order_id=intent.client_order_id, intent=intent)
+        return order_of(**(given | changes))
 
     def reports(self, client_id: str) -> list[ExecutionReport]:
         return [e for e in self.events if isinstance(e, ExecutionReport) and e.client_order_id == client_id]

@@ -24,7 +24,6 @@ from engine.core.market import Side
 from engine.core.orders import (
     ExecutionReport,
     Order,
-    OrderIntent,
     OrderState,
     OrderType,
     PositionSide,
@@ -46,6 +45,7 @@ from engine.exchange.ports import (
     VenuePosition,
 )
 from tests.fixtures.okx.scripted import ScriptedVenue, item, ok, running, scripted
+from tests.order_parts import order_of
 from tests.waiting import until
 
 PRIVATE = (Path(__file__).parent / "fixtures" / "okx" / "private.jsonl").read_text().splitlines()
@@ -76,18 +76,12 @@ def order(**changes: Any) -> Order:
         "cycle_id": "c",
         "trader_id": "t",
         "account_id": "okx",
-        "symbol": BTC,
-        "side": Side.BUY,
-        "position_side": PositionSide.LONG,
-        "purpose": Purpose.ENTRY,
-        "order_type": OrderType.MARKET,
         "contracts": D("1.20"),
         "stop_loss": D("49000.0"),
         "take_profit": D("52000"),
         "ts_created": SystemClock().now_ns(),
     }
-    intent = OrderIntent(**(given | changes))
-    return Order(client_order_id=intent.client_order_id, intent=intent)
+    return order_of(**(given | changes))
 
 
 def exit_order(**changes: Any) -> Order:

@@ -12,9 +12,7 @@ from engine.core.orders import (
     ExecutionReport,
     Fill,
     Order,
-    OrderIntent,
     OrderState,
-    OrderType,
     PositionSide,
     Purpose,
     apply,
@@ -22,25 +20,13 @@ from engine.core.orders import (
     entry_of,
     stop_client_id,
 )
+from tests.order_parts import order_of
 
 S = OrderState
 
 
 def order(contracts: str = "10") -> Order:
-    intent = OrderIntent(
-        intent_id="c1:BTC:buy",
-        cycle_id="c1",
-        trader_id="t",
-        account_id="sim",
-        symbol="BTC-USDT-SWAP",
-        side=Side.BUY,
-        position_side=PositionSide.LONG,
-        purpose=Purpose.ENTRY,
-        order_type=OrderType.MARKET,
-        contracts=Decimal(contracts),
-        ts_created=1,
-    )
-    return Order(client_order_id=intent.client_order_id, intent=intent)
+    return order_of("c1:BTC:buy", cycle_id="c1", trader_id="t", contracts=Decimal(contracts))
 
 
 def report(state: OrderState, filled: str = "0") -> ExecutionReport:

@@ -13,7 +13,6 @@ from engine.core.market import Side
 from engine.core.orders import (
     ExecutionReport,
     Order,
-    OrderIntent,
     OrderState,
     OrderType,
     PositionSide,
@@ -25,6 +24,7 @@ from engine.exchange.matching.options import MatchingOptions
 from engine.exchange.matching.types import AccountSpec
 from engine.exchange.paper.venue import PaperVenue
 from engine.exchange.ports import Amendment, PositionMode, ProtectionRequest, Trailing
+from tests.order_parts import order_of
 from tests.test_matching import BTC, INSTRUMENT, book
 
 D = Decimal
@@ -60,16 +60,9 @@ def order(name: str = "entry", **changes: Any) -> Order:
         "cycle_id": "c",
         "trader_id": "t",
         "account_id": "paper",
-        "symbol": BTC,
-        "side": Side.BUY,
-        "position_side": PositionSide.LONG,
-        "purpose": Purpose.ENTRY,
-        "order_type": OrderType.MARKET,
         "contracts": D(10),
-        "ts_created": 1,
     }
-    intent = OrderIntent(**(given | changes))
-    return Order(client_order_id=intent.client_order_id, intent=intent)
+    return order_of(**(given | changes))
 
 
 async def test_trailing_stop_follows_the_price_and_closes() -> None:

@@ -105,22 +105,26 @@ class World:
         )
 
 
+def _live(journal: Journal, jobs: Jobs) -> Surroundings:
+    """What the paper account has beside it; its venue is not asked."""
+    return Surroundings(
+        venue=PaperVenue(MatchingCore(), AccountSpec(account="live", balance=Decimal(1)), CLOCK),
+        feed=ScriptedFeed(),
+        journal=journal,
+        bus=MemoryBus(CLOCK),
+        clock=CLOCK,
+        jobs=jobs,
+        model=NoModel(),
+    )
+
+
 @asynccontextmanager
 async def world(journal: Journal, found: Settings | None = None) -> AsyncIterator[World]:
     """One life of the paper account, on a journal that may have had others."""
     instruments = [listing.instrument for listing in listings(("BTC", "ETH", "SOL", "DOGE", "XRP"))]
-    unused = PaperVenue(MatchingCore(), AccountSpec(account="live", balance=Decimal(1)), CLOCK)
     await journal.record_traders(trader_records(settings(0), CLOCK.now_ns()))
     async with Jobs() as jobs:
-        live = Surroundings(
-            venue=unused,
-            feed=ScriptedFeed(),
-            journal=journal,
-            bus=MemoryBus(CLOCK),
-            clock=CLOCK,
-            jobs=jobs,
-            model=NoModel(),
-        )
+        live = _live(journal, jobs)
         desk = await build_paper(
             found or settings(0), InstrumentBook(tuple(instruments)), PositionMode.LONG_SHORT, live
         )
@@ -236,15 +240,6 @@ async def test_without_shadows_there_is_no_paper_account() -> None:
 
 
 async def _built(found: Settings, journal: Journal) -> PaperDesk | None:
-    unused = PaperVenue(MatchingCore(), AccountSpec(account="live", balance=Decimal(1)), CLOCK)
     async with Jobs() as jobs:
-        live = Surroundings(
-            venue=unused,
-            feed=ScriptedFeed(),
-            journal=journal,
-            bus=MemoryBus(CLOCK),
-            clock=CLOCK,
-            jobs=jobs,
-            model=NoModel(),
-        )
+        live = _live(journal, jobs)
         return await build_paper(found, InstrumentBook(()), PositionMode.LONG_SHORT, live)

@@ -17,12 +17,13 @@ from engine.clock import SystemClock
 from engine.core.cash import CashFlow, FlowKind, FundingPayment
 from engine.core.errors import InvariantBroken
 from engine.core.market import Side
-from engine.core.orders import Fill, OrderIntent, OrderType, PositionSide, Purpose
+from engine.core.orders import Fill, OrderIntent, PositionSide, Purpose
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_record import TraderResult
 from engine.journal.tally import Tally
 from tests import journal_parts as parts
+from tests.order_parts import intent_of
 
 D = Decimal
 BTC = "BTC-USDT-SWAP"
@@ -56,16 +57,14 @@ def fill(
 
 
 def ordered(of: Fill, seen: str) -> OrderIntent:
-    return OrderIntent(
-        intent_id=of.fill_id,
-        cycle_id="",
+    return intent_of(
+        of.fill_id,
         trader_id="t",
         account_id="a",
         symbol=of.symbol,
         side=of.side,
         position_side=of.position_side,
         purpose=of.purpose,
-        order_type=OrderType.MARKET,
         contracts=of.contracts,
         decision_price=D(seen),
         ts_created=of.ts_event,

@@ -23,13 +23,10 @@ from engine.core.decisions import (
     WakeKind,
     WakeReason,
 )
-from engine.core.market import Side
 from engine.core.orders import (
     Fill,
     Order,
-    OrderIntent,
     OrderState,
-    OrderType,
     PositionSide,
     Purpose,
     stop_client_id,
@@ -40,23 +37,12 @@ from engine.telemetry.spans import Span, SpanKind
 from engine.telemetry.tracing import Tracing
 from tests.collector import Collector, collecting
 from tests.executor_parts import BTC, wakeup_of
+from tests.order_parts import intent_of
 
 D = Decimal
 WAKEUP = wakeup_of(BTC)
 T0 = WAKEUP.ts
-INTENT = OrderIntent(
-    intent_id="i1",
-    cycle_id=WAKEUP.cycle_id,
-    trader_id=WAKEUP.trader_id,
-    account_id="sim",
-    symbol=BTC,
-    side=Side.BUY,
-    position_side=PositionSide.LONG,
-    purpose=Purpose.ENTRY,
-    order_type=OrderType.MARKET,
-    contracts=D(1),
-    ts_created=T0 + 4 * NS_PER_S,
-)
+INTENT = intent_of("i1", cycle_id=WAKEUP.cycle_id, trader_id=WAKEUP.trader_id, ts_created=T0 + 4 * NS_PER_S)
 ENTRY = Order(client_order_id=INTENT.client_order_id, intent=INTENT, ts_sent=T0 + 5 * NS_PER_S)
 
 
