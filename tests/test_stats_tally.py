@@ -249,4 +249,4 @@ async def test_command_recomputes_every_trader_from_the_journal(database: str) -
             assert found.record.realised == pytest.approx(float(parts.closed().net), abs=1e-6)
             assert found.record.costs.slippage == pytest.approx(0.022469, abs=1e-6)  # 1.12… on 0.02 coins
         else:
-            assert "slippage_bps" in done.output
+            assert "slippage, bps" in done.output
