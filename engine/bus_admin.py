@@ -70,6 +70,14 @@ async def overview(bus: RedisBus, topics: tuple[Topic[Any], ...] = TOPICS) -> li
     return found
 
 
+async def eviction_policy(bus: RedisBus) -> str:
+    """By which rule a full server drops keys; "" where it drops none. Raises BusUnavailable."""
+    with bus.streams.watched():
+        memory: Any = await bus.streams.client.info("memory")
+    policy = str(memory.get("maxmemory_policy", ""))
+    return "" if policy == "noeviction" or not memory.get("maxmemory") else policy
+
+
 async def dead_messages(bus: RedisBus, topic: Topic[Any], limit: int = 100) -> list[DeadMessage]:
     """The newest dead letters of a topic, newest first. Raises BusUnavailable."""
     with bus.streams.watched():

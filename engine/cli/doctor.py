@@ -28,7 +28,7 @@ def doctor(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Look at program, disk, database, bus, venue, key, symbols and models. Exit code 1: one is wrong."""
+    """Look at program, disk, servers, venue, key, capital, symbols and models. Exit code 1: one is wrong."""
     import msgspec
 
     with fail_clearly():

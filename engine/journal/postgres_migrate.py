@@ -157,6 +157,18 @@ async def migration_states(dsn: str) -> list[MigrationState]:
     return [MigrationState(name, applied.get(name)) for name in (*applied, *missing)]
 
 
+_LOSSY: Final = """
+select name || ' ' || setting from pg_settings
+where name in ('fsync', 'full_page_writes', 'synchronous_commit') and setting = 'off' order by 1
+"""
+
+
+async def lossy_settings(dsn: str) -> list[str]:
+    """Settings of the server with which a committed order can be lost. Raises as `migration_states`."""
+    async with connected(dsn) as connection:
+        return [str(row[0]) for row in await connection.fetch(_LOSSY, timeout=TIMEOUT_S)]
+
+
 class TableSize(msgspec.Struct, frozen=True):
     """Estimated rows and megabytes on disk, indexes included; partitions are counted with their parent.
 

@@ -89,6 +89,7 @@ class Belonging(msgspec.Struct, frozen=True, kw_only=True):
     owner: Owner | None = None
     accounts: tuple[VenueAccount, ...] = ()
     running: tuple[str, ...] = ()  # accounts whose engine runs on it now
+    traded: tuple[str, ...] = ()  # accounts that its traders were on last
 
 
 async def belonging(dsn: str) -> Belonging:
@@ -111,8 +112,11 @@ async def hand_over(dsn: str, environment: str, ts: int) -> Belonging:
 
 
 async def _belonging(connection: asyncpg.Connection[asyncpg.Record]) -> Belonging:
-    if not await connection.fetchval("select to_regclass('database_owner') is not null", timeout=TIMEOUT_S):
+    if not await _there(connection, "traders"):
         return Belonging()
+    traded = tuple(str(row["account_id"]) for row in await connection.fetch(_TRADED, timeout=TIMEOUT_S))
+    if not await _there(connection, "database_owner"):
+        return Belonging(traded=traded)
     owners = await connection.fetch(_OWNER, timeout=TIMEOUT_S)
     accounts = await connection.fetch(_ACCOUNTS, timeout=TIMEOUT_S)
     running = await connection.fetch(_RUNNING, timeout=TIMEOUT_S)
@@ -120,4 +124,9 @@ async def _belonging(connection: asyncpg.Connection[asyncpg.Record]) -> Belongin
         owner=Owner(**dict(owners[0])) if owners else None,
         accounts=tuple(VenueAccount(**dict(row)) for row in accounts),
         running=tuple(str(row["account_id"]) for row in running),
+        traded=traded,
     )
+
+
+async def _there(connection: asyncpg.Connection[asyncpg.Record], table: str) -> bool:
+    return bool(await connection.fetchval("select to_regclass($1) is not null", table, timeout=TIMEOUT_S))

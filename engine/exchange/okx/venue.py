@@ -67,7 +67,7 @@ class OkxVenue:
             config.clamp_price,
         )
         self._checked = False
-        self.uid = ""  # the venue's number of the account, once it was checked
+        self.settings = account_wire.AccountSettings()  # of the account, once it was checked
         self._origins = Origins()
         self._codes: dict[str, int] = {}  # symbol → how the socket names it
         self._net: dict[str, Decimal] = {}  # symbol → signed contracts, where the account nets
@@ -106,7 +106,7 @@ class OkxVenue:
     async def check_account(self) -> None:
         """Raises VenueMisconfigured with what to change, Unavailable. Passed once, it is not asked again."""
         if not self._checked:
-            self.uid = (await account_check.check(self.rest, self._config)).uid
+            self.settings = await account_check.check(self.rest, self._config)
             self._checked = True
 
     async def fees(self) -> FeeTier:
