@@ -22,7 +22,7 @@ from engine.core.errors import CodecError
 from engine.core.times import NS_PER_HOUR, NS_PER_S
 from engine.market.feed_entries import MOST_ENTRIES, Found, entries
 from engine.market.news import NewsBoard, plain
-from engine.market.sources import Sources, price_in
+from engine.market.sources import Sources, conditions, price_in
 from tests.waiting import until
 
 pytest.importorskip("feedparser")
@@ -232,7 +232,9 @@ async def test_source_that_is_down_slow_or_mad_holds_up_nobody_and_may_come_back
     site.answers["/mad"] = lambda: web.Response(text="\x00 not a feed <<<")
     site.answers["/down"] = lambda: web.Response(status=503)
     site.answers["/endless"] = lambda: web.Response(body=b"x" * 3_000_000)
-    config = sources(site, "/hang", "/mad", "/down", "/endless", "/good", timeout_s=0.5)
+    site.answers["/lost"] = lambda: web.Response(status=302, headers={"Location": "http://a..b/"})
+    site.answers["/round"] = lambda: web.Response(status=302, headers={"Location": "/round"})
+    config = sources(site, "/hang", "/mad", "/down", "/endless", "/lost", "/round", "/good", timeout_s=0.5)
     nowhere = NewsSource(name="nowhere", url="http://127.0.0.1:9/")
     config = msgspec.structs.replace(config, sources=(nowhere, *config.sources))
     news = NewsBoard(config, (BTC, ETH))
@@ -274,6 +276,14 @@ async def test_feed_that_breaks_its_parser_holds_up_nobody(site: Site) -> None:
         asked = len(site.asked)
         await until(lambda: len(site.asked) > asked + 5)  # the good one is visited on and on
     assert sum(path == "/endless" for path, _ in site.asked) == 1
+
+
+def test_only_what_may_be_sent_back_is_sent_back() -> None:
+    assert conditions({"ETag": '"1"', "Last-Modified": "Thu"}) == {
+        "If-None-Match": '"1"',
+        "If-Modified-Since": "Thu",
+    }
+    assert conditions({"ETag": '"\x01"', "Last-Modified": "\udcff"}) == {}
 
 
 async def test_reference_price_of_another_venue(site: Site) -> None:

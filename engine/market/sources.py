@@ -7,7 +7,7 @@ once, asked less often, and holds up nobody.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from importlib.util import find_spec
 from math import isfinite
@@ -33,6 +33,12 @@ _SLOWEST: Final = 8  # a source that fails is asked this many times less often a
 _HEADERS: Final = {"User-Agent": "edgewise (+feed reader)"}
 _UNCHANGED: Final = 304
 _OK: Final = 200
+_AWAY: Final = (
+    aiohttp.ClientError,
+    OSError,
+    CodecError,
+    ValueError,
+)  # the last: sent on to a host such as a..b
 
 
 class Sources:
@@ -88,15 +94,14 @@ class NewsReader:
         self._digest = b""  # of the body that was read last: some servers never say so
 
     async def read(self, session: aiohttp.ClientSession) -> None:
-        """One visit. Raises aiohttp.ClientError, OSError or CodecError."""
+        """One visit. Raises one of _AWAY."""
         async with (
             asyncio.timeout(self._timeout_s),
             session.get(self._source.url, headers=self._validators) as response,
         ):
             if response.status == _UNCHANGED:
                 return
-            body = await _body(response)
-            etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
+            body, validators = await _body(response), conditions(response.headers)
         if (digest := sha256(body).digest()) != self._digest:
             async with self._parsing:
                 entries = await read_entries(body)
@@ -104,10 +109,7 @@ class NewsReader:
                 raise CodecError(entries.defect, body[:200])
             new = self._board.add(self._source, entries.found, self._clock.now_ns())
             log.debug("news read", source=self._source.name, entries=len(entries.found), new=new)
-        self._digest = digest
-        self._validators = {"If-None-Match": etag} if etag else {}
-        if modified:
-            self._validators["If-Modified-Since"] = modified
+        self._digest, self._validators = digest, validators
 
 
 class ReferenceReader:
@@ -126,7 +128,7 @@ class ReferenceReader:
         self._symbol, self._refer, self._clock = symbol, refer, clock
 
     async def read(self, session: aiohttp.ClientSession) -> None:
-        """One visit. Raises aiohttp.ClientError, OSError or CodecError."""
+        """One visit. Raises one of _AWAY."""
         async with asyncio.timeout(self._timeout_s), session.get(self._url) as response:
             body = await _body(response)
         self._refer(self._symbol, price_in(body, self._path), self._clock.now_ns())
@@ -137,7 +139,7 @@ async def _follow(reader: NewsReader | ReferenceReader, session: aiohttp.ClientS
     while True:
         try:
             await reader.read(session)
-        except (aiohttp.ClientError, OSError, CodecError) as error:
+        except _AWAY as error:
             if not failures:
                 log.warning("source is away", source=reader.name, error=str(error) or type(error).__name__)
             failures += 1
@@ -158,6 +160,12 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
         if len(body) > _MOST_BYTES:
             raise CodecError(f"more than {_MOST_BYTES} bytes", b"")
     return bytes(body)
+
+
+def conditions(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers with which a server need not send again what it sent with these."""
+    told = {"If-None-Match": headers.get("ETag"), "If-Modified-Since": headers.get("Last-Modified")}
+    return {name: text for name, text in told.items() if text and text.isprintable()}  # else not to be sent
 
 
 def price_in(body: bytes, path: Sequence[str]) -> float:
