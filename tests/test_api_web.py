@@ -65,7 +65,7 @@ async def test_a_browser_shows_traders_trades_and_the_chain_of_a_decision(
         for view, shown in {
             "": trader,
             f"trader/{trader}": "Analytics",
-            f"cycle/{cycle}": "The whole as JSON",
+            f"cycle/{cycle}": "Merged or refused since the wakeup before",
             "markets": symbol,
             f"market/{symbol}": "Signals",
             "decisions": trader,

@@ -306,7 +306,12 @@ def test_wakeups_wait_for_a_slot_and_the_most_urgent_goes_first() -> None:
     scheduler = Scheduler(Budget(BudgetConfig(max_concurrent=1)))
     for name, symbol in (("a", "BTC"), ("b", "ETH"), ("c", "SOL")):
         scheduler.add(name, RHYTHM, [symbol], T0, model="m")
-    assert [second for second, _ in wakeups(scheduler, 100)] == [0, 1, 2]  # one after the other
+    waited = [(second, [note.code for note in due.notes]) for second, due in wakeups(scheduler, 100)]
+    assert waited == [
+        (0, []),
+        (1, [Shortage.CONCURRENCY]),
+        (2, [Shortage.CONCURRENCY]),
+    ]  # one after the other
     send(scheduler, 100, symbol="ETH", score=0.5)
     send(scheduler, 101, symbol="SOL", score=0.8)
     send(scheduler, 101, symbol="BTC", score=0.4)

@@ -15,7 +15,7 @@ export async function cycle(show, id) {
 }
 
 function head({ cycle: row }, id) {
-  return h("p", {}, link("trader", row.trader_id), ` was woken at ${when(row.timestamp)} UTC by ${reasons(row)}; `,
+  return h("p", {}, link("trader", row.trader_id), ` was woken at ${when(row.timestamp)} UTC, in the ${row.mode} cycle, by ${reasons(row)}; `,
     h("b", {}, acts(row)), ". ", h("a", { href: `/api/cycles/${encodeURIComponent(id)}` }, "The whole as JSON"));
 }
 
@@ -25,6 +25,10 @@ function steps(chain) {
       ["at", (row) => when(row.timestamp), "text"], ["signal", (row) => `${coin(row.symbol)} ${row.detector} ${row.edge}`, "text"],
       ["value", (row) => price(row.value)], ["threshold", (row) => price(row.threshold)], ["score", (row) => number(row.score)],
     ], chain.signals, "None: a timer woke it.")],
+    ["Merged or refused since the wakeup before", table([
+      ["at", (row) => when(row.timestamp), "text"], ["why", (row) => row.code.replaceAll("-", " "), "text"],
+      ["what", (row) => row.subject, "text"],
+    ], chain.notes, "Nothing.")],
     ["What was asked and answered", said(chain)],
     ["Decisions", table([
       ["decision", (row) => `${row.act.replaceAll("_", " ")} ${coin(row.symbol)}`, "text"],
