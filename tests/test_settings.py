@@ -65,6 +65,18 @@ MISTAKES = {
         "    rollout: {symbols: {LINK: 5}}\n    model: demo",
         "'LINK' is not among",
     ),
+    "model of the budget": (
+        "manager.yaml",
+        "  # model_concurrency: { gpt-5: 4 }",
+        "  model_concurrency: { gpt5: 4 }",
+        "unknown model 'gpt5', did you mean 'gpt-5'?",
+    ),
+    "no time of day": (
+        "manager.yaml",
+        "    model: demo",
+        '    rollout: {hours: [{begin: "24:00", end: "06:00", weight: 0}]}\n    model: demo',
+        "rollout.hours[0].begin: ",
+    ),
     "too much": ("manager.yaml", "allocation_pct: 25", "allocation_pct: 95", "adds up to 170, more than 100"),
     "who decides": ("manager.yaml", "    model: demo", "    name2: demo", "unknown key 'name2'"),
     "unknown provider": ("exchange.yaml", "-okx_demo}", "-okx_dmo}", "unknown provider 'okx_dmo'"),

@@ -126,6 +126,10 @@ def _dangling(
     total = sum(trader.allocation_pct for trader in settings.manager.traders)
     if settings.manager.manager.allocation_strategy != "equal" and total > 100:  # noqa: PLR2004 - percent
         yield manager.problem(("traders",), f"allocation_pct adds up to {total}, more than 100")
+    for alias in settings.manager.budget.model_concurrency:
+        if alias not in settings.llm.models:
+            message = _unknown("model", alias, settings.llm.models)
+            yield manager.problem(("budget", "model_concurrency", alias), message)
     seen: set[str] = set()
     for i, trader in enumerate(settings.manager.traders):
         if trader.id in seen:
