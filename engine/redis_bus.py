@@ -17,7 +17,7 @@ from engine.delivery import Delivery, OnDead, ignore_dead
 from engine.envelope import EnvelopeCodec
 from engine.redis_cache import RedisCache
 from engine.redis_link import Link, RedisTiming
-from engine.redis_streams import Connect, RedisStreams, connector
+from engine.redis_streams import Reach, RedisStreams, reach_of
 from engine.stream_reader import DurableReader, LiveReader, Reading
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class RedisBus:
         clock: Clock,
         *,
         timing: RedisTiming | None = None,
-        connect: Connect | None = None,
+        reach: Reach | None = None,
         max_backlog: int = _MAX_BACKLOG,
     ) -> None:
         self.on_dead: OnDead = ignore_dead
@@ -52,7 +52,7 @@ class RedisBus:
         self._timing = timing or RedisTiming()
         self._link = Link(clock)
         self._delivery = Delivery(clock, self._timing.retry_delay_s)
-        self.streams = RedisStreams(connect or connector(url), self._timing, self._link, clock)
+        self.streams = RedisStreams(reach or reach_of(url), self._timing, self._link, clock)
         self.cache = RedisCache(self.streams, self._link, self._timing, clock)
         self._codecs: dict[str, EnvelopeCodec[Any]] = {}
         self._max_backlog = max_backlog

@@ -15,8 +15,10 @@ def text(value: bytes | str) -> str:
 
 
 def entry(pair: Any) -> Entry:
-    """One (id, fields) of a reply; a message that was trimmed away has no fields."""
+    """One (id, fields) of a reply, raw ones in a flat list; a message that was trimmed away has none."""
     message_id, fields = pair
+    if isinstance(fields, list):
+        fields = dict(zip(fields[::2], fields[1::2], strict=True))
     return text(message_id), (fields or {}).get(FIELD)
 
 

@@ -10,9 +10,11 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
 
 import redis.asyncio as redis
+from hiredis import pack_command
 from redis import exceptions
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -21,7 +23,7 @@ from engine.clock import Clock
 from engine.core.errors import BusUnavailable
 from engine.redis_link import Link, RedisTiming, kept_cancellation, told_if_slow
 from engine.redis_replies import FIELD, entries, entry, group_info, text
-from engine.stream_reader import Burial, Entry, GroupInfo, GroupMissing
+from engine.stream_reader import Burial, Entry, GroupInfo, GroupMissing, Reader
 
 DEAD: Final = ":dead"
 _UNREAD_KEPT: Final = 10_000
@@ -32,10 +34,55 @@ _FULL_CODES: Final = ("OOM", "MISCONF", "READONLY", "NOREPLICAS")
 _AWAY_CODES: Final = ("LOADING", "MASTERDOWN")
 
 Connect = Callable[[float | None], redis.Redis]  # socket timeout in seconds → client
+Command = tuple[str | bytes | int, ...]
 
 
-def connector(url: str) -> Connect:
-    """How to reach the server at `url`. The driver retries nothing: what may be repeated is decided here."""
+class Line(Protocol):
+    """A connection that is kept."""
+
+    async def ask(self, *commands: Command) -> Any:
+        """Send all in one piece; the driver's raw reply to the last. Raises what the driver does of any."""
+        ...
+
+
+class HeldLine:
+    """Implements Line with a connection of the driver's pool: one question at a time, no pool in its way.
+
+    To take a connection out of the pool and to put it back costs more than a small command. The driver
+    drops the connection when anything goes wrong, cancellation included, and makes it anew at the next one.
+    """
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._pool = client.connection_pool
+        self._connection: redis.Connection | None = None
+        self._turn = asyncio.Lock()
+
+    async def ask(self, *commands: Command) -> Any:
+        async with self._turn:
+            connection = self._connection
+            if connection is None:
+                self._connection = connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
+            packed = b"".join([pack_command(command) for command in commands])  # type: ignore[arg-type] # of any length
+            await connection.send_packed_command(packed, check_health=False)
+            for _ in commands[:-1]:
+                try:
+                    await connection.read_response()
+                except exceptions.ResponseError:  # the replies behind it belong to nobody
+                    await connection.disconnect(nowait=True)
+                    raise
+            return await connection.read_response()
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How the server is reached: clients, and lines over their connections."""
+
+    client: Connect
+    line: Callable[[redis.Redis], Line] = HeldLine
+
+
+def reach_of(url: str) -> Reach:
+    """To the server at `url`. The driver retries nothing: what may be repeated is decided here."""
 
     def connect(socket_timeout_s: float | None) -> redis.Redis:
         client: redis.Redis = redis.Redis.from_url(
@@ -47,20 +94,22 @@ def connector(url: str) -> Connect:
         )
         return client
 
-    return connect
+    return Reach(connect)
 
 
 class RedisStreams:
     """The commands of engine.stream_reader.StreamCommands, and those of publishers."""
 
-    def __init__(self, connect: Connect, timing: RedisTiming, link: Link, clock: Clock) -> None:
+    def __init__(self, reach: Reach, timing: RedisTiming, link: Link, clock: Clock) -> None:
         self._timing = timing
         self._link = link
         self._clock = clock
-        self.client = connect(timing.command_s)
+        self.client = reach.client(timing.command_s)
         # Without a socket timeout, which would cut a read that blocks short, and for which the driver makes
         # a task at every command: what is waited for between a decision and its order is bounded here.
-        self._bare = connect(None)
+        self._bare = reach.client(None)
+        self._reach = reach
+        self._lines: dict[tuple[str, ...], Line] = {}  # who asks → over what; one a topic, one a reader
 
     async def aclose(self) -> None:
         await self._bare.aclose()
@@ -100,9 +149,10 @@ class RedisStreams:
 
     async def add(self, stream: str, payload: bytes, max_len: int | None) -> str:
         """Append an entry; `max_len` None never drops an unread one."""
+        bound = () if max_len is None else ("MAXLEN", "~", max_len)
         with self.watched("xadd", stream):
             async with asyncio.timeout(self._timing.command_s):
-                entry_id: Any = await self._bare.xadd(stream, {FIELD: payload}, maxlen=max_len)
+                entry_id = await self._line(stream).ask(("XADD", stream, *bound, "*", FIELD, payload))
         self._link.took_write()
         return text(entry_id)
 
@@ -114,13 +164,15 @@ class RedisStreams:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
 
-    async def read_new(self, stream: str, group: str, consumer: str, count: int) -> list[Entry]:
+    async def read_new(self, reader: Reader, count: int, done: Sequence[str]) -> list[Entry]:
+        stream, group, consumer = reader
         block_ms = int(self._timing.block_s * 1000)
+        read: Command = ("XREADGROUP", "GROUP", group, consumer, "COUNT", count, "BLOCK", block_ms)
+        read += ("STREAMS", stream, ">")
+        commands = (("XACK", stream, group, *done), read) if done else (read,)
         with self.watched():
             async with asyncio.timeout(self._timing.block_s + self._timing.command_s):
-                return entries(
-                    await self._bare.xreadgroup(group, consumer, {stream: ">"}, count=count, block=block_ms)
-                )
+                return entries(await self._line(*reader).ask(*commands))
 
     async def read_own(self, stream: str, group: str, consumer: str, after: str) -> list[Entry]:
         with self.watched("xreadgroup", stream):
@@ -213,6 +265,12 @@ class RedisStreams:
 
     async def read_live(self, stream: str, after: str, count: int) -> list[Entry]:
         block_ms = int(self._timing.block_s * 1000)
+        command: Command = ("XREAD", "COUNT", count, "BLOCK", block_ms, "STREAMS", stream, after)
         with self.watched():
             async with asyncio.timeout(self._timing.block_s + self._timing.command_s):
-                return entries(await self._bare.xread({stream: after}, count=count, block=block_ms))
+                return entries(await self._line(stream, "live").ask(command))
+
+    def _line(self, *who: str) -> Line:
+        if who not in self._lines:
+            self._lines[who] = self._reach.line(self._bare)
+        return self._lines[who]

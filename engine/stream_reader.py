@@ -24,6 +24,7 @@ from engine.redis_link import RedisTiming
 T = TypeVar("T")
 log = structlog.get_logger()
 
+Reader = tuple[str, str, str]  # (stream, group, consumer)
 Entry = tuple[str, bytes | None]  # (message id, payload); None when the entry was trimmed away
 
 _BATCH: Final = 64
@@ -63,8 +64,8 @@ class StreamCommands(Protocol):
     """Each raises BusUnavailable when the server is away and GroupMissing when the group is not there."""
 
     async def make_group(self, stream: str, group: str) -> None: ...
-    async def read_new(self, stream: str, group: str, consumer: str, count: int) -> list[Entry]:
-        """Wait about a second for messages that no consumer of the group has seen."""
+    async def read_new(self, reader: Reader, count: int, done: Sequence[str]) -> list[Entry]:
+        """Acknowledge `done`, then wait about a second for messages that nobody of the group has seen."""
         ...
 
     async def read_own(self, stream: str, group: str, consumer: str, after: str) -> list[Entry]:
@@ -141,15 +142,21 @@ class DurableReader(Generic[T]):
                 await self._take_up_own()
                 while True:
                     await self._keep_house()
-                    new = await self._commands.read_new(
-                        reading.stream, reading.group, reading.consumer, _BATCH
-                    )
-                    await self._handle(new)
+                    await self._handle(await self._read_new())
             except GroupMissing:
                 self._handled.clear()
                 self._through.clear()
                 log.warning("consumer group rebuilt", topic=reading.topic.name, group=reading.group)
                 await self._commands.make_group(reading.stream, reading.group)
+
+    async def _read_new(self) -> list[Entry]:
+        """What is through is acknowledged on the way: a round trip less for each batch."""
+        reading, done = self._reading, tuple(self._handled)
+        reader = (reading.stream, reading.group, reading.consumer)
+        new = await self._commands.read_new(reader, _BATCH, done)
+        for message_id in done:
+            del self._handled[message_id]
+        return new
 
     async def _take_up_own(self) -> None:
         reading, after = self._reading, _FIRST
@@ -158,12 +165,14 @@ class DurableReader(Generic[T]):
         while own := await self._commands.read_own(reading.stream, reading.group, reading.consumer, after):
             await self._handle(own, recovered=True)
             after = own[-1][0]
+            await self._acknowledge()
 
     async def _keep_house(self) -> None:
         """Claim from dead consumers and trim what all groups have read, every now and then."""
         if self._clock.real_s() < self._housekeeping_at_s:
             return
         self._housekeeping_at_s = self._clock.real_s() + self._housekeeping_s
+        await self._acknowledge()
         reading, start = self._reading, _FIRST
         while True:
             start, claimed = await self._commands.claim(
@@ -174,6 +183,7 @@ class DurableReader(Generic[T]):
                     "messages claimed", topic=reading.topic.name, group=reading.group, count=len(claimed)
                 )
             await self._handle(claimed, recovered=True)
+            await self._acknowledge()
             if start == _FIRST:
                 break
         await self._trim()
@@ -195,6 +205,7 @@ class DurableReader(Generic[T]):
             await self._commands.trim_before(stream, f"{first[0]}-{first[1]}")
 
     async def _handle(self, entries: Sequence[Entry], *, recovered: bool = False) -> None:
+        """Bring entries to their end. The next read, or `_acknowledge`, tells the server."""
         since_s = self._clock.real_s()
         try:
             for message_id, payload in entries:
@@ -207,7 +218,6 @@ class DurableReader(Generic[T]):
             with suppress(BusUnavailable, GroupMissing):
                 await self._acknowledge()
             raise
-        await self._acknowledge()
 
     async def _deliver(self, entry_id: str, payload: bytes | None, *, recovered: bool) -> None:
         """Bring the messages of one entry to their end: handled, or among the dead letters."""

@@ -23,6 +23,7 @@ from engine.log import TRACE
 from engine.memory_bus import MemoryBus
 from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming
+from engine.redis_streams import Reach
 from tests.order_parts import intent_of
 
 TEXTS = Topic("texts", str)
@@ -34,21 +35,26 @@ QUICK = RedisTiming(publish_s=0.3, block_s=0.05, retry_delay_s=0.01, claim_idle_
 Dead = list[tuple[str, str, str]]
 
 
-class PollingFake(fakeredis.FakeAsyncRedis):
-    """fakeredis answers a blocking stream read at once; this one waits as a server does."""
+class PollingLine:
+    """fakeredis answers a blocking stream read at once; over this line it waits as a server does."""
 
-    async def xreadgroup(self, *args: Any, block: int | None = None, **options: Any) -> Any:
-        return await self._wait(block, lambda: super(PollingFake, self).xreadgroup(*args, **options))
+    def __init__(self, client: Any) -> None:
+        self._client = client
 
-    async def xread(self, *args: Any, block: int | None = None, **options: Any) -> Any:
-        return await self._wait(block, lambda: super(PollingFake, self).xread(*args, **options))
+    async def ask(self, *commands: tuple[Any, ...]) -> Any:
+        for command in commands:
+            reply = await self._one(command)
+        return reply
 
-    async def _wait(self, block: int | None, read: Callable[[], Awaitable[Any]]) -> Any:
-        for _ in range((block or 0) // 10):
-            if reply := await read():
-                return reply
-            await asyncio.sleep(0.01)
-        return await read()
+    async def _one(self, command: tuple[Any, ...]) -> Any:
+        if "BLOCK" in command:
+            at = command.index("BLOCK")
+            blocks_ms, command = command[at + 1], (*command[:at], *command[at + 2 :])
+            for _ in range(blocks_ms // 10):
+                if reply := await self._client.execute_command(*command):
+                    return reply
+                await asyncio.sleep(0.01)
+        return await self._client.execute_command(*command)
 
 
 class Reader:
@@ -100,7 +106,10 @@ async def bus_at(address: str, **options: Any) -> AsyncIterator[Bus]:
             "test",
             clock,
             timing=QUICK,
-            connect=lambda timeout_s: PollingFake(server=server, socket_timeout=timeout_s),
+            reach=Reach(
+                lambda timeout_s: fakeredis.FakeAsyncRedis(server=server, socket_timeout=timeout_s),
+                PollingLine,
+            ),
             **options,
         )
     yield redis_bus

@@ -93,6 +93,8 @@ class OrderDesk:
         else:
             self.open[name] = order
             self._jobs.start(f"submit:{name}", lambda: self._submit(order))
+            # It leaves before its message is acknowledged.
+            await asyncio.sleep(0)  # noqa: TID251 - yields, takes no time
 
     def closable(self, intent: OrderIntent) -> Decimal:
         """How much of its trader's position an exit may take: what no other order closes already."""
