@@ -99,16 +99,14 @@ async def serve(settings: Settings, clock: Clock, model: ModelClient | None = No
         settings = restrict(settings, listed, partly=settings.provider.local)
         feed = outside.feed(settings, clock)
         stack.push_async_callback(feed.close)
-        model = model or _configured_model(settings, journal, stack, clock)
-        jobs = await stack.enter_async_context(Jobs())
         around = Surroundings(
             venue=venue,
             feed=feed,
             journal=journal,
             bus=bus,
             clock=clock,
-            jobs=jobs,
-            model=model,
+            jobs=await stack.enter_async_context(Jobs()),
+            model=model or _configured_model(settings, journal, stack, clock),
             news=NewsBoard(settings.market.news, settings.market.symbols),
         )
         mode = PositionMode(settings.provider.okx.position_mode)
@@ -118,7 +116,7 @@ async def serve(settings: Settings, clock: Clock, model: ModelClient | None = No
         parts = await build_parts(settings, book, mode, replace(around, paper=paper))
         alerts = Alerts(settings.manager.monitoring, settings.provider_id, clock)
         journal.on_risk_event = alerts.take
-        feed.on_listed = _Listing(book, venue, parts.market, journal, clock, jobs).take
+        feed.on_listed = _Listing(book, venue, parts.market, journal, clock, around.jobs).take
         keepers = await _keepers(settings, journal, outside.postgres_dsn, stack, clock)
         keepers["bus owner"] = ClaimKeeper(bus, outside.bus_claim, clock)
         if paper is not None:

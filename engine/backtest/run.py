@@ -100,13 +100,7 @@ async def _run(
 ) -> Outcome:
     listed = await market.instruments()
     settings = restrict(settings, listed, partly=True)
-    okx = settings.provider.okx
-    account = AccountSpec(
-        account=settings.provider_id,
-        balance=Decimal(settings.manager.manager.total_equity_usd),
-        position_mode=PositionMode(okx.position_mode),
-    )
-    venue = PaperVenue(market.world.core, account, clock, TriggerType(okx.trigger_price))
+    venue, mode = _venue(settings, market, clock), PositionMode(settings.provider.okx.position_mode)
     journal = MemoryJournal()
     async with Jobs() as jobs:
         around = Surroundings(
@@ -118,7 +112,7 @@ async def _run(
             jobs=jobs,
             model=PacedModel(model, clock),
         )
-        parts = await build_parts(settings, InstrumentBook(listed), account.position_mode, around)
+        parts = await build_parts(settings, InstrumentBook(listed), mode, around)
 
         def on_events(events: list[Event]) -> None:
             venue.tell(events)
@@ -138,6 +132,17 @@ async def _run(
             balanced=await _balanced(parts),
             prices={symbol: tuple(closes) for symbol, closes in market.closes.items()},
         )
+
+
+def _venue(settings: Settings, market: ReplayedMarket, clock: SimClock) -> PaperVenue:
+    """An account with the capital of the configuration, in the market of the recordings."""
+    okx = settings.provider.okx
+    account = AccountSpec(
+        account=settings.provider_id,
+        balance=Decimal(settings.manager.manager.total_equity_usd),
+        position_mode=PositionMode(okx.position_mode),
+    )
+    return PaperVenue(market.world.core, account, clock, TriggerType(okx.trigger_price))
 
 
 async def _play(

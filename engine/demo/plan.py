@@ -43,6 +43,14 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     metrics: int
 
 
+class Account(msgspec.Struct, frozen=True, array_like=True):
+    """What the engine signs in with at the simulator."""
+
+    key: str
+    secret: str
+    passphrase: str
+
+
 class Epoch(msgspec.Struct, frozen=True, kw_only=True):
     """Where engine time stood at a moment of wall time; every process of a demo is given the same."""
 
@@ -130,43 +138,10 @@ def processes(
     options: DemoOptions, ports: Ports, epoch: Epoch, servers: ServerAddresses
 ) -> tuple[ProcessSpec, ...]:
     """The children, in the order in which they must be ready."""
-    key, secret, passphrase = _account(options.home)
-    env = {name: value for name, value in os.environ.items() if not name.startswith("OKX_")}
-    env |= servers.environment() | {
-        "EDGEWISE_ENV": "demo",
-        "EDGEWISE_HOME": str(options.home),
-        "EDGEWISE_EXCHANGE": "okx_simulator",
-        "EDGEWISE_SIMULATOR_URL": f"http://127.0.0.1:{ports.simulator}",
-        "EDGEWISE_SIMULATOR_WS": f"ws://127.0.0.1:{ports.simulator}",
-        "EDGEWISE_SIMULATOR_KEY": key,
-        "EDGEWISE_SIMULATOR_SECRET": secret,
-        "EDGEWISE_SIMULATOR_PASSPHRASE": passphrase,
-        "EDGEWISE_SIMULATOR_LIMITS": "false",
-        "EDGEWISE_METRICS_PORT": str(ports.metrics),
-        "EDGEWISE_API_PORT": str(ports.api),
-        "EDGEWISE_SPEED": str(epoch.speed),
-        "EDGEWISE_EPOCH_NS": str(epoch.epoch_ns),
-        "EDGEWISE_WALL_EPOCH_NS": str(epoch.wall_epoch_ns),
-        "PYTHONUNBUFFERED": "1",
-    }
-    if not env.get("EDGEWISE_LLM_BASE_URL"):
-        env["EDGEWISE_LLM_BASE_URL"] = f"http://127.0.0.1:{ports.model}/v1"
-        env["EDGEWISE_LLM_API_KEY"] = "local"
-    simulator = [
-        "simulator",
-        *("--port", str(ports.simulator)),
-        *("--account", f"{key}:{secret}:{passphrase}:{_ACCOUNT_USDT}"),
-        *("--seed", str(options.seed)),
-        *("--speed", str(epoch.speed)),
-        *("--epoch", str(epoch.epoch_ns)),
-        *("--wall-epoch", str(epoch.wall_epoch_ns)),
-        *("--state", str(options.home / "simulator")),
-        "--no-rate-limit",
-    ]
-    if options.replay is not None:
-        simulator += ["--replay", str(options.replay)]
+    account = _account(options.home)
+    env = _environment(options, ports, epoch, account) | servers.environment()
     arguments = {
-        "simulator": simulator,
+        "simulator": _simulator(options, ports, epoch, account),
         "model-server": ["model-server", "--port", str(ports.model)],
         "engine": ["engine", "--etc", str(options.etc)],
         "api": ["api", "--etc", str(options.etc)],
@@ -183,12 +158,53 @@ def processes(
     )
 
 
-def _account(home: Path) -> tuple[str, str, str]:
-    """Key, secret and pass phrase of the simulated account; made once, kept with the demo."""
+def _environment(options: DemoOptions, ports: Ports, epoch: Epoch, account: Account) -> dict[str, str]:
+    """This process's own, without a key of a real account; models are asked where it says, else here."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("OKX_")}
+    env |= {
+        "EDGEWISE_ENV": "demo",
+        "EDGEWISE_HOME": str(options.home),
+        "EDGEWISE_EXCHANGE": "okx_simulator",
+        "EDGEWISE_SIMULATOR_URL": f"http://127.0.0.1:{ports.simulator}",
+        "EDGEWISE_SIMULATOR_WS": f"ws://127.0.0.1:{ports.simulator}",
+        "EDGEWISE_SIMULATOR_KEY": account.key,
+        "EDGEWISE_SIMULATOR_SECRET": account.secret,
+        "EDGEWISE_SIMULATOR_PASSPHRASE": account.passphrase,
+        "EDGEWISE_SIMULATOR_LIMITS": "false",
+        "EDGEWISE_METRICS_PORT": str(ports.metrics),
+        "EDGEWISE_API_PORT": str(ports.api),
+        "EDGEWISE_SPEED": str(epoch.speed),
+        "EDGEWISE_EPOCH_NS": str(epoch.epoch_ns),
+        "EDGEWISE_WALL_EPOCH_NS": str(epoch.wall_epoch_ns),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not env.get("EDGEWISE_LLM_BASE_URL"):
+        env["EDGEWISE_LLM_BASE_URL"] = f"http://127.0.0.1:{ports.model}/v1"
+        env["EDGEWISE_LLM_API_KEY"] = "local"
+    return env
+
+
+def _simulator(options: DemoOptions, ports: Ports, epoch: Epoch, account: Account) -> list[str]:
+    replayed = ["--replay", str(options.replay)] if options.replay is not None else []
+    return [
+        "simulator",
+        *("--port", str(ports.simulator)),
+        *("--account", f"{account.key}:{account.secret}:{account.passphrase}:{_ACCOUNT_USDT}"),
+        *("--seed", str(options.seed)),
+        *("--speed", str(epoch.speed)),
+        *("--epoch", str(epoch.epoch_ns)),
+        *("--wall-epoch", str(epoch.wall_epoch_ns)),
+        *("--state", str(options.home / "simulator")),
+        "--no-rate-limit",
+        *replayed,
+    ]
+
+
+def _account(home: Path) -> Account:
+    """The simulated account; made once, kept with the demo."""
     kept = home / "account.json"
     if not kept.exists():
-        made = [secrets.token_hex(12) for _ in range(3)]
+        made = Account(*(secrets.token_hex(12) for _ in range(3)))
         kept.touch(mode=0o600)
         kept.write_bytes(msgspec.json.encode(made))
-    key, secret, passphrase = msgspec.json.decode(kept.read_bytes(), type=list[str])
-    return key, secret, passphrase
+    return msgspec.json.decode(kept.read_bytes(), type=Account)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import partial
 
 import msgspec
 import structlog
@@ -39,39 +40,31 @@ async def open_books(context: ExchangeContext, capital: dict[str, Decimal]) -> N
     books, now = context.books, context.clock.now_ns()
     reserve = books.account(RESERVE)
     first = not reserve.capital and not any(account.capital for account in books.traders())
-    flows: list[CashFlow] = []
-
-    def flow(flow_id: str, trader_id: str, amount: Decimal) -> None:
-        flows.append(
-            CashFlow(
-                flow_id=f"{books.account_id}:{flow_id}",
-                trader_id=trader_id,
-                account_id=books.account_id,
-                kind=FlowKind.CAPITAL,
-                amount=amount,
-                ts=now,
-            )
-        )
-
+    moved: list[tuple[str, str, Decimal]] = []  # flow, trader, amount
     free = reserve.cash
     if first:
         free = (await context.venue.balance()).cash
-        flow("reserve", RESERVE, free)
+        moved.append(("reserve", RESERVE, free))
     for trader_id, amount in capital.items():
         if not books.account(trader_id).capital:
             free -= amount
-            flow(f"capital:{trader_id}", trader_id, amount)
-            flow(f"capital:{trader_id}:from", RESERVE, -amount)
-    if free < 0 and flows:
+            moved.append((f"capital:{trader_id}", trader_id, amount))
+            moved.append((f"capital:{trader_id}:from", RESERVE, -amount))
+    if free < 0 and moved:
         raise VenueMisconfigured(f"the account lacks {-free} of what its traders get; lower total_equity_usd")
     if first:
-        for position in await context.venue.positions():
-            known = books.holdings().get((position.symbol, position.position_side), ZERO)
-            if position.contracts != known:  # a trade of this very moment may be booked already
-                rest = msgspec.structs.replace(position, contracts=position.contracts - known)
-                await _adopt(context, rest, now)
-    for each in flows:
-        await _put(context, each)
+        await _adopt_all(context, now)
+    for name, trader_id, amount in moved:
+        flow = CashFlow(
+            flow_id=f"{books.account_id}:{name}",
+            trader_id=trader_id,
+            account_id=books.account_id,
+            kind=FlowKind.CAPITAL,
+            amount=amount,
+            ts=now,
+        )
+        await patiently(partial(context.journal.record_cash_flow, flow))
+        books.apply_cash(flow)
 
 
 async def move_capital(context: ExchangeContext, transfer: Transfer) -> Decimal:
@@ -91,13 +84,20 @@ async def move_capital(context: ExchangeContext, transfer: Transfer) -> Decimal:
     return amount
 
 
-async def _put(context: ExchangeContext, flow: CashFlow) -> None:
-    await patiently(lambda: context.journal.record_cash_flow(flow))
-    context.books.apply_cash(flow)
+async def _adopt_all(context: ExchangeContext, now_ns: int) -> None:
+    for position in await context.venue.positions():
+        known = context.books.holdings().get((position.symbol, position.position_side), ZERO)
+        if position.contracts == known:  # a trade of this very moment may be booked already
+            continue
+        rest = msgspec.structs.replace(position, contracts=position.contracts - known)
+        order, fill = _found(context, rest, now_ns)
+        if await patiently(partial(context.journal.record_execution, order, fill)):
+            context.books.apply_fill(fill)
+            log.warning("position adopted", symbol=rest.symbol, contracts=str(rest.contracts))
 
 
-async def _adopt(context: ExchangeContext, position: VenuePosition, now: int) -> None:
-    """Book a position that was there before us, as one fill that nobody made."""
+def _found(context: ExchangeContext, position: VenuePosition, now_ns: int) -> tuple[Order, Fill]:
+    """A position that was there before us, as one fill that nobody made."""
     long = position.contracts > 0
     side = Side.BUY if long else Side.SELL
     holder = position.position_side or (PositionSide.LONG if long else PositionSide.SHORT)
@@ -114,7 +114,7 @@ async def _adopt(context: ExchangeContext, position: VenuePosition, now: int) ->
         purpose=Purpose.EXTERNAL,
         order_type=OrderType.MARKET,
         contracts=contracts,
-        ts_created=now,
+        ts_created=now_ns,
     )
     fill = Fill(
         fill_id=f"adopted:{position.symbol}:{holder}",
@@ -131,11 +131,9 @@ async def _adopt(context: ExchangeContext, position: VenuePosition, now: int) ->
         contract_value=context.contracts.contract_value(position.symbol),
         fee=ZERO,
         maker=False,
-        ts_event=now,
+        ts_event=now_ns,
     )
     order = Order(
         client_order_id=name, intent=intent, state=OrderState.FILLED, filled=contracts, claimed=contracts
     )
-    if await patiently(lambda: context.journal.record_execution(order, fill)):
-        context.books.apply_fill(fill)
-        log.warning("position adopted", symbol=position.symbol, contracts=str(position.contracts))
+    return order, fill

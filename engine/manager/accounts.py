@@ -19,13 +19,13 @@ class TraderAccounts:
     """Draws AccountViews. `marks` is written by the manager from snapshots, in engine prices."""
 
     def __init__(self, books: Books, now_ns: Callable[[], int]) -> None:
-        self._books = books
+        self.books = books
         self._now_ns = now_ns
         self.marks: dict[str, Decimal] = {}
 
     def view(self, trader_id: str) -> AccountView:
         """The trader's account now. Equity and unrealised are None while a held symbol has no mark."""
-        account = self._books.account(trader_id)
+        account = self.books.account(trader_id)
         unrealised = account.unrealised(self.marks)
         equity = None if unrealised is None else account.cash + unrealised
         margin = account.margin_used
@@ -46,7 +46,7 @@ class TraderAccounts:
 
     def views(self) -> tuple[AccountView, ...]:
         """All traders, in the order of the books."""
-        return tuple(self.view(account.trader_id) for account in self._books.traders())
+        return tuple(self.view(account.trader_id) for account in self.books.traders())
 
     def _position(self, account: VirtualAccount, held: Held) -> PositionView:
         mark, coins = self.marks.get(held.symbol), held.coins

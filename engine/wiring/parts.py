@@ -81,26 +81,12 @@ async def build_parts(
     clock, journal, bus = around.clock, around.journal, around.bus
     now = clock.now_ns()
     await _journal_start(settings, instruments, journal, now)
-    kept = settings.engine.journal
     states = await patiently(lambda: journal.load_states(KeepState.BREAKER))
     breaker = build_account_breaker(settings, states)
     traders = build_traders(settings, states, breaker)
     books = Books(settings.provider_id, traders, netting=mode is PositionMode.NET)
     accounts = TraderAccounts(books, clock.now_ns)
-    at_venue = ExchangeContext(
-        venue=around.venue,
-        journal=journal,
-        bus=bus,
-        clock=clock,
-        jobs=around.jobs,
-        books=books,
-        accounts=accounts,
-        contracts=instruments,
-        position_mode=mode,
-        trading_enabled=settings.provider.may_trade,
-        compression=Compression(kept.balance_min_usd, kept.balance_min_pct / 100),
-    )
-    exchange = _exchange(settings, instruments, at_venue)
+    exchange = _exchange(settings, instruments, mode, around, accounts)
     view = MarketView({}, instruments.by_symbol, around.news)
     scheduler = build_scheduler(settings, traders, books, now)
     context = ManagerContext(
@@ -141,7 +127,27 @@ async def _journal_start(
         await patiently(lambda: journal.record_initial_equity(settings.provider_id, start, now_ns))
 
 
-def _exchange(settings: Settings, instruments: InstrumentBook, context: ExchangeContext) -> ExchangeService:
+def _exchange(
+    settings: Settings,
+    instruments: InstrumentBook,
+    mode: PositionMode,
+    around: Surroundings,
+    accounts: TraderAccounts,
+) -> ExchangeService:
+    kept = settings.engine.journal
+    context = ExchangeContext(
+        venue=around.venue,
+        journal=around.journal,
+        bus=around.bus,
+        clock=around.clock,
+        jobs=around.jobs,
+        books=accounts.books,
+        accounts=accounts,
+        contracts=instruments,
+        position_mode=mode,
+        trading_enabled=settings.provider.may_trade,
+        compression=Compression(kept.balance_min_usd, kept.balance_min_pct / 100),
+    )
     return ExchangeService(
         context,
         capital={trader.id: settings.manager.capital(trader) for trader in settings.manager.traders},
