@@ -65,11 +65,11 @@ class Basis(LiveFeature):
 
     def set_mark(self, ts: int, price: float) -> None:
         self._ts_mark, self._mark = ts, price
-        self.ts = min(ts, self._ts_index)
+        self.ts = ts if ts < self._ts_index else self._ts_index
 
     def set_index(self, ts: int, price: float) -> None:
         self._ts_index, self._index = ts, price
-        self.ts = min(ts, self._ts_mark)
+        self.ts = ts if ts < self._ts_mark else self._ts_mark
 
     def value(self, now: int) -> float | None:
         if self._mark is None or not self._index or now - self.ts > self._max_age_ns:
