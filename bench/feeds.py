@@ -11,14 +11,13 @@ from typing import Any, Final, NamedTuple
 from bench.frames import Market, book_frames
 from bench.measure import ROUNDS, Kind, Row, Run, Title, of_rounds, same, timed
 from bench.peers import CcxtPro, Cryptofeed, Peer, Seen, missing
-from bench.wire import Decoders, bare_decoder, best_levels, channel_of, pairs
+from bench.wire import Decoders, arg_of, bare_decoder, best_levels, pairs
 from engine.clock import SystemClock, cancelled
 from engine.config.exchange import OkxConfig
 from engine.core.errors import CodecError
 from engine.core.market import BookTop, Trade
 from engine.exchange.okx.dispatch import Dispatch
 from engine.exchange.okx.feed import OkxMarketFeed
-from engine.exchange.okx.frames import HEAD
 from engine.exchange.okx.links import PUBLIC
 
 _SYMBOL: Final = "BTC-USDT-SWAP"
@@ -44,7 +43,7 @@ def _beside(
     words: tuple[str, str],
     aims: Mapping[str, float],
 ) -> list[Row]:
-    bare = [(bare_decoder(channel_of(frame)), frame) for frame in tape.frames]
+    bare = [(bare_decoder(arg_of(frame).channel), frame) for frame in tape.frames]
 
     def reference() -> None:
         for decode, frame in bare:
@@ -96,7 +95,7 @@ class _TypedRows:
     def _read(self, frames: Sequence[bytes], hand_over: Callable[[Any], object]) -> None:
         decoders = self._decoders
         for frame in frames:
-            hand_over(decoders[frame[:HEAD]](frame))
+            hand_over(decoders[frame[: frame.find(b"}")]](frame))
 
     def seen(self) -> Seen:
         """Of the same frames, read once more."""
@@ -128,7 +127,7 @@ class _Edgewise:
         reader = asyncio.create_task(self._read(), name="reader")
         for at in range(0, len(frames), _YIELD_EVERY):
             ts_recv = self._clock.now_ns()
-            self._data.take(frames[at : at + _YIELD_EVERY], 0, ts_recv)
+            self._data.take(list(frames[at : at + _YIELD_EVERY]), 0, ts_recv)
             self._feed.on_read()
             await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -10,12 +10,12 @@ import msgspec
 
 from bench.frames import START, Frame, Market
 from bench.measure import Row, Run, Title, of_items, same
+from bench.wire import arg_of
 from engine.config.market import MarketConfig
 from engine.core.market import Candle, MarketEvent
 from engine.core.signals import Signal
 from engine.core.times import timeframe_ns
-from engine.exchange.okx import market_wire
-from engine.exchange.okx.frames import push_channel
+from engine.exchange.okx.market_readers import decode
 from engine.garbage import settle
 from engine.market.pipeline import MarketPipeline
 from engine.market.records import ClosedCandle
@@ -93,7 +93,7 @@ def _timed_frames(frames: Sequence[Frame], handler: Callable[[MarketEvent], obje
     times = []
     for _, data, ts_recv, _ in frames:
         began = perf_counter_ns()
-        for event in market_wire.decode(push_channel(data) or "", data, ts_recv):
+        for event in decode(arg_of(data), data, ts_recv):
             handler(event)
         times.append(perf_counter_ns() - began)
     return times

@@ -138,7 +138,7 @@ class _Stamps:
         self._inner, self._note = inner, note
         self.send, self.close = inner.send, inner.close
 
-    async def recv(self) -> Sequence[bytes]:
+    async def recv(self) -> list[bytes]:
         frames = await self._inner.recv()
         for frame in frames:
             if frame.startswith(b'{"arg"'):

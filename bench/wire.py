@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
 from bench.frames import Frame, Market, book_frames
 from bench.measure import Row, Run, Title, paired, same
+from engine.core.errors import CodecError
 from engine.core.market import Levels, MarketEvent
-from engine.exchange.okx import market_wire
+from engine.exchange.okx import market_readers
 from engine.exchange.okx.book import OrderBook, Outcome
-from engine.exchange.okx.frames import HEAD, push_channel
+from engine.exchange.okx.dispatch import Dispatch
+from engine.exchange.okx.frames import Arg, push_arg
+from engine.exchange.okx.freshness import Pulse
+from engine.exchange.okx.market_readers import READERS, symbol_of
+from engine.exchange.okx.market_wire import decode_books
 
 T = TypeVar("T")
 _SYMBOLS: Final = tuple(f"COIN{number}-USDT-SWAP" for number in range(20))
@@ -75,11 +79,20 @@ _BARE: Final[dict[str, Callable[[bytes], object]]] = {
 _BARE_BOOK: Final = msgspec.json.Decoder(_Push[_Book], strict=False).decode
 
 
+_TYPED: Final[dict[str, Callable[[bytes], Any]]] = {
+    "trades": market_readers.decode_trades,
+    "tickers": market_readers.decode_tickers,
+    "books5": market_readers.decode_tops,
+    "mark-price": market_readers.decode_marks,
+    "candle1m": market_readers.decode_bars,
+}
+
+
 class Decoders(dict[bytes, Callable[[bytes], Any]]):
-    """The typed decoder of a frame by its first bytes, as engine.exchange.okx.dispatch finds its reader."""
+    """The typed decoder of a frame by its `arg`, as engine.exchange.okx.dispatch finds its reader."""
 
     def __missing__(self, head: bytes) -> Callable[[bytes], Any]:
-        decoder = self[head] = market_wire.CODECS[push_channel(head) or ""].decode
+        decoder = self[head] = _TYPED[arg_of(head + b"}").channel]
         return decoder
 
 
@@ -109,7 +122,7 @@ def _mixed_row(frames: Sequence[Frame]) -> Row:
 
     def typed() -> None:
         for data in raw:
-            decoders[data[:HEAD]](data)
+            decoders[data[: data.find(b"}")]](data)
 
     def reference() -> None:
         for decode, data in bare:
@@ -137,7 +150,7 @@ def _channel_row(channel: str, frames: Sequence[Frame]) -> Row:
 
 
 def _typed(data: bytes) -> object:
-    return _plain(market_wire.CODECS[channel_of(data)].decode(data))
+    return _plain(_TYPED[arg_of(data).channel](data))
 
 
 def _plain(push: Any) -> list[list[object]]:
@@ -155,22 +168,30 @@ def _plain(push: Any) -> list[list[object]]:
     return rows
 
 
-def channel_of(data: bytes) -> str:
-    """Of a data frame."""
-    return push_channel(data) or ""
+def arg_of(data: bytes) -> Arg:
+    """What a data frame is about."""
+    arg = push_arg(data)
+    assert arg is not None, data
+    return arg
 
 
 def _read(
     channel: str, frames: Sequence[tuple[bytes, int]], handler: Callable[[MarketEvent], object]
 ) -> None:
     """As the feed does it, once a frame's channel is known."""
-    take = partial(market_wire.CODECS[channel].read, market_wire.Sink(handler, set(_SYMBOLS), _unheard))
-    for data, ts_recv in frames:
-        take(data, ts_recv)
+    pulse = Pulse(0.0, 0.0)
+    pulse.heard(0.0)
+    data = Dispatch(lambda arg: READERS[arg.channel](symbol_of(arg), handler, pulse, _unheard).read, _refused)
+    for frame, ts_recv in frames:
+        data.take([frame], 0, ts_recv)
 
 
-def _unheard(symbol: str, ts_recv: int) -> None:
-    raise LookupError(symbol)
+def _unheard(ts_recv: int) -> None:
+    raise LookupError(ts_recv)
+
+
+def _refused(channel: str, error: CodecError) -> None:
+    raise error
 
 
 def _nothing(event: MarketEvent) -> None:
@@ -182,7 +203,7 @@ def books(run: Run) -> list[Row]:
     frames, sides = book_frames(_SYMBOLS[0], run.of(1500, 50))
     book, top = OrderBook(_SYMBOLS[0]), None
     for frame in frames:
-        for message in market_wire.decode_books(frame):
+        for message in decode_books(frame):
             same("outcome of a book update", book.apply(message), Outcome.CHANGED)
             top = book.top(0)
     same("top of the book", None if top is None else (pairs(top.bids), pairs(top.asks)), best_levels(sides))
@@ -197,7 +218,7 @@ def books(run: Run) -> list[Row]:
     def applied(*, tops: bool) -> None:
         kept = OrderBook(_SYMBOLS[0])
         for frame in frames:
-            for message in market_wire.decode_books(frame):
+            for message in decode_books(frame):
                 kept.apply(message)
                 if tops:
                     kept.top(0)

@@ -94,7 +94,7 @@ async def test_answer_that_is_older_than_the_book_says_nothing(venue: ScriptedVe
     venue.answers["GET market/books"] = ok(levels("90", "91"))
     feed = OkxMarketFeed(venue.config(timeouts=OFTEN), [BTC], [], SystemClock())
     now_ns = 1_700_000_000_001 * 1_000_000
-    feed.book_check.saw(BookTop(BTC, (Level(100.0, 1.0),), (Level(101.0, 1.0),), now_ns))
+    feed.book_check.tops.put(BookTop(BTC, (Level(100.0, 1.0),), (Level(101.0, 1.0),), now_ns))
     await feed.book_check.check(BTC)
     await feed.close()
     assert (feed.book_check.looks, feed.book_check.wrong) == (1, 0)
@@ -103,7 +103,7 @@ async def test_answer_that_is_older_than_the_book_says_nothing(venue: ScriptedVe
 async def test_venue_that_does_not_answer_says_nothing_about_the_book(venue: ScriptedVenue) -> None:
     venue.answers["GET market/books"] = {"code": "50001", "msg": "away", "data": []}
     feed = OkxMarketFeed(venue.config(timeouts=OFTEN), [BTC], [], SystemClock())
-    feed.book_check.saw(BookTop(BTC, (Level(100.0, 1.0),), (Level(101.0, 1.0),), 1))
+    feed.book_check.tops.put(BookTop(BTC, (Level(100.0, 1.0),), (Level(101.0, 1.0),), 1))
     await feed.book_check.check(BTC)
     await feed.close()
     assert (feed.book_check.looks, feed.book_check.wrong) == (0, 0)

@@ -31,7 +31,15 @@ from engine.core.market import (
     Trade,
 )
 from engine.core.orders import OrderState, PositionSide
-from engine.exchange.okx import account_wire, frames, market_wire, numbers, orders_wire, reference_wire
+from engine.exchange.okx import (
+    account_wire,
+    frames,
+    market_readers,
+    market_wire,
+    numbers,
+    orders_wire,
+    reference_wire,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures" / "okx"
 PUBLIC = (FIXTURES / "public.jsonl").read_bytes().splitlines()
@@ -41,10 +49,18 @@ RECV = 1_700_000_090_000 * MS
 BTC = "BTC-USDT-SWAP"
 
 
+def arg_of(frame: bytes) -> frames.Arg:
+    arg = frames.push_arg(frame)
+    assert arg is not None
+    return arg
+
+
 def channel_of(frame: bytes) -> str:
-    channel = frames.push_channel(frame)
-    assert channel is not None
-    return channel
+    return arg_of(frame).channel
+
+
+def decode(frame: bytes) -> list[MarketEvent]:
+    return market_readers.decode(arg_of(frame), frame, RECV)
 
 
 EXPECTED: dict[str, MarketEvent] = {
@@ -67,8 +83,7 @@ EXPECTED: dict[str, MarketEvent] = {
 
 @pytest.mark.parametrize("frame", PUBLIC[:8], ids=channel_of)
 def test_public_frame_becomes_its_event(frame: bytes) -> None:
-    channel = channel_of(frame)
-    assert market_wire.decode(channel, frame, RECV) == [EXPECTED[channel]]
+    assert decode(frame) == [EXPECTED[channel_of(frame)]]
 
 
 @pytest.mark.parametrize(
@@ -82,13 +97,12 @@ def test_price_limits_are_none_where_the_venue_sets_none(
         f'{{"arg":{{"channel":"price-limit","instId":"{BTC}"}},"data":[{{"instType":"SWAP","instId":"{BTC}",'
         f'"buyLmt":"{limits[0]}","sellLmt":"{limits[1]}","ts":"1700000000300","enabled":{enabled}}}]}}'
     ).encode()
-    assert channel_of(frame) == "price-limit"
     expected = PriceLimits(BTC, *told, 1_700_000_000_300 * MS, RECV)
-    assert market_wire.decode("price-limit", frame, RECV) == [expected]
+    assert decode(frame) == [expected]
 
 
 def test_only_a_confirmed_candle_is_closed() -> None:
-    forming, closed = (market_wire.decode(channel_of(frame), frame, RECV)[0] for frame in PUBLIC[8:10])
+    forming, closed = (decode(frame)[0] for frame in PUBLIC[8:10])
     assert isinstance(forming, Candle)
     assert isinstance(closed, Candle)
     assert (forming.timeframe, forming.closed, forming.ts_event) == ("1m", False, RECV)
@@ -99,9 +113,10 @@ def test_only_a_confirmed_candle_is_closed() -> None:
 
 def test_envelope_is_read_in_any_order_and_spacing() -> None:
     spaced = json.dumps(json.loads(PUBLIC[0]), indent=1).encode()
-    assert frames.push_channel(spaced) is None
-    assert frames.classify(spaced) == frames.Push("trades")
-    assert market_wire.decode("trades", spaced, RECV) == [EXPECTED["trades"]]
+    assert frames.push_arg(spaced) is None
+    trades = frames.Arg("trades", BTC)
+    assert frames.classify(spaced) == frames.Push(trades)
+    assert market_readers.decode(trades, spaced, RECV) == [EXPECTED["trades"]]
 
 
 @pytest.mark.parametrize(
@@ -303,7 +318,7 @@ def test_cash_that_no_trade_moved_is_told_from_trades_and_funding() -> None:
 
 def decoders() -> list[Callable[[bytes], object]]:
     market = [
-        lambda raw, channel=channel: market_wire.decode(channel, raw, RECV)
+        lambda raw, channel=channel: market_readers.decode(frames.Arg(channel, BTC), raw, RECV)
         for channel in (*EXPECTED, "candle1m", "nothing")
     ]
     return [

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.errors import CodecError
-from engine.exchange.okx import account_wire, frames, market_wire, orders_wire, reference_wire
+from engine.exchange.okx import account_wire, frames, market_readers, market_wire, orders_wire, reference_wire
 from engine.exchange.okx.book import OrderBook, Outcome
 from tests.test_okx_codec import BTC, OURS, RECV, VALUES, harmless
 
@@ -105,9 +105,9 @@ def test_collected_payload_decodes(path: Path) -> None:
         assert isinstance(answer, frames.OperationAck)
         orders_wire.decode_verdicts(bytes(answer.data))
     elif channel in MARKET:
-        assert market_wire.decode(channel, raw, RECV)
+        assert market_readers.decode(frames.Arg(channel, BTC), raw, RECV)
     elif channel == "candle":
-        assert market_wire.decode(json.loads(raw)["arg"]["channel"], raw, RECV)
+        assert market_readers.decode(frames.Arg(json.loads(raw)["arg"]["channel"], BTC), raw, RECV)
 
 
 def test_every_channel_and_answer_that_is_used_was_collected() -> None:

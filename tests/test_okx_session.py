@@ -74,7 +74,7 @@ def test_data_before_its_acknowledgement_is_delivered() -> None:
     session = Session((TRADES,), RULES)
     session.opened(0.0)
     frame = b'{"arg": {"channel": "trades", "instId": "BTC-USDT-SWAP"}, "data": [{}]}'
-    assert session.received(frame, 0.1) == [Deliver("trades", frame)]
+    assert session.received(frame, 0.1) == [Deliver(TRADES, frame)]
 
 
 def test_session_without_channels_is_ready_at_once() -> None:

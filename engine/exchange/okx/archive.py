@@ -8,7 +8,7 @@ from typing import Final
 
 from engine.core.market import Candle
 from engine.core.times import NS_PER_MS, timeframe_ns
-from engine.exchange.okx import account_wire, market_wire
+from engine.exchange.okx import account_wire, market_readers, market_wire
 from engine.exchange.okx.rest import RestClient, readable
 
 _BARS_A_PAGE: Final = 100  # what every version of the endpoint gives
@@ -45,7 +45,7 @@ class Archive:
         """The newest candles that open before a time, oldest first."""
         query = {
             "instId": symbol,
-            "bar": market_wire.BARS[timeframe],
+            "bar": market_readers.BARS[timeframe],
             "after": str(-(-end_ns // NS_PER_MS)),  # older than this
             "limit": str(count),
         }

@@ -14,9 +14,10 @@ import structlog
 
 from engine.clock import Clock
 from engine.core.errors import Rejected, Unavailable
-from engine.core.market import BookTop, Levels
+from engine.core.market import Levels
 from engine.exchange.okx.market_wire import decode_top
 from engine.exchange.okx.rest import RestClient, readable
+from engine.exchange.okx.tops import ShownTops
 
 log = structlog.get_logger()
 
@@ -27,30 +28,23 @@ class BookCheck:
     """Looks at every book each `every_s` real seconds; `distrust` is told the symbol of a wrong one."""
 
     def __init__(
-        self, rest: RestClient, clock: Clock, every_s: float, distrust: Callable[[str], None]
+        self,
+        tops: ShownTops,
+        rest: RestClient,
+        clock: Clock,
+        every_s: float,
+        distrust: Callable[[str], None],
     ) -> None:
-        self._rest, self._clock, self._distrust = rest, clock, distrust
+        self.tops, self._rest, self._clock, self._distrust = tops, rest, clock, distrust
         self._every_s, self._settle_s, self._pause_s = every_s, every_s / 60, every_s / 30
-        self._tops: dict[str, BookTop] = {}
-        self._shown: dict[str, list[BookTop]] = {}  # while a look is under way
         self.looks = 0
         self.wrong = 0  # books that were distrusted
-
-    def saw(self, top: BookTop) -> None:
-        """The book of a symbol changed."""
-        self._tops[top.symbol] = top
-        if self._shown and top.symbol in self._shown:
-            self._shown[top.symbol].append(top)
-
-    def forget(self, symbol: str) -> None:
-        """The book is known to be worthless; it is not looked at before it shows something again."""
-        self._tops.pop(symbol, None)
 
     async def run(self) -> None:
         """Look for ever."""
         while True:
             await self._clock.sleep_real(self._every_s)
-            for symbol in list(self._tops):
+            for symbol in self.tops.symbols:
                 await self.check(symbol)
 
     async def check(self, symbol: str) -> None:
@@ -59,17 +53,17 @@ class BookCheck:
             if await self._agrees(symbol):
                 return
             await self._clock.sleep_real(self._pause_s)
-        if symbol in self._tops:
+        if self.tops.newest(symbol) is not None:
             self.wrong += 1
             log.warning("order book differs from REST", symbol=symbol)
             self._distrust(symbol)
 
     async def _agrees(self, symbol: str) -> bool:
         """Also True where nothing can be said: no book, no answer, or one that is older than the book."""
-        top = self._tops.get(symbol)
+        top = self.tops.newest(symbol)
         if top is None:
             return True
-        shown = self._shown[symbol] = [top]
+        shown = self.tops.look(top)
         try:
             query = {"instId": symbol, "sz": "1"}
             body = await self._rest.get("market/books", query, symbol=symbol, private=False)
@@ -79,9 +73,9 @@ class BookCheck:
             log.debug("order book not compared", symbol=symbol, error=str(error))
             return True
         finally:
-            del self._shown[symbol]
+            self.tops.look_away(symbol)
         self.looks += 1
-        if symbol not in self._tops or venue.ts_event < top.ts_event:
+        if self.tops.newest(symbol) is None or venue.ts_event < top.ts_event:
             return True  # it broke meanwhile, which is known; or REST tells of a time before
         bids, asks = [_best(each.bids) for each in shown], [_best(each.asks) for each in shown]
         return _within(_best(venue.bids), bids) and _within(_best(venue.asks), asks)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final, cast
 
 from picows import (
@@ -27,8 +26,8 @@ from engine.exchange.okx.socket import (
 _LOST: Final = 1006  # the connection ended without a close frame
 _NO_CODE: Final = 1005  # a close frame without one
 _GRACE_S: Final = 0.5
-_TEXT: Final = WSMsgType.TEXT
-_DATA: Final = (_TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
+_DATA: Final = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.CONTINUATION)
+_LONGEST_CONTROL: Final = 125  # bytes of a ping, a pong, a close (RFC 6455, 5.5)
 
 
 class PicowsConnect:
@@ -80,7 +79,7 @@ class _Listener(WSListener):
         transport.send(WSMsgType.TEXT, frame)
         await self._writable.wait()
 
-    async def recv(self) -> Sequence[bytes]:
+    async def recv(self) -> list[bytes]:
         while not self._frames:
             self._open()
             self._waiting = asyncio.get_running_loop().create_future()
@@ -109,13 +108,16 @@ class _Listener(WSListener):
             transport.disconnect(False)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
-        kind = frame.msg_type
-        if kind is _TEXT and frame.fin and not self._parts:
-            self._frames.append(frame.get_payload_as_bytes())
+        data = frame.get_payload_as_bytes()
+        # To ask for the type takes as long as all else here, and what is so long is no control frame.
+        if len(data) > _LONGEST_CONTROL and frame.fin and not self._parts:
+            self._frames.append(data)
             if self._waiting is not None or frame.last_in_buffer:
                 self._kept(transport)
-        elif kind in _DATA:
-            self._join(transport, frame)
+            return
+        kind = frame.msg_type
+        if kind in _DATA:
+            self._join(transport, data, fin=frame.fin)
         elif kind == WSMsgType.CLOSE:
             code = cast("int", frame.get_close_code())  # 0 without one; its stub knows only the usual codes
             reason = cast("str | None", frame.get_close_reason())  # the stub forgets the None
@@ -134,13 +136,13 @@ class _Listener(WSListener):
 
     # -- inside
 
-    def _join(self, transport: WSTransport, frame: WSFrame) -> None:
-        """A message that is cut into frames, or is no text."""
-        self._parts.append(frame.get_payload_as_bytes())
+    def _join(self, transport: WSTransport, data: bytes, *, fin: bool) -> None:
+        """A message that is short, or cut into frames."""
+        self._parts.append(data)
         if sum(map(len, self._parts)) > LARGEST_FRAME:
             transport.send_close(WSCloseCode.MESSAGE_TOO_BIG)
             transport.disconnect()
-        elif frame.fin:
+        elif fin:
             self._frames.append(b"".join(self._parts))
             self._parts.clear()
             self._kept(transport)

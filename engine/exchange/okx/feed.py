@@ -14,25 +14,27 @@ from engine.clock import Clock
 from engine.config.exchange import OkxConfig
 from engine.core.errors import CodecError, Defect, Rejected, Unavailable
 from engine.core.instruments import Instrument
-from engine.core.market import PRICE_LIMIT, BookTop, Candle, ChannelState, FeedStatus, MarketEvent
+from engine.core.market import PRICE_LIMIT, Candle, ChannelState, FeedStatus, MarketEvent
 from engine.core.times import NS_PER_MS
 from engine.exchange.okx import market_wire, reference_wire
-from engine.exchange.okx.book import OrderBook, Outcome, Resync
+from engine.exchange.okx.book import OrderBook, Resync
 from engine.exchange.okx.book_check import BookCheck
+from engine.exchange.okx.book_reader import BookReader
 from engine.exchange.okx.buffer import EventBuffer
 from engine.exchange.okx.dispatch import FrameReader
 from engine.exchange.okx.frames import Arg
 from engine.exchange.okx.freshness import Freshness
 from engine.exchange.okx.links import BUSINESS, PUBLIC, Network, build
-from engine.exchange.okx.market_wire import Sink
+from engine.exchange.okx.market_readers import BARS, INDEX, READERS, Reader, symbol_of
 from engine.exchange.okx.repeats import NewTrades
 from engine.exchange.okx.rest import RestClient, readable
 from engine.exchange.okx.session import Refused
+from engine.exchange.okx.tops import ShownTops
 
 log = structlog.get_logger()
 
 _SWAP_CHANNELS: Final = ("trades", "tickers", "mark-price", "funding-rate", "open-interest", PRICE_LIMIT)
-_INDEX: Final = "index-tickers"
+_INSTRUMENTS: Final = "instruments"
 _WATCH_S: Final = 1.0
 _PAGE: Final = 300
 _ONLY_HISTORY: Final = frozenset({"1s"})  # bars that market/candles does not know
@@ -61,17 +63,19 @@ class OkxMarketFeed:
         self._buffer = EventBuffer(config.queue_limit)
         self._books = {symbol: OrderBook(symbol) for symbol in symbols}
         self._resync = Resync()
-        self.book_check = BookCheck(self._rest, clock, config.timeouts.book_check, self._distrust)
-        self._trades = NewTrades(symbols, self._buffer.append)
+        self._trades, self._tops = NewTrades(self._buffer.append), ShownTops(self._buffer.append)
+        every_s = config.timeouts.book_check
+        self.book_check = BookCheck(self._tops, self._rest, clock, every_s, self._distrust)
         self._public_args = tuple(_public_args(symbols, config.book_channel))
         self._business_args = tuple(
             Arg(market_wire.candle_channel(timeframe), symbol)
             for symbol in symbols
             for timeframe in timeframes
         )
-        keys = [(_symbol_of(arg), arg.channel) for arg in self._public_args + self._business_args]
+        keys = [(symbol_of(arg), arg.channel) for arg in self._public_args + self._business_args]
         self._freshness = Freshness((key for key in keys if key[0]), config.stale_s, clock.real_s())
-        self._sinks: dict[str, Sink] = {}  # by channel
+        self._readers: dict[tuple[str, str], Reader] = {}  # by symbol and channel
+        self._listings = 0  # frames of instruments
         make = build(config, network or Network.of(config), clock, self)
         self._public = make(PUBLIC, self._public_args, None)
         self._business = make(BUSINESS, self._business_args, None)
@@ -109,7 +113,7 @@ class OkxMarketFeed:
 
     async def candles(self, symbol: str, timeframe: str, limit: int) -> tuple[Candle, ...]:
         """The newest `limit` closed candles, oldest first. Raises Unavailable, Rejected, KeyError."""
-        bar, found, after, asked = market_wire.BARS[timeframe], dict[int, Candle](), "", 0
+        bar, found, after, asked = BARS[timeframe], dict[int, Candle](), "", 0
         while len(found) < limit:
             recent = asked < _RECENT_BARS and timeframe not in _ONLY_HISTORY
             endpoint = "market/candles" if recent else "market/history-candles"
@@ -133,7 +137,10 @@ class OkxMarketFeed:
     @property
     def pushes(self) -> dict[str, int]:
         """Data frames so far, by channel."""
-        return {channel: sink.pushes for channel, sink in self._sinks.items() if sink.pushes}
+        pushes = Counter(instruments=self._listings)
+        for (_, channel), reader in self._readers.items():
+            pushes[channel] += reader.pushes
+        return +pushes
 
     @property
     def frames(self) -> int:
@@ -171,14 +178,14 @@ class OkxMarketFeed:
 
     # -- what the links tell
 
-    def reader(self, link: str, channel: str) -> FrameReader:
+    def reader(self, link: str, arg: Arg) -> FrameReader:
         """Decode and queue. Raises CodecError."""
-        readers = {"instruments": self._on_listing, "books": self._on_book}
-        codec = market_wire.CODECS.get(channel)
-        read = readers.get(channel) if codec is None else codec.read
-        if read is None:
-            raise CodecError(f"no codec for channel {channel[:40]!r}", defect=Defect.UNKNOWN)
-        return partial(read, self._sinks.setdefault(channel, self._sink(channel)))
+        if arg.channel == _INSTRUMENTS:
+            return self._on_listing
+        key = (symbol_of(arg), arg.channel)
+        if key not in self._readers:
+            self._readers[key] = self._make_reader(key)
+        return self._readers[key].read
 
     def on_read(self) -> None:
         """All frames that came together were read: their events may be taken."""
@@ -191,18 +198,18 @@ class OkxMarketFeed:
         """Every channel of the socket is stale at once, and live again with its first data."""
         log.warning("market data lost", link=link, reason=reason)
         for arg in self._public_args if link == PUBLIC else self._business_args:
-            key = (_symbol_of(arg), arg.channel)
+            key = (symbol_of(arg), arg.channel)
             self.refused.pop(key, None)
             self._silence(key)
         if link == PUBLIC:
             for symbol, book in self._books.items():
                 book.invalidate()
-                self.book_check.forget(symbol)
+                self._tops.forget(symbol)
 
     def on_refused(self, link: str, refused: Refused) -> None:
         """A subscription that will bring nothing: its channel is stale from now on."""
         arg = refused.arg
-        key = (_symbol_of(arg), arg.channel)
+        key = (symbol_of(arg), arg.channel)
         self.refused[key] = f"{refused.code} {refused.message}".strip()
         log.error("subscription refused", link=link, channel=arg.channel, symbol=key[0], code=refused.code)
         self._silence(key)
@@ -212,47 +219,34 @@ class OkxMarketFeed:
 
     # -- inside
 
-    def _sink(self, channel: str) -> Sink:
-        puts = {"trades": self._trades.put, self._config.book_channel: self._put_top}
-        fresh, heard = self._freshness.fresh.get(channel, set()), partial(self._heard, channel)
-        return Sink(puts.get(channel, self._buffer.append), fresh, heard)
+    def _make_reader(self, key: tuple[str, str]) -> Reader:
+        symbol, channel = key
+        pulse, heard = self._freshness.pulse(key), partial(self._heard, key)
+        if pulse is None:
+            raise CodecError(f"no subscription {channel[:40]!r} of {symbol[:40]!r}", defect=Defect.UNKNOWN)
+        if channel == "books":
+            return BookReader(self._books[symbol], self._on_gap, self._tops.put, pulse, heard)
+        puts = {"trades": self._trades.put, self._config.book_channel: self._tops.put}
+        return READERS[channel](symbol, puts.get(channel, self._buffer.append), pulse, heard)
 
-    def _heard(self, channel: str, symbol: str, ts_recv: int) -> None:
-        if self._freshness.heard((symbol, channel), self._clock.real_s()):
-            self._status((symbol, channel), ChannelState.LIVE, ts_recv)
+    def _heard(self, key: tuple[str, str], ts_recv: int) -> None:
+        pulse = self._freshness.pulse(key)
+        if pulse is not None and pulse.heard(self._clock.real_s()):
+            self._status(key, ChannelState.LIVE, ts_recv)
 
-    def _put_top(self, event: MarketEvent) -> None:
-        if isinstance(event, BookTop):
-            self.book_check.saw(event)
-            self._buffer.append(event)
-
-    def _on_listing(self, sink: Sink, frame: bytes, ts_recv: int) -> None:
-        sink.pushes += 1
+    def _on_listing(self, frame: bytes, ts_recv: int) -> None:
+        self._listings += 1
         self._list(reference_wire.decode_instruments(frame), whole=False)
 
-    def _on_book(self, sink: Sink, frame: bytes, ts_recv: int) -> None:
-        """The best levels of each book that changed."""
-        sink.pushes += 1
-        for message in market_wire.decode_books(frame):
-            book = self._books.get(message.symbol)
-            if book is None:
-                continue
-            outcome = book.apply(message)
-            if outcome is Outcome.GAP:
-                self.book_gaps += 1
-                log.warning("order book has a gap", symbol=message.symbol)
-                self._distrust(message.symbol)
-            elif book.valid:
-                if message.symbol not in sink.fresh:
-                    sink.heard(message.symbol, ts_recv)
-                top = book.top(ts_recv) if outcome is Outcome.CHANGED else None
-                if top is not None:
-                    sink.put(top)
+    def _on_gap(self, symbol: str) -> None:
+        self.book_gaps += 1
+        log.warning("order book has a gap", symbol=symbol)
+        self._distrust(symbol)
 
     def _distrust(self, symbol: str) -> None:
         """The book is wrong: stale at once, and a new snapshot is asked for with back-off."""
         self._books[symbol].invalidate()
-        self.book_check.forget(symbol)
+        self._tops.forget(symbol)
         self._resync.want(symbol, self._clock.real_s())
         self._silence((symbol, self._config.book_channel))
 
@@ -300,12 +294,5 @@ def _public_args(symbols: Sequence[str], book_channel: str) -> Iterable[Arg]:
     for symbol in symbols:
         for channel in (*_SWAP_CHANNELS, book_channel):
             yield Arg(channel, symbol)
-        yield Arg(_INDEX, symbol.removesuffix("-SWAP"))
-    yield Arg("instruments", instType="SWAP")
-
-
-def _symbol_of(arg: Arg) -> str:
-    """The swap that a subscription is about; "" when it is about no single one."""
-    if arg.instId is None:
-        return ""
-    return f"{arg.instId}-SWAP" if arg.channel == _INDEX else arg.instId
+        yield Arg(INDEX, symbol.removesuffix("-SWAP"))
+    yield Arg(_INSTRUMENTS, instType="SWAP")

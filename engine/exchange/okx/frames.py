@@ -1,6 +1,6 @@
 """What kind of frame a socket brought: keep-alive, event, answer to an operation, or data.
 
-Pure functions of bytes. Data frames are told by their first bytes (engine.exchange.okx.dispatch);
+Pure functions of bytes. Data frames are told by the bytes of their `arg` (engine.exchange.okx.dispatch);
 https://www.okx.com/docs-v5/en/#overview-websocket.
 
     {"arg":{"channel":"trades","instId":"BTC-USDT-SWAP"},"data":[...]}
@@ -22,6 +22,7 @@ from engine.core.errors import CodecError, Defect
 PONG: Final = b"pong"
 PING: Final = b"ping"
 _PUSH_START: Final = b'{"arg":{"channel":"'
+_ARG_START: Final = len(b'{"arg":')
 _ARG_IN_TEXT: Final = re.compile(r"channel:\s*([^,\s]+)(?:,\s*inst(?:Id|Type|Family):\s*([^,\s]+))?")
 
 
@@ -66,9 +67,9 @@ class Pong(msgspec.Struct, frozen=True):
 
 
 class Push(msgspec.Struct, frozen=True):
-    """Data of a channel; the frame itself is for that channel's codec."""
+    """Data of a subscription; the frame itself is for its channel's codec."""
 
-    channel: str
+    arg: Arg
 
 
 Frame = Event | OperationAck | Pong | Push
@@ -89,18 +90,16 @@ class _Envelope(msgspec.Struct):
 _envelope: Final = msgspec.json.Decoder(_Envelope)
 
 
-HEAD: Final = 44  # bytes of a data frame that hold the whole name of its channel, and none of its data
+_arg: Final = msgspec.json.Decoder(Arg)
 
 
-def push_channel(frame: bytes) -> str | None:
-    """Channel of a data frame that starts as OKX writes them; None: look closer with `classify`."""
-    head, start = frame[:HEAD], len(_PUSH_START)
-    end = head.find(b'"', start)
-    if end < 0 or not head.startswith(_PUSH_START):
+def push_arg(frame: bytes) -> Arg | None:
+    """What a data frame is about that starts as OKX writes them; None: look closer with `classify`."""
+    if not frame.startswith(_PUSH_START):
         return None
     try:
-        return head[start:end].decode("ascii")
-    except UnicodeDecodeError:
+        return _arg.decode(frame[_ARG_START : frame.find(b"}") + 1])
+    except (ValueError, RecursionError):
         return None
 
 
@@ -126,7 +125,7 @@ def classify(frame: bytes) -> Frame:
         data = envelope.data.copy()
         return OperationAck(envelope.op, envelope.id or "", envelope.code or "", envelope.msg or "", data)
     if envelope.arg is not None and bytes(envelope.data):
-        return Push(envelope.arg.channel)
+        return Push(envelope.arg)
     raise CodecError("neither event, operation nor data", frame, Defect.UNKNOWN)
 
 

@@ -11,61 +11,60 @@ from collections.abc import Callable, Iterable
 Key = tuple[str, str]  # symbol, channel
 
 
-class _Channel:
-    __slots__ = ("heard_s", "limit_s", "live")
+class Pulse:
+    """One channel of one symbol: when it was heard last, real seconds, and for how long it may be silent.
+
+    `fresh`: it was heard since the last look, so that more of it need not be told until the next.
+    """
+
+    __slots__ = ("fresh", "heard_s", "limit_s", "live")
 
     def __init__(self, now_s: float, limit_s: float) -> None:
         self.heard_s = now_s
         self.limit_s = limit_s
         self.live: bool | None = None  # None: nothing came yet, and it is not overdue
+        self.fresh = False
+
+    def heard(self, now_s: float) -> bool:
+        """Data came; True when the channel became live by it."""
+        self.heard_s = now_s
+        self.fresh = True
+        if self.live:
+            return False
+        self.live = True
+        return True
 
 
 class Freshness:
-    """Tells each change once. A channel is live with its first data and stale when it is silent too long.
-
-    `fresh` are the symbols heard since the last look, by channel: data of these need not be told.
-    """
+    """Tells each change once. A channel is live with its first data and stale when it is silent too long."""
 
     def __init__(self, keys: Iterable[Key], limit_s: Callable[[str], float], now_s: float) -> None:
-        self._channels = {key: _Channel(now_s, limit_s(key[1])) for key in keys}
-        self.fresh: dict[str, set[str]] = {channel: set() for _, channel in self._channels}
+        self._pulses = {key: Pulse(now_s, limit_s(key[1])) for key in keys}
 
-    def heard(self, key: Key, now_s: float) -> bool:
-        """Data came; True when the channel became live by it. Unknown channels are ignored."""
-        channel = self._channels.get(key)
-        if channel is None:
-            return False
-        channel.heard_s = now_s
-        self.fresh[key[1]].add(key[0])
-        if channel.live:
-            return False
-        channel.live = True
-        return True
+    def pulse(self, key: Key) -> Pulse | None:
+        """Of a channel of a symbol; None for one that is not watched."""
+        return self._pulses.get(key)
 
     def overdue(self, now_s: float) -> list[Key]:
         """Channels that became stale since the last call."""
-        for name, symbols in self.fresh.items():
-            for symbol in symbols:
-                self._channels[symbol, name].heard_s = now_s
-            symbols.clear()
-        stale = [
-            key
-            for key, channel in self._channels.items()
-            if channel.live is not False and now_s - channel.heard_s > channel.limit_s
-        ]
-        for key in stale:
-            self._channels[key].live = False
+        stale: list[Key] = []
+        for key, pulse in self._pulses.items():
+            if pulse.fresh:
+                pulse.fresh = False
+                pulse.heard_s = now_s
+            elif pulse.live is not False and now_s - pulse.heard_s > pulse.limit_s:
+                pulse.live = False
+                stale.append(key)
         return stale
 
     def silence(self, key: Key) -> bool:
         """The channel will bring nothing (refused); True when that is news."""
-        channel = self._channels.get(key)
-        if channel is None or channel.live is False:
+        pulse = self._pulses.get(key)
+        if pulse is None or pulse.live is False:
             return False
-        channel.live = False
-        self.fresh[key[1]].discard(key[0])
+        pulse.live = pulse.fresh = False
         return True
 
     def ages_s(self, now_s: float) -> dict[Key, float]:
         """Seconds since the last data of every channel; since the start for those that brought none."""
-        return {key: now_s - channel.heard_s for key, channel in self._channels.items()}
+        return {key: now_s - pulse.heard_s for key, pulse in self._pulses.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final, Protocol
 
@@ -61,8 +61,8 @@ class LinkPlan(msgspec.Struct, frozen=True):
 class LinkHandler(Protocol):
     """Where a link's events go; all of it synchronous and quick."""
 
-    def reader(self, link: str, channel: str) -> FrameReader:
-        """Who reads the data of a channel. Raises CodecError for a channel that nobody reads."""
+    def reader(self, link: str, arg: Arg) -> FrameReader:
+        """Who reads the data of a subscription. Raises CodecError for one that nobody made."""
         ...
 
     def on_up(self, link: str) -> None:
@@ -120,7 +120,7 @@ class _Life:
             finally:
                 ticker.cancel()
 
-    async def _take(self, frames: Sequence[bytes], session: Session) -> None:
+    async def _take(self, frames: list[bytes], session: Session) -> None:
         """Give data to its handler, and all else to the session. What came together has one time."""
         link, ts_recv = self._link, self._link.clock.now_ns()
         session.heard(link.clock.real_s())
@@ -151,8 +151,8 @@ class _Life:
             match action:
                 case Send(frame):
                     await self.send(frame)
-                case Deliver(channel, frame):
-                    handler.reader(name, channel)(frame, self._link.clock.now_ns())
+                case Deliver(arg, frame):
+                    handler.reader(name, arg)(frame, self._link.clock.now_ns())
                 case Refused():
                     handler.on_refused(name, action)
                 case Became():

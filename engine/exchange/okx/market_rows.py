@@ -1,18 +1,16 @@
 """Rows of the public channels as OKX writes them, and their typed decoders. Prices are float.
 
-A decoder checks types and ranges while it reads, in C, so that nothing behind it has to. OKX writes "" for
-what does not exist, an empty side of the book for instance; that is rare, so such a frame is decoded a
-second time with null in its place (`read`).
+A decoder checks types and ranges while it reads, in C, so that nothing behind it has to. Rows leave out the
+symbol, which the frame's `arg` names; their readers (engine.exchange.okx.market_readers) rely on the order of
+the fields.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Generic, TypeVar
 
 import msgspec
 
-from engine.core.errors import CodecError, Defect
 from engine.core.market import Amount, Levels, Price, Side
 from engine.exchange.okx.numbers import LAST_MS
 
@@ -22,35 +20,36 @@ Millis = Annotated[int, msgspec.Meta(ge=0, le=LAST_MS)]
 
 
 class Push(msgspec.Struct, Generic[T], gc=False):
-    """A data frame whose rows say what they are about, or an answer of REST: both have `data`."""
+    """A data frame or an answer of REST: both have `data`."""
 
     data: list[T]
 
 
 class Arg(msgspec.Struct, frozen=True, gc=False):
-    """What a frame is about."""
+    """What a frame of `books` is about."""
 
     instId: str = ""
 
 
-class PushOf(Push[T], Generic[T], gc=False):
-    """A data frame whose rows do not name their symbol. `action` tells snapshot from update in `books`."""
+class BookPush(msgspec.Struct, gc=False):
+    """A frame of `books`; `action` tells snapshot from update."""
 
+    data: list[BookRow]
     arg: Arg = Arg()
     action: str = ""
 
 
 class TradeRow(msgspec.Struct, gc=False):
-    instId: str
-    tradeId: str
     px: Price
     sz: Price
     side: Side
+    tradeId: str
     ts: Millis
 
 
 class TickerRow(msgspec.Struct, gc=False):
-    instId: str
+    """A quote of 0 says, like "", that there is none."""
+
     last: Price
     ts: Millis
     bidPx: Amount | None = None
@@ -62,26 +61,22 @@ class TickerRow(msgspec.Struct, gc=False):
 
 
 class MarkRow(msgspec.Struct, gc=False):
-    instId: str
     markPx: Price
     ts: Millis
 
 
 class IndexRow(msgspec.Struct, gc=False):
-    instId: str
     idxPx: Price
     ts: Millis
 
 
 class FundingRow(msgspec.Struct, gc=False):
-    instId: str
     fundingRate: Real
     fundingTime: Millis
     ts: Millis | None = None  # absent before 2024
 
 
 class InterestRow(msgspec.Struct, gc=False):
-    instId: str
     oi: Real
     ts: Millis
     oiCcy: Real | None = None
@@ -90,7 +85,6 @@ class InterestRow(msgspec.Struct, gc=False):
 class LimitRow(msgspec.Struct, gc=False):
     """`enabled` is false, and both prices are "", while the venue limits nothing."""
 
-    instId: str
     ts: Millis
     buyLmt: Price | None = None
     sellLmt: Price | None = None
@@ -133,17 +127,3 @@ class Bar(msgspec.Struct, array_like=True, gc=False):
     coins: Real | None
     quote: msgspec.Raw
     confirm: int
-
-
-def read(decode: Callable[[bytes], T], frame: bytes) -> T:
-    """Decode, with "" as null where the type wants a number. Raises CodecError."""
-    try:
-        return decode(frame)
-    except msgspec.ValidationError:
-        pass
-    except (ValueError, RecursionError) as error:
-        raise CodecError(f"no JSON of OKX: {error}", frame, Defect.SYNTAX) from error
-    try:
-        return decode(frame.replace(b'""', b"null"))
-    except (ValueError, RecursionError) as error:
-        raise CodecError(f"unexpected payload: {error}", frame) from error

@@ -91,7 +91,7 @@ class PrivateStream:
 
     # -- what the links tell
 
-    def reader(self, link: str, channel: str) -> FrameReader:
+    def reader(self, link: str, arg: Arg) -> FrameReader:
         """Decode and queue. Raises CodecError."""
         readers: dict[str, FrameReader] = {
             "orders": self._on_orders,
@@ -100,9 +100,10 @@ class PrivateStream:
             "orders-algo": self._on_algos,
             "algo-advance": self._on_algos,
         }
-        if channel not in readers:
-            raise CodecError(f"no codec for channel {channel[:40]!r}", defect=Defect.UNKNOWN)
-        return partial(self._heard, channel, readers[channel])
+        read = readers.get(arg.channel)
+        if read is None:
+            raise CodecError(f"no codec for channel {arg.channel[:40]!r}", defect=Defect.UNKNOWN)
+        return partial(self._heard, arg.channel, read)
 
     def _heard(self, channel: str, read: FrameReader, frame: bytes, ts_recv: int) -> None:
         self._heard_s[channel] = self._clock.real_s()

@@ -17,7 +17,8 @@ from engine.core.market import MarketEvent
 from engine.core.times import NS_PER_S
 from engine.exchange.okx.book import OrderBook, Outcome
 from engine.exchange.okx.frames import Push, classify
-from engine.exchange.okx.market_wire import CODECS, decode, decode_books
+from engine.exchange.okx.market_readers import READERS, decode
+from engine.exchange.okx.market_wire import decode_books
 
 _BOOKS = frozenset({"books", "books-l2-tbt", "books50-l2-tbt"})
 
@@ -74,11 +75,11 @@ def _events(text: str, books: dict[str, OrderBook]) -> Sequence[MarketEvent]:
     kind = classify(frame)
     if not isinstance(kind, Push):
         return ()
-    if kind.channel in _BOOKS:
+    if kind.arg.channel in _BOOKS:
         events: list[MarketEvent] = []
         for message in decode_books(frame):
             book = books.setdefault(message.symbol, OrderBook(message.symbol))
             top = book.top(ts_recv) if book.apply(message) is Outcome.CHANGED else None
             events += () if top is None else (top,)
         return events
-    return decode(kind.channel, frame, ts_recv) if kind.channel in CODECS else ()
+    return decode(kind.arg, frame, ts_recv) if kind.arg.channel in READERS else ()

@@ -100,7 +100,7 @@ class Recorder:
 
     # -- of the links
 
-    def reader(self, link: str, channel: str) -> FrameReader:
+    def reader(self, link: str, arg: Arg) -> FrameReader:
         """What a frame holds is not looked at."""
         return self._keep_frame
 

@@ -12,7 +12,8 @@ import msgspec
 
 from engine.core.errors import CodecError
 from engine.core.instruments import Instrument
-from engine.exchange.okx.market_rows import Push, read
+from engine.exchange.okx.blanks import read
+from engine.exchange.okx.market_rows import Push
 from engine.exchange.okx.numbers import decimal, ns, required
 
 

@@ -65,9 +65,9 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Deliver(msgspec.Struct, frozen=True):
-    """Data of a channel."""
+    """Data of a subscription."""
 
-    channel: str
+    arg: Arg
     frame: bytes
 
 
@@ -140,8 +140,8 @@ class Session:
         match message:
             case Pong():
                 return []
-            case Push(channel):
-                return [Deliver(channel, frame)]
+            case Push(arg):
+                return [Deliver(arg, frame)]
             case OperationAck():
                 return [Answer(message)]
         return self._on_event(message, now_s)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Final, Protocol
 
 from aiolimiter import AsyncLimiter
@@ -35,7 +34,7 @@ class Socket(Protocol):
 
     async def send(self, frame: bytes) -> None: ...
 
-    async def recv(self) -> Sequence[bytes]:
+    async def recv(self) -> list[bytes]:
         """Wait for frames; all that are there, oldest first, at least one."""
         ...
 
@@ -92,9 +91,9 @@ class _WebsocketsSocket:
         except ConnectionClosed as error:
             raise _closed(error) from error
 
-    async def recv(self) -> Sequence[bytes]:
+    async def recv(self) -> list[bytes]:
         try:
-            return (await self._connection.recv(decode=False),)
+            return [await self._connection.recv(decode=False)]
         except ConnectionClosed as error:
             raise _closed(error) from error
 
