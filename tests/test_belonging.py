@@ -125,6 +125,9 @@ async def test_accounts_of_one_environment_share_a_database_and_a_redis(
             with pytest.raises(ConfigError, match="the bus 'one' of this Redis is that of account main"):
                 await opened(second, settings("sub", sub, **servers, EDGEWISE_ENV="one"))
         await opened(stack, settings("sub", sub, **servers, EDGEWISE_ENV="two"))
+        async with AsyncExitStack() as second:  # it is told at once, and does not stand by for the first
+            with pytest.raises(ConfigError, match="the bus 'two' of this Redis is that of account sub"):
+                await opened(second, settings("main", main, **servers, EDGEWISE_ENV="two"))
         found = await belonging(database)
     assert found.owner is not None
     assert found.owner.environment == "simulator"

@@ -60,10 +60,9 @@ async def _account(settings: Settings, owned: Belonging, venue: OkxVenue) -> Asy
         yield Finding("account", State.WRONG, str(error))
         return
     uid, name = venue.settings.uid, settings.provider_id
-    for known in owned.accounts:
-        if {known.account_id, known.uid} & {name, uid} and (problem := wrong_account(known, name, uid)):
-            yield Finding("account", State.WRONG, problem)
-            return
+    if problem := wrong_account(owned.accounts, name, uid):
+        yield Finding("account", State.WRONG, problem)
+        return
     trading = "orders are sent" if settings.provider.may_trade else "no orders are sent (trading_enabled)"
     text = f"key, permissions, account level, position mode and clock fit; {trading}"
     yield Finding("account", State.OK, text)

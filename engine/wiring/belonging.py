@@ -7,11 +7,11 @@ one account. The first engine that comes claims what nobody has; nobody needs to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import structlog
 
-from engine.bus_owner import BusClaim, claim
+from engine.bus_owner import BusClaim, claimed, conflict
 from engine.clock import Clock
 from engine.config.settings import Settings
 from engine.core.errors import ConfigError
@@ -54,27 +54,34 @@ def wrong_past(accounts: Sequence[str], settings: Settings) -> str:
     return f"the database has traders of {told}, and {settings.provider_id} is {ours}: {_OWN_SERVERS}"
 
 
-def wrong_account(known: VenueAccount, account_id: str, uid: str) -> str:
-    """Why the key's account at the venue must not be traded under this name; "" when it may."""
-    if known.account_id != account_id:
-        return (
-            f"the key of {account_id} is one of account {uid} at the venue, which this database knows as "
-            f"{known.account_id}: keep that name in exchange.yaml"
-        )
-    if known.uid != uid:
-        return (
-            f"the key of {account_id} is one of account {uid} at the venue, and this database has the books "
-            f"of account {known.uid} under that name: use its key, or name the other account differently in "
-            "exchange.yaml"
-        )
+def wrong_account(known: Iterable[VenueAccount], account_id: str, uid: str) -> str:
+    """Why the key's account at the venue must not be traded under this name; "" when it may.
+
+    `known`: the accounts of the database. uid: the venue's number; an account without one is not looked at.
+    """
+    if not uid:
+        return ""
+    for account in known:
+        if account.account_id == account_id and account.uid != uid:
+            return (
+                f"the key of {account_id} is one of account {uid} at the venue, and this database has the "
+                f"books of account {account.uid} under that name: use its key, or name the other account "
+                "differently in exchange.yaml"
+            )
+        if account.uid == uid and account.account_id != account_id:
+            return (
+                f"the key of {account_id} is one of account {uid} at the venue, which this database knows as "
+                f"{account.account_id}: keep that name in exchange.yaml"
+            )
     return ""
 
 
-async def refuse_foreign(settings: Settings, dsn: str) -> None:
-    """Before a migration: raises ConfigError for a database that belongs to somebody else, and
-    StoreUnavailable."""
-    owner = (await belonging(dsn)).owner
-    if owner is not None and (problem := wrong_owner(owner, settings)):
+async def refuse_foreign(settings: Settings, uid: str, dsn: str) -> None:
+    """Before a migration, and before anybody stands by: raises ConfigError for a database that belongs to
+    somebody else or knows the account (`uid`, "" while it is not known) otherwise, and StoreUnavailable."""
+    found = await belonging(dsn)
+    problem = wrong_owner(found.owner, settings) if found.owner else ""
+    if problem := problem or wrong_account(found.accounts, settings.provider_id, uid):
         raise ConfigError(problem)
 
 
@@ -97,14 +104,18 @@ async def claim_account(account_id: str, uid: str, tables: OwnerTables, clock: C
     if not uid:  # a venue that does not number its accounts
         return
     known = await patiently(lambda: tables.claim_account(account_id, uid, clock.now_ns()))
-    if problem := wrong_account(known, account_id, uid):
+    if problem := wrong_account((known,), account_id, uid):
         raise ConfigError(problem)
 
 
-async def claim_bus(settings: Settings, owner: Owner, bus: RedisBus) -> BusClaim:
-    """The bus is this account's from now on; waits for one that is away. Raises ConfigError."""
+async def bus_claim(settings: Settings, owner: Owner, bus: RedisBus) -> BusClaim:
+    """What to claim of the bus; it is not claimed yet. Waits for a Redis that is away.
+
+    Raises ConfigError when somebody else has it.
+    """
     wanted = BusClaim(
         database_id=owner.database_id, environment=owner.environment, account_id=settings.provider_id
     )
-    await patiently(lambda: claim(bus, wanted))
+    if problem := conflict(await patiently(lambda: claimed(bus)), wanted, bus.env):
+        raise ConfigError(problem)
     return wanted

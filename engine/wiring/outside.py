@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from engine.bus_owner import BusClaim
+from engine.bus_owner import BusClaim, claim
 from engine.clock import Clock
 from engine.config.exchange import OkxConfig
 from engine.config.settings import Settings
@@ -26,7 +26,7 @@ from engine.journal.spool import Spool
 from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming
 from engine.retry import patiently
-from engine.wiring.belonging import claim_account, claim_bus, claim_database, refuse_foreign
+from engine.wiring.belonging import bus_claim, claim_account, claim_database, refuse_foreign
 
 log = structlog.get_logger()
 
@@ -71,7 +71,7 @@ async def open_outside(settings: Settings, clock: Clock, stack: AsyncExitStack) 
     with suppress(Unavailable, OutcomeUnknown):  # away: it is waited for later
         await venue.check_account()
     servers = await stack.enter_async_context(_servers_of(settings, clock))
-    await patiently(lambda: refuse_foreign(settings, servers.postgres_dsn))
+    await patiently(lambda: refuse_foreign(settings, venue.settings.uid, servers.postgres_dsn))
     await patiently(lambda: migrate(servers.postgres_dsn))
     slow = settings.engine.slow_log
     spool = Spool(settings.home / "spool" / account_id, settings.engine.journal.spool_mb * _MB)
@@ -82,13 +82,14 @@ async def open_outside(settings: Settings, clock: Clock, stack: AsyncExitStack) 
     bus = RedisBus(servers.redis_url, settings.engine.env, clock, timing=timing)
     stack.push_async_callback(bus.aclose)
     owner = await claim_database(settings, journal.ownership, clock)
+    wanted = await bus_claim(settings, owner, bus)
     await stack.enter_async_context(journal.account_lock(account_id))
     await _refuse_taken(settings, journal)
     await _checked(venue, clock)
     await claim_account(account_id, venue.settings.uid, journal.ownership, clock)
-    bus_claim = await claim_bus(settings, owner, bus)
+    await patiently(lambda: claim(bus, wanted))
     await patiently(journal.load_standings)
-    return Outside(okx, network, venue, servers.postgres_dsn, journal, bus, bus_claim)
+    return Outside(okx, network, venue, servers.postgres_dsn, journal, bus, wanted)
 
 
 async def _checked(venue: OkxVenue, clock: Clock) -> None:
