@@ -172,13 +172,14 @@ async def world(
     symbol_cap_pct: int = 200,
     rollout: RolloutConfig | None = None,
     cooldown_s: float = 60,
+    grace_s: float = 0,
     bus: Bus | None = None,
     breaker_action: BreakerAction = BreakerAction.REDUCE_ONLY,
     capital: CapitalConfig | None = None,
 ) -> AsyncIterator[World]:
     """A manager with three traders of 10,000 each; the price of BTC is 100,000."""
     rhythm = RhythmConfig(
-        grace=Duration(0), jitter=Duration(0), min_salience=0.3, cooldown=Duration(cooldown_s)
+        grace=Duration(grace_s), jitter=Duration(0), min_salience=0.3, cooldown=Duration(cooldown_s)
     )
     configs = tuple(
         TraderConfig(
