@@ -110,10 +110,8 @@ class Recovery:
         for report in await self._context.venue.executions_since(since_ns):
             if self._context.books.knows(fill_id_of(report, report.venue_order_id)):
                 continue
-            ours = bool(report.client_order_id)
-            if (
-                ours or report.ts_event >= self._first_start_ns
-            ):  # what others did before us is not ours to book
+            # what others did before us is not ours to book
+            if report.client_order_id or report.ts_event >= self._first_start_ns:
                 await self._desk.report(report)
         await self._desk.drained()
 

@@ -118,16 +118,15 @@ class Watch:
         here = {report.client_order_id for report in listed}
         now_s = self._context.clock.real_s()
         lacking = {
-            name for name, order in before.items() if name not in here and order.venue_state is not _PENDING
+            name
+            for name, order in before.items()
+            if name not in here and order.venue_state is not OrderState.PENDING_NEW
         }
         self._missing = {name: self._missing.get(name, now_s) for name in lacking if name in self._desk.open}
         due = [name for name, since in self._missing.items() if now_s - since >= self._thresholds.quiet_s]
         for name in due[: self._thresholds.single_queries]:
             if (order := self._desk.open.get(name)) is not None:
                 await self._ask(order)
-
-
-_PENDING: Final = OrderState.PENDING_NEW
 
 
 def with_inferred_fill(report: ExecutionReport, contracts: Decimal, price: Decimal) -> ExecutionReport:

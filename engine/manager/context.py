@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from engine.bus import Bus
@@ -12,13 +12,21 @@ from engine.config.manager import ManagerConfig
 from engine.core.books import Books
 from engine.core.decisions import AccountView, Decision
 from engine.core.instruments import Instrument
+from engine.core.market import NewsItem
 from engine.core.signals import MarketSnapshot
 from engine.journal.ports import Journal
 from engine.manager.accounts import TraderAccounts
 from engine.manager.breaker import Breaker
 from engine.manager.scheduler import Scheduler
 from engine.manager.translate import ExchangeView
-from engine.market.news import NewsBoard
+
+
+class Headlines(Protocol):
+    """What the news say."""
+
+    def newest(self, symbols: Sequence[str], now_ns: int) -> tuple[NewsItem, ...]:
+        """Those about the symbols, or about all of the market; newest first."""
+        ...
 
 
 @dataclass(slots=True)
@@ -27,7 +35,7 @@ class MarketView:
 
     snapshots: dict[str, MarketSnapshot]
     instruments: Mapping[str, Instrument]
-    news: NewsBoard = field(default_factory=NewsBoard)
+    news: Headlines
 
 
 class Paper(Protocol):

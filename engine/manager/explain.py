@@ -14,6 +14,7 @@ from engine.core.instruments import USUAL_FEES, Instrument
 from engine.core.orders import ZERO, OrderIntent
 from engine.core.signals import MarketSnapshot
 from engine.manager.risk import evaluate
+from engine.manager.room import room_of
 from engine.manager.sizing import Room
 from engine.manager.traders import Trader
 from engine.manager.translate import Translator
@@ -75,12 +76,8 @@ def explain(
         used = who.exposure(marks, values)
         for held in wakeup.account.positions:
             used[held.symbol] = used.get(held.symbol, ZERO) + (held.notional or ZERO)
-        equity = capital.total_equity_usd
-        return Room(
-            symbol_usd=equity * capital.max_symbol_exposure_pct / 100 - used.get(symbol, ZERO),
-            gross_usd=equity * capital.max_gross_exposure_pct / 100 - sum(used.values(), ZERO),
-            pending_margin=who.pending_margin(marks, values),
-        )
+        left = room_of(capital, capital.total_equity_usd, used, symbol)
+        return msgspec.structs.replace(left, pending_margin=who.pending_margin(marks, values))
 
     shown = _Shown({view.symbol: view for view in wakeup.market}, terms.instruments)
     translator = Translator("", capital, shown, _Ready(terms.taker_fee), room, clock)

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
+import msgspec
+
 from engine.config.manager import CapitalConfig
 from engine.core.books import Books
 from engine.core.instruments import Instrument
 from engine.core.orders import ZERO
 from engine.manager.sizing import Room
 from engine.manager.traders import Trader
+
+
+def room_of(caps: CapitalConfig, equity: Decimal, used: Mapping[str, Decimal], symbol: str) -> Room:
+    """What the caps leave in `symbol` of an account that has this `equity` and uses so much by symbol."""
+    return Room(
+        symbol_usd=equity * caps.max_symbol_exposure_pct / 100 - used.get(symbol, ZERO),
+        gross_usd=equity * caps.max_gross_exposure_pct / 100 - sum(used.values(), ZERO),
+    )
 
 
 class AccountCaps:
@@ -38,13 +48,8 @@ class AccountCaps:
         """Room for `trader` in `symbol`; an account whose equity is not known leaves none."""
         equity = self._books.equity(self._marks) or ZERO
         values = {name: each.contract_value for name, each in self._instruments.items()}
-        used = self.used(values)
-        caps = self._config
-        return Room(
-            symbol_usd=equity * caps.max_symbol_exposure_pct / 100 - used.get(symbol, ZERO),
-            gross_usd=equity * caps.max_gross_exposure_pct / 100 - sum(used.values(), ZERO),
-            pending_margin=trader.pending_margin(self._marks, values),
-        )
+        room = room_of(self._config, equity, self.used(values), symbol)
+        return msgspec.structs.replace(room, pending_margin=trader.pending_margin(self._marks, values))
 
     def used(self, values: Mapping[str, Decimal]) -> dict[str, Decimal]:
         """Notional by symbol: held by traders, held by nobody, and under way. `values`: coins a contract."""
