@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engine.bus import COMMANDS, Command, Message
+from engine.bus_owner import BusClaim, claim
 from engine.cli.main import app
 from engine.clock import SystemClock
 from engine.journal.ports import RiskEvent
@@ -65,3 +66,26 @@ async def test_commands_are_sent_and_their_answers_shown(
         ("halt", "", ""),
         ("resume_all", "", ""),
     ]
+
+
+@pytest.mark.parametrize(
+    ("account", "same_database", "words"),
+    [
+        ("okx_sub", True, "the bus 'dev' is that of account okx_sub, and the configuration is for okx_demo"),
+        ("okx_demo", False, "Redis is that of a database of okx-demo-global, and the database that is set"),
+    ],
+)
+async def test_a_command_for_another_engine_is_not_sent(
+    database: str, redis_url: str, account: str, same_database: bool, words: str
+) -> None:
+    bus = RedisBus(redis_url, "dev", CLOCK)
+    async with PostgresJournal(database, CLOCK) as journal:
+        owner = await journal.ownership.claim("okx-demo-global", 1)
+    named = owner.database_id if same_database else "another"
+    await claim(bus, BusClaim(database_id=named, environment=owner.environment, account_id=account))
+    servers = {"EDGEWISE_POSTGRES_DSN": database, "EDGEWISE_REDIS_URL": redis_url}
+    command = ["trader", "flatten", "t1", "--etc", str(ETC)]
+    result = await asyncio.to_thread(CliRunner().invoke, app, command, env=servers)
+    assert (result.exit_code, words in result.output) == (2, True), result.output
+    assert await bus.streams.newest_id(bus.stream(COMMANDS.name)) == "0-0", "nothing was sent"
+    await bus.aclose()

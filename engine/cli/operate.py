@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -10,10 +11,11 @@ import typer
 
 from engine.cli.bus import ask
 from engine.cli.db import dsn_of
-from engine.cli.startup import Etc, fail_clearly
+from engine.cli.startup import Etc, fail_clearly, settings_of
 
 if TYPE_CHECKING:
     from engine.bus import Command
+    from engine.config.settings import Settings
     from engine.journal.ports import RiskEvent
     from engine.redis_bus import RedisBus
 
@@ -66,8 +68,8 @@ def _order(etc: Path, name: str, trader_id: str, reason: str = "") -> None:
 
     command = Command(command_id=secrets.token_hex(8), name=name, trader_id=trader_id, reason=reason)
     with fail_clearly():
-        dsn = dsn_of(etc)
-    answer = ask(etc, lambda bus: _send(bus, dsn, command))
+        settings, dsn = settings_of(etc), dsn_of(etc)
+    answer = ask(etc, lambda bus: _send(bus, dsn, settings, command))
     if answer is None:
         print(f"no answer within {_ANSWER_S:.0f} s: is the engine running? It will do it when it is back.")
         raise typer.Exit(1)
@@ -77,12 +79,16 @@ def _order(etc: Path, name: str, trader_id: str, reason: str = "") -> None:
         raise typer.Exit(1)
 
 
-async def _send(bus: RedisBus, dsn: str, command: Command) -> RiskEvent | None:
-    """Publish the command and wait for the answer in the journal; None when there is none in time."""
+async def _send(bus: RedisBus, dsn: str, settings: Settings, command: Command) -> RiskEvent | None:
+    """Publish the command and wait for the answer in the journal; None when there is none in time.
+
+    Raises ConfigError when it would reach the engine of another account.
+    """
     from engine.bus import COMMANDS
     from engine.clock import SystemClock
     from engine.journal.postgres_journal import PostgresJournal
 
+    await _refuse_other_engine(bus, dsn, settings)
     clock = SystemClock()
     async with PostgresJournal(dsn, clock) as journal:
         await bus.publish(COMMANDS, command, trace_id=command.command_id)
@@ -93,3 +99,25 @@ async def _send(bus: RedisBus, dsn: str, command: Command) -> RiskEvent | None:
         except TimeoutError:
             return None
         return answer
+
+
+async def _refuse_other_engine(bus: RedisBus, dsn: str, settings: Settings) -> None:
+    """Raises ConfigError for a bus that is not the configured account's, nor of the database that answers."""
+    from engine.bus_owner import claimed
+    from engine.core.errors import ConfigError, StoreUnavailable
+    from engine.journal.postgres_owner import belonging
+
+    found, owner = await claimed(bus), None
+    with suppress(StoreUnavailable):  # a halt is sent all the same
+        owner = (await belonging(dsn)).owner
+    if found.database_id and owner is not None and found.database_id != owner.database_id:
+        raise ConfigError(
+            f"Redis is that of a database of {found.environment}, and the database that is set is another one"
+            f" of {owner.environment}: set EDGEWISE_REDIS_URL and EDGEWISE_POSTGRES_DSN of one engine"
+        )
+    of_demo = bus.env != settings.engine.env  # it was found running here, whatever is configured
+    if found.account_id and found.account_id != settings.provider_id and not of_demo:
+        raise ConfigError(
+            f"the bus {bus.env!r} is that of account {found.account_id}, and the configuration is for "
+            f"{settings.provider_id}: set the `env` of its engine (EDGEWISE_ENV)"
+        )
