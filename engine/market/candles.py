@@ -53,7 +53,8 @@ class CandleSeries:
             self.dropped += 1
             return _NONE
         if not candle.closed:
-            self.forming = candle
+            if self.forming is None or candle.ts_open >= self.forming.ts_open:
+                self.forming = candle
             return _NONE
         if last is not None and candle.ts_open > last + self.step_ns:
             self._hold(candle)
