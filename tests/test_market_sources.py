@@ -305,7 +305,18 @@ async def test_reference_price_of_another_venue(site: Site) -> None:
     assert {path for path, _ in site.asked} == {"/ticker?symbol=BTCUSDT", "/ticker?symbol=ETHUSDT"}
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"price":"x"}', b'{"price":-1}', b'{"price":"nan"}', b"5"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"price":"x"}',
+        b'{"price":-1}',
+        b'{"price":"nan"}',
+        b"5",
+        b'{"price":1%s}' % (b"0" * 400),
+    ],
+)
 def test_nonsense_is_no_price(body: bytes) -> None:
     with pytest.raises(CodecError):
         price_in(body, ["price"])

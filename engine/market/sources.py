@@ -175,7 +175,7 @@ def price_in(body: bytes, path: Sequence[str]) -> float:
         for key in path:
             value = value[int(key)] if isinstance(value, list) else value[key]
         price = float(value)
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, RecursionError, OverflowError) as error:
         raise CodecError(f"no price at {'.'.join(path)}", body) from error
     if not (isfinite(price) and price > 0):
         raise CodecError(f"{price} is no price", body)
