@@ -60,10 +60,14 @@ def test_forming_candle_never_passes() -> None:
     assert series.forming is not None
     assert series.accept(candle(1, 1, 5, 1, 4))
     assert series.forming is None
+
+
+def test_late_look_at_a_candle_does_not_replace_the_one_in_the_making() -> None:
+    series = CandleSeries(BTC, "1m")
     newer = candle(3, 1, 1, 1, 1, closed=False)
     for item in (newer, candle(2, 1, 9, 1, 9, closed=False)):
         series.accept(item)
-    assert series.forming == newer, "the late one before it is not the one in the making"
+    assert series.forming == newer
 
 
 def test_gap_is_told_and_filled_in_order() -> None:
