@@ -221,19 +221,3 @@ def markers(ts_ns: int, inception_ns: int) -> tuple[int, int]:
 def percent(part: Decimal, whole: Decimal) -> float:
     """100 · part / whole; 0 where there is nothing to divide by."""
     return float(round(part / whole * 100, 6)) if whole else 0.0
-
-
-__all__ = [
-    "ExitPlan",
-    "Position",
-    "Trade",
-    "human_time",
-    "markers",
-    "millis",
-    "number",
-    "percent",
-    "position",
-    "safe_id",
-    "seconds",
-    "trade",
-]

@@ -17,6 +17,7 @@ from api.views import Position, markers, number, percent, position, seconds
 from engine.bus import ORDERS
 from engine.core.decisions import AccountView, PositionView
 from engine.core.instruments import coin
+from engine.core.market import exact
 from engine.core.times import NS_PER_HOUR
 from engine.journal.views import OpenPosition, Performance, TraderRow, TradeTotals
 
@@ -121,7 +122,7 @@ async def _marks(sources: Sources, held: list[OpenPosition]) -> dict[str, Price]
 def _marked(view: PositionView, price: Price | None) -> PositionView:
     if price is None:
         return view
-    mark = Decimal(str(price.price))
+    mark = exact(price.price)
     return msgspec.structs.replace(
         view,
         mark_price=mark,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Annotated, Final
 
 import msgspec
@@ -13,6 +12,7 @@ from api.views import Trade, number, seconds, trade
 from engine.bus import DECISIONS, ORDERS
 from engine.core.decisions import Act, Action
 from engine.core.instruments import coin
+from engine.core.market import exact
 from engine.core.times import NS_PER_S
 from engine.journal.postgres_reader import NEWEST, Page
 from engine.journal.views import Conversation
@@ -141,7 +141,7 @@ _SIGNALS: Final = {Act.REDUCE: Act.CLOSE, Act.MOVE_STOP: Act.HOLD}  # this wire 
 
 
 def _answer(action: Action, prices: dict[str, float]) -> Answer:
-    price = action.entry_price or Decimal(str(prices.get(action.symbol, 0)))
+    price = action.entry_price or exact(prices.get(action.symbol, 0))
     size = action.notional_usd / price if action.notional_usd and price else None
     return Answer(
         signal=_SIGNALS.get(action.act, action.act).value,

@@ -6,6 +6,7 @@ means that the event was made, not received (backtest, backfill).
 
 from __future__ import annotations
 
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -185,3 +186,8 @@ MarketEvent = (
     | PriceLimits
     | FeedStatus
 )
+
+
+def exact(value: float) -> Decimal:
+    """A float of the market path on the money path, with the digits that it shows."""
+    return Decimal(str(value))

@@ -15,6 +15,7 @@ from engine.config.manager import RiskConfig
 from engine.core.decisions import Act, Action, Decision, PositionView, Wakeup
 from engine.core.errors import ConfigError, DecisionRefused
 from engine.core.instruments import coin, venue_symbol
+from engine.core.market import exact
 from engine.core.orders import PositionSide
 from engine.executor.wire import WireAction, clean, raise_together, read_answer
 
@@ -151,7 +152,7 @@ class _Reader:
     def _price(self, symbol: str) -> Decimal | None:
         snapshot = self._wakeup.snapshot(symbol)
         price = snapshot.price() if snapshot else None
-        return Decimal(str(price)) if price else None
+        return exact(price) if price else None
 
     def _entry(self, wire: WireAction, draft: Action, where: str) -> Action:
         price = self._price(draft.symbol)

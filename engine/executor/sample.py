@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Final
 
 from engine.core.decisions import AccountView, CycleMode, PositionView, WakeKind, WakeReason, Wakeup
-from engine.core.market import Side
+from engine.core.market import Side, exact
 from engine.core.orders import PositionSide
 from engine.core.signals import Edge, MarketSnapshot, Signal, TimeframeView, signal_id
 from engine.core.times import NS_PER_MIN, NS_PER_S, timeframe_ns
@@ -78,7 +78,7 @@ def _account(trader_id: str, held: Sequence[str]) -> AccountView:
 
 
 def _position(symbol: str) -> PositionView:
-    price = Decimal(str(_price(symbol)))
+    price = exact(_price(symbol))
     coins = (Decimal(3_000) / price).quantize(Decimal("0.0001"))
     entry = price * Decimal("1.004")
     return PositionView(

@@ -11,6 +11,7 @@ import msgspec
 from engine.config.manager import RiskConfig
 from engine.core.decisions import AccountView, Act, Action
 from engine.core.instruments import Instrument
+from engine.core.market import exact
 from engine.core.orders import PositionSide
 from engine.core.signals import MarketSnapshot
 from engine.manager.breaker import TradingState
@@ -61,14 +62,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def mark(self) -> Decimal | None:
         """The newest mark price, or trade, which triggers stops; None when nothing is known."""
         price = self.snapshot.price() if self.snapshot else None
-        return Decimal(str(price)) if price else None
+        return exact(price) if price else None
 
     @property
     def price_limit(self) -> Decimal | None:
         """The worst price that the venue takes for this side; None when it sets none, or has told none."""
         snapshot, long = self.snapshot, self.side is PositionSide.LONG
         told = None if snapshot is None else snapshot.highest_buy if long else snapshot.lowest_sell
-        return Decimal(str(told)) if told else None
+        return exact(told) if told else None
 
     @cached_property
     def notional(self) -> Decimal:

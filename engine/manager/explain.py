@@ -11,6 +11,7 @@ from engine.clock import Clock
 from engine.config.manager import CapitalConfig
 from engine.core.decisions import Act, Action, Check, Decision, Wakeup
 from engine.core.instruments import USUAL_FEES, Instrument
+from engine.core.market import exact
 from engine.core.orders import ZERO, OrderIntent
 from engine.core.signals import MarketSnapshot
 from engine.manager.risk import evaluate
@@ -71,7 +72,7 @@ def explain(
     """
 
     def room(symbol: str, who: Trader) -> Room:
-        marks = {view.symbol: Decimal(str(price)) for view in wakeup.market if (price := view.price())}
+        marks = {view.symbol: exact(price) for view in wakeup.market if (price := view.price())}
         values = {name: each.contract_value for name, each in terms.instruments.items()}
         used = who.exposure(marks, values)
         for held in wakeup.account.positions:

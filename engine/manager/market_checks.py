@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from engine.core.market import Levels
+from engine.core.market import Levels, exact
 from engine.core.orders import PositionSide
 from engine.manager.entry import BPS, Entry
 
@@ -60,7 +60,7 @@ def reference(entry: Entry) -> Outcome:
         return not limits.require_reference, "no fresh price of a second source"
     if now is None or other <= 0:
         return False, "no price to compare"
-    gap = abs(now / Decimal(str(other)) - 1) * BPS
+    gap = abs(now / exact(other) - 1) * BPS
     return gap <= limits.max_reference_gap_bps, f"{gap:.1f} bp apart, at most {limits.max_reference_gap_bps}"
 
 
@@ -69,7 +69,7 @@ def spread(entry: Entry) -> Outcome:
     snapshot = entry.snapshot
     if snapshot is None or not snapshot.bid or not snapshot.ask:
         return False, "one side of the book is empty"
-    width = Decimal(str((snapshot.ask - snapshot.bid) / snapshot.bid)) * BPS
+    width = exact((snapshot.ask - snapshot.bid) / snapshot.bid) * BPS
     most = entry.limits.max_spread_bps
     return 0 <= width <= most, f"{width:.2f} bp, at most {most}"
 
@@ -87,7 +87,7 @@ def slippage(entry: Entry) -> Outcome:
     average, taken = walk(levels, entry.sized.contracts)
     if taken < entry.sized.contracts:
         return False, f"the shown book holds {taken} of {entry.sized.contracts} contracts"
-    best = Decimal(str(levels[0].price)) if levels else entry.entry_price
+    best = exact(levels[0].price) if levels else entry.entry_price
     cost = abs(average / best - 1) * BPS
     most = entry.limits.max_slippage_bps
     return cost <= most, f"{cost:.2f} bp beyond the best price, at most {most}"
@@ -97,9 +97,9 @@ def walk(levels: Levels, contracts: Decimal) -> tuple[Decimal, Decimal]:
     """Average price of taking `contracts` from one side of a book, and how many of them it holds."""
     taken = value = Decimal(0)
     for level in levels:
-        part = min(Decimal(str(level.size)), contracts - taken)
+        part = min(exact(level.size), contracts - taken)
         taken += part
-        value += part * Decimal(str(level.price))
+        value += part * exact(level.price)
         if taken >= contracts:
             break
     return (value / taken if taken else Decimal(0)), taken

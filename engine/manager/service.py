@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from functools import partial
 from typing import Final
 
@@ -24,6 +23,7 @@ from engine.bus import (
 )
 from engine.clock import Alarm
 from engine.core.decisions import AccountView, Decision, Verdict, WakeKind, Wakeup
+from engine.core.market import exact
 from engine.core.orders import Purpose
 from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.core.times import NS_PER_MIN, NS_PER_S
@@ -107,7 +107,7 @@ class ManagerService:
         snapshot = message.body
         self._context.market.snapshots[snapshot.symbol] = snapshot
         if (price := snapshot.price()) is not None:
-            self._context.accounts.marks[snapshot.symbol] = Decimal(str(price))
+            self._context.accounts.marks[snapshot.symbol] = exact(price)
         if self._context.paper is not None:
             await self._context.paper.show(snapshot)
 

@@ -12,6 +12,7 @@ from engine.clock import Clock
 from engine.config.manager import CapitalConfig
 from engine.core.decisions import AccountView, Act, Action, Check, Decision, PositionView, Verdict
 from engine.core.instruments import Instrument
+from engine.core.market import exact
 from engine.core.orders import OrderIntent, OrderType, PositionSide, Purpose, StopMove
 from engine.core.signals import MarketSnapshot
 from engine.manager.entry import BPS, Entry
@@ -170,7 +171,7 @@ class Translator:
             return None
         quote = snapshot.ask if action.act is Act.BUY_TO_ENTER else snapshot.bid
         quote = quote if quote is not None else snapshot.price()
-        return None if quote is None else instrument.round_price(Decimal(str(quote)))
+        return None if quote is None else instrument.round_price(exact(quote))
 
     def _entry_intent(self, decision: Decision, entry: Entry, trader: Trader) -> OrderIntent:
         side, action, price = entry.side, entry.action, entry.entry_price
@@ -330,7 +331,7 @@ def _is_amount(number: Decimal) -> bool:
 
 
 def _decimal(value: float | None) -> Decimal | None:
-    return None if value is None else Decimal(str(value))
+    return None if value is None else exact(value)
 
 
 def _on_tick(action: Action, instrument: Instrument) -> Action:

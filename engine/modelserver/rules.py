@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from engine.core.market import exact
 from engine.executor.budget import find_block
 from engine.executor.context import Context, Frame, Market, Position
 from engine.executor.wire import WireAction
@@ -157,7 +158,7 @@ def _judge_flat(market: Market, context: Context) -> WireAction:
         position_size_usd=size.quantize(Decimal("0.01")),
         stop_loss=_number(price - sign * distance),
         take_profit=_number(price + sign * distance * float(reward)),
-        risk_usd=(size * Decimal(str(distance / price))).quantize(Decimal("0.01")),
+        risk_usd=(size * exact(distance / price)).quantize(Decimal("0.01")),
         confidence=max(Decimal("0.45") + Decimal(abs(votes)) / 10, context.limits.min_confidence_pct / 100),
         invalidation_condition="averages and MACD of the two shortest timeframes point the other way",
     )

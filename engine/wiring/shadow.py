@@ -31,6 +31,7 @@ from engine.core.market import (
     MarketEvent,
     MarkPrice,
     Trade,
+    exact,
 )
 from engine.core.paper import PAPER, paper_cycle
 from engine.core.signals import MarketSnapshot
@@ -115,11 +116,11 @@ class PaperDesk:
             case BookTop():
                 caused = core.on_book(symbol, _levels(event.bids), _levels(event.asks), ts)
             case Trade():
-                caused = core.on_trade(symbol, _exact(event.price), _exact(event.size), event.side, ts)
+                caused = core.on_trade(symbol, exact(event.price), exact(event.size), event.side, ts)
             case MarkPrice():
-                caused = core.on_mark(symbol, _exact(event.price), ts)
+                caused = core.on_mark(symbol, exact(event.price), ts)
             case IndexPrice():
-                caused = core.on_index(symbol, _exact(event.price), ts)
+                caused = core.on_index(symbol, exact(event.price), ts)
             case FundingRate():
                 self._funding[symbol] = event
                 return
@@ -132,7 +133,7 @@ class PaperDesk:
         due = self._funding.get(symbol)
         if due is not None and due.ts_funding <= ts:
             del self._funding[symbol]
-            self._venue.tell(self._core.on_funding(symbol, _exact(due.rate), due.ts_funding))
+            self._venue.tell(self._core.on_funding(symbol, exact(due.rate), due.ts_funding))
 
 
 async def build_paper(
@@ -255,8 +256,4 @@ def _on_paper(settings: Settings) -> Settings:
 
 
 def _levels(levels: Levels) -> list[tuple[Decimal, Decimal]]:
-    return [(_exact(level.price), _exact(level.size)) for level in levels]
-
-
-def _exact(value: float) -> Decimal:
-    return Decimal(str(value))
+    return [(exact(level.price), exact(level.size)) for level in levels]

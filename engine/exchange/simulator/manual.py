@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
-from engine.core.market import Side
+from engine.core.market import Side, exact
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN
 from engine.exchange.simulator.past import Bar, Past, past_of
 from engine.exchange.simulator.source import Levels, Quote
@@ -43,8 +43,7 @@ class ManualMarket:
         self._start_ns = start_ns
         self._untold = True  # nobody has asked for the past yet
         self._queued = [
-            Nudge(each.instrument.symbol, _on_tick(each, Decimal(str(each.character.start))))
-            for each in listings
+            Nudge(each.instrument.symbol, _on_tick(each, exact(each.character.start))) for each in listings
         ]
 
     def nudge(self, nudge: Nudge) -> None:
@@ -61,7 +60,7 @@ class ManualMarket:
         minutes = range(first, self._start_ns - self._start_ns % NS_PER_MIN, NS_PER_MIN)
         flat: dict[str, list[Bar]] = {}
         for each in self.listings:
-            price = _on_tick(each, Decimal(str(each.character.start)))
+            price = _on_tick(each, exact(each.character.start))
             flat[each.instrument.symbol] = [
                 Bar(ts_open, price, price, price, price, Decimal(10)) for ts_open in minutes
             ]

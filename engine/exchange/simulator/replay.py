@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from engine.core.market import Candle, Side
+from engine.core.market import Candle, Side, exact
 from engine.core.times import NS_PER_MIN
 from engine.exchange.simulator.bar_columns import Calm
 from engine.exchange.simulator.past import NO_PAST, Bar, Past
@@ -51,7 +51,7 @@ class RecordedMarket:
         # what may be passed over: candles of which nothing but the corners is played, once
         self._path = points if isinstance(points, CandlePath) and points.corners and not loop else None
         character = recording.listing.character
-        self._spread = Decimal(str(character.spread_bps)) / 10_000  # of the price
+        self._spread = exact(character.spread_bps) / 10_000  # of the price
         self._level_usd = Decimal(int(character.depth_usd)) / _LEVELS
         late = (start_ns - recording.first_ns) % recording.period_ns
         self._state = _State(start_ns - late, 0, start_ns, Decimal(1))

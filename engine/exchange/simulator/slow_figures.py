@@ -7,6 +7,7 @@ from math import sin, tau
 from typing import Final
 from zlib import crc32
 
+from engine.core.market import exact
 from engine.core.times import NS_PER_HOUR
 from engine.exchange.simulator.universe import Listing
 
@@ -17,7 +18,7 @@ _WAVES: Final = ((1, 7 * NS_PER_HOUR), (2, 61 * NS_PER_HOUR))  # weight, period
 def open_interest(listing: Listing, ts_ns: int) -> Decimal:
     """Contracts at a time: worth about two hundred times the market's depth at its start price."""
     usd = Decimal(listing.character.depth_usd * _DEPTHS * (1 + 0.03 * _wave(listing, ts_ns)))
-    return listing.instrument.contracts_for_notional(usd, Decimal(str(listing.character.start)))
+    return listing.instrument.contracts_for_notional(usd, exact(listing.character.start))
 
 
 def funding_rate(listing: Listing, ts_ns: int) -> Decimal:

@@ -7,8 +7,9 @@ from decimal import ROUND_DOWN, Decimal
 import msgspec
 
 from engine.core.decisions import Act, Action, Wakeup
+from engine.core.market import exact
 from engine.core.orders import PositionSide
-from engine.executor.strategies.rule import exact, short, tradable
+from engine.executor.strategies.rule import short, tradable
 
 
 class BuyAndHold(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,12 +9,13 @@ from typing import Final, Protocol
 import msgspec
 
 from engine.core.decisions import Act, Action, PositionView, Wakeup
+from engine.core.market import exact
 from engine.core.orders import PositionSide
 from engine.core.signals import MarketSnapshot
 from engine.executor.strategies.bollinger_range import BollingerRange
 from engine.executor.strategies.ema_trend import EmaTrend
 from engine.executor.strategies.regime import Regime, RegimeDetector
-from engine.executor.strategies.rule import Idea, Sizing, close, exact, tradable
+from engine.executor.strategies.rule import Idea, Sizing, close, tradable
 
 
 class Member(Protocol):

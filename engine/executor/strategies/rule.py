@@ -11,6 +11,7 @@ import msgspec
 
 from engine.clock import Clock
 from engine.core.decisions import Act, Action, CycleRecord, CycleStatus, Wakeup
+from engine.core.market import exact
 from engine.core.orders import PositionSide
 from engine.core.signals import MarketSnapshot
 from engine.executor.decision import held
@@ -123,11 +124,6 @@ def tradable(snapshot: MarketSnapshot) -> float | None:
     """The price to enter at; None while a channel that prices it is silent or nothing is known."""
     price = snapshot.price()
     return None if snapshot.blind or price is None or not price > 0 else price
-
-
-def exact(value: float) -> Decimal:
-    """A float of the market path on the money path, with the digits that it shows."""
-    return Decimal(str(value))
 
 
 def short(value: Decimal) -> Decimal:
