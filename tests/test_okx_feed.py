@@ -21,6 +21,7 @@ from engine.core.market import (
     Level,
     MarketEvent,
     MarkPrice,
+    Side,
     Trade,
 )
 from engine.exchange.okx.buffer import EventBuffer
@@ -271,6 +272,19 @@ async def test_full_buffer_drops_old_ticks_never_closed_candles_or_states() -> N
         buffer.settle()
     assert buffer.dropped == 3
     assert await buffer.take() == [closed, status, ticks[3]]
+
+
+async def test_dropped_trades_are_told_as_an_interruption_once() -> None:
+    buffer = EventBuffer(2)
+    trades = [Trade(BTC, 1.0, 1.0, Side.BUY, str(n), n) for n in range(5)]
+    for trade in trades:
+        buffer.append(trade)
+        buffer.settle()
+    told = [FeedStatus(BTC, "trades", state, 2, 2) for state in (STALE, LIVE)]
+    assert await buffer.take() == [*told, *trades[3:]]
+    buffer.append(trades[0])
+    buffer.settle()
+    assert await buffer.take() == [trades[0]]
 
 
 def test_buffer_that_nobody_reads_is_an_error_and_not_a_leak() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from engine.core.errors import InvariantBroken
-from engine.core.market import Candle, FeedStatus, MarketEvent
+from engine.core.market import TRADES, Candle, ChannelState, FeedStatus, MarketEvent, Trade
 
 _PATIENCE: Final = 4  # times the limit, of events that must not be dropped
 
@@ -17,7 +17,8 @@ class EventBuffer:
 
     Room is made when a 64th too many wait, so that it costs little an event where the reader stays behind.
     Closed candles and FeedStatus are never dropped; a reader that lets more than `4 * limit` of them pile up
-    is dead, which raises InvariantBroken.
+    is dead, which raises InvariantBroken. Before what is left the reader is told that a symbol's trades were
+    interrupted (STALE, then LIVE): candles made of them would be wrong without a word.
     """
 
     def __init__(self, limit: int) -> None:
@@ -25,6 +26,7 @@ class EventBuffer:
         self._events: list[MarketEvent] = []
         self.append = self._events.append  # adds an event; `settle` is to follow before anybody waits
         self._waiting: asyncio.Future[None] | None = None  # of the reader that waits
+        self._interrupted: dict[str, int] = {}  # symbol whose trades were dropped → time of the newest
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -47,6 +49,13 @@ class EventBuffer:
                 self._waiting = None
         taken = self._events.copy()
         self._events.clear()
+        if self._interrupted:
+            taken[:0] = [
+                FeedStatus(symbol, TRADES, state, ts, ts)
+                for symbol, ts in self._interrupted.items()
+                for state in (ChannelState.STALE, ChannelState.LIVE)
+            ]
+            self._interrupted.clear()
         return taken
 
     def _make_room(self) -> None:
@@ -62,6 +71,8 @@ class EventBuffer:
             else:
                 excess -= 1
                 self.dropped += 1
+                if isinstance(event, Trade):
+                    self._interrupted[event.symbol] = event.ts_event
         self._events[:] = kept
         if len(kept) > _PATIENCE * self._limit:
             raise InvariantBroken("nobody reads the market feed")
