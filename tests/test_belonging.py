@@ -24,7 +24,7 @@ from engine.journal.postgres_migrate import migrate, shipped
 from engine.journal.postgres_owner import OwnerTables, belonging
 from engine.journal.postgres_pool import Pool
 from engine.redis_bus import RedisBus
-from engine.wiring.belonging import wrong_past
+from engine.wiring.belonging import wrong_folder, wrong_past
 from engine.wiring.outside import Outside, open_outside
 from tests.exchange_world import CLOCK, SimulatedVenue, Simulator
 from tests.fixtures.okx.scripted import ok, scripted
@@ -132,6 +132,9 @@ async def test_accounts_of_one_environment_share_a_database_and_a_redis(
     assert found.owner is not None
     assert found.owner.environment == "simulator"
     assert [account.account_id for account in found.accounts] == ["main", "sub"]
+    assert wrong_folder(settings("main", main, **servers)) == ""
+    theirs = wrong_folder(settings("okx_live", None, **servers))
+    assert "has decision files and more of simulator, and okx_live is okx-live-global: set a f" in theirs
     assert len({account.uid for account in found.accounts}) == 2
     # The same account again, as after a kill -9: nothing is in its way. Another one under its name, and the
     # same one under another name, are refused.
@@ -149,11 +152,15 @@ async def test_accounts_of_one_environment_share_a_database_and_a_redis(
 
 
 async def test_another_environment_is_refused_in_one_line_before_anything_is_written(
-    database: str, redis_url: str
+    database: str, redis_url: str, tmp_path: Path
 ) -> None:
     async with PostgresJournal(database, SystemClock()) as journal:
         owner = await journal.ownership.claim("okx-live-global", T0)
-    servers = {"EDGEWISE_POSTGRES_DSN": database, "EDGEWISE_REDIS_URL": redis_url}
+    servers = {
+        "EDGEWISE_POSTGRES_DSN": database,
+        "EDGEWISE_REDIS_URL": redis_url,
+        "EDGEWISE_HOME": str(tmp_path),
+    }
     async with scripted() as server:
         server.answers["GET account/config"] = ok(GOOD)
         server.answers["GET account/trade-fee"] = ok()
@@ -175,9 +182,13 @@ def run(*words: str, **environment: str) -> str:
 
 
 def test_an_operator_sees_whose_the_stores_are_and_may_hand_them_over(
-    empty_database: str, redis_url: str
+    empty_database: str, redis_url: str, tmp_path: Path
 ) -> None:
-    servers = {"EDGEWISE_POSTGRES_DSN": empty_database, "EDGEWISE_REDIS_URL": redis_url}
+    servers = {
+        "EDGEWISE_POSTGRES_DSN": empty_database,
+        "EDGEWISE_REDIS_URL": redis_url,
+        "EDGEWISE_HOME": str(tmp_path),
+    }
     global_, eea = servers | {"OKX_REGION": "global"}, servers | {"OKX_REGION": "eea"}
     assert "belongs to nobody yet" in run("db", "status", **servers)
     run("db", "claim", "--yes", **global_)

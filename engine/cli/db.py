@@ -77,7 +77,9 @@ def claim(
     etc: Etc = Path("etc"),
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Hand the database to the environment of the configured account; what is in it stays.
+    """Hand the database, and the engine's folder here, to the environment of the configured account.
+
+    What is in them stays.
 
     For an environment whose name has changed, such as a region. Never to go from demo trading to money:
     prices, signals and results of both would lie in the same tables. Stop every engine first.
@@ -86,9 +88,11 @@ def claim(
     from engine.core.errors import ConfigError
     from engine.journal.postgres_migrate import migrate as apply
     from engine.journal.postgres_owner import belonging, hand_over
+    from engine.wiring.belonging import claim_folder
 
     with fail_clearly():
-        dsn, environment = dsn_of(etc), settings_of(etc).provider.environment
+        dsn, settings = dsn_of(etc), settings_of(etc)
+        environment = settings.provider.environment
         print(_belonging(asyncio.run(belonging(dsn))))
         if not yes and not typer.confirm(f"Hand it to {environment}?"):
             raise typer.Exit(1)
@@ -96,6 +100,7 @@ def claim(
         before = asyncio.run(hand_over(dsn, environment, SystemClock().now_ns()))
         if before.running:
             raise ConfigError(f"engines run on it, stop them first: {', '.join(before.running)}")
+        claim_folder(settings)
     print(f"belongs to {environment} now; a Redis with messages of before: edgewise bus clear")
 
 

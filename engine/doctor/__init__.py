@@ -25,7 +25,7 @@ async def examine(settings: Settings, clock: Clock, *, ask_models: bool) -> Asyn
     `ask_models` asks each model a short question.
     """
     yield Finding("program", State.OK, build.described())
-    yield folder(settings.home)
+    yield folder(settings)
     found, owned = await stores(settings, clock)
     for finding in found:
         yield finding

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import Final
 
 from engine.bus_admin import eviction_policy, overview
@@ -18,14 +17,17 @@ from engine.embedded import external_addresses, known_addresses
 from engine.journal.postgres_migrate import lossy_settings, migration_states
 from engine.journal.postgres_owner import Belonging, belonging
 from engine.redis_bus import RedisBus
-from engine.wiring.belonging import wrong_owner, wrong_past
+from engine.wiring.belonging import wrong_folder, wrong_owner, wrong_past
 
 _FREE_GB: Final = 2.0
 _GB: Final = 1 << 30
 
 
-def folder(home: Path) -> Finding:
-    """Whether there is room below the folder of the engine."""
+def folder(settings: Settings) -> Finding:
+    """Whether the folder of the engine is this environment's, and there is room below it."""
+    home = settings.home
+    if problem := wrong_folder(settings):
+        return Finding("disk", State.WRONG, problem)
     there = next(folder for folder in (home, *home.parents) if folder.exists())
     free_gb = shutil.disk_usage(there).free / _GB
     text = f"{home}: {free_gb:.1f} GB free"

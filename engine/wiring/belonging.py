@@ -2,12 +2,14 @@
 
 A database belongs to one environment (see ProviderConfig.environment): what is kept by symbol has the prices
 of one venue. Accounts of that environment share it. A Redis belongs to one database, and each bus in it to
-one account. The first engine that comes claims what nobody has; nobody needs to set anything.
+one account. The folder of the engine, with its decision files and its spool, belongs to an environment too.
+The first engine that comes claims what nobody has; nobody needs to set anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import structlog
 
@@ -21,7 +23,8 @@ from engine.retry import patiently
 
 log = structlog.get_logger()
 
-_OWN_SERVERS = (
+_MARK: Final = "environment"  # a file in the engine's folder
+_OWN_SERVERS: Final = (
     "give each environment a database and a Redis of its own (EDGEWISE_HOME, or EDGEWISE_POSTGRES_DSN and "
     "EDGEWISE_REDIS_URL); if only the environment's name has changed: edgewise db claim"
 )
@@ -106,6 +109,24 @@ async def claim_account(account_id: str, uid: str, tables: OwnerTables, clock: C
     known = await patiently(lambda: tables.claim_account(account_id, uid, clock.now_ns()))
     if problem := wrong_account((known,), account_id, uid):
         raise ConfigError(problem)
+
+
+def wrong_folder(settings: Settings) -> str:
+    """Why the engine of `settings` must not write into its folder; "" when it may."""
+    ours, marked = settings.provider.environment, settings.home / _MARK
+    theirs = marked.read_text().strip() if marked.exists() else ours
+    if theirs == ours:
+        return ""
+    return (
+        f"{settings.home} has decision files and more of {theirs}, and {settings.provider_id} is {ours}: "
+        "set a folder of its own (EDGEWISE_HOME)"
+    )
+
+
+def claim_folder(settings: Settings) -> None:
+    """The folder is this environment's from now on, whoever had it before."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    (settings.home / _MARK).write_text(settings.provider.environment + "\n")
 
 
 async def bus_claim(settings: Settings, owner: Owner, bus: RedisBus) -> BusClaim:

@@ -26,7 +26,14 @@ from engine.journal.spool import Spool
 from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming
 from engine.retry import patiently
-from engine.wiring.belonging import bus_claim, claim_account, claim_database, refuse_foreign
+from engine.wiring.belonging import (
+    bus_claim,
+    claim_account,
+    claim_database,
+    claim_folder,
+    refuse_foreign,
+    wrong_folder,
+)
 
 log = structlog.get_logger()
 
@@ -70,6 +77,8 @@ async def open_outside(settings: Settings, clock: Clock, stack: AsyncExitStack) 
     stack.push_async_callback(venue.close)
     with suppress(Unavailable, OutcomeUnknown):  # away: it is waited for later
         await venue.check_account()
+    if problem := wrong_folder(settings):
+        raise ConfigError(problem)
     servers = await stack.enter_async_context(_servers_of(settings, clock))
     await patiently(lambda: refuse_foreign(settings, venue.settings.uid, servers.postgres_dsn))
     await patiently(lambda: migrate(servers.postgres_dsn))
@@ -88,6 +97,7 @@ async def open_outside(settings: Settings, clock: Clock, stack: AsyncExitStack) 
     await _checked(venue, clock)
     await claim_account(account_id, venue.settings.uid, journal.ownership, clock)
     await patiently(lambda: claim(bus, wanted))
+    claim_folder(settings)
     await patiently(journal.load_standings)
     return Outside(okx, network, venue, servers.postgres_dsn, journal, bus, wanted)
 
