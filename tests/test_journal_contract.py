@@ -261,6 +261,7 @@ async def test_the_rest_may_be_written_twice(journal: Journal) -> None:
         await journal.record_performance([parts.view(T0, parts.position())])
         await journal.record_check(check)
         await journal.record_risk_event(event)
+    assert (await journal.risk_event("e"), await journal.agreed_ns(ACCOUNT)) == (event, T0)
 
 
 async def test_equal_runs_have_equal_digests() -> None:

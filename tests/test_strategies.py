@@ -195,6 +195,10 @@ async def test_strongest_idea_comes_first_and_the_order_of_symbols_does_not_matt
         ("buy_and_hold", {"side": "up"}, "'up'"),
         ("buy_and_hold", {"stop_atr": Decimal(2)}, "no parameter 'stop_atr'"),
         ("bollinger_range", {"adx_most": Decimal(60)}, "adx_most"),
+        ("portfolio", {"adx_treshold": Decimal(3)}, "did you mean 'adx_threshold'?"),
+        ("portfolio", {"bb_width_threshold": Decimal(0)}, "above 0"),
+        ("portfolio", {"diff_threshold_pct": Decimal(0)}, "diff_threshold_pct"),
+        ("funding_rate_arbitrage", {"exit_spread_bps": Decimal(9)}, "exit_spread_bps below"),
     ],
 )
 def test_wrong_parameter_is_named(name: str, params: dict[str, Param], said: str) -> None:

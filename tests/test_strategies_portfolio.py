@@ -157,21 +157,6 @@ async def test_position_is_closed_when_the_other_side_is_wanted() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("name", "params", "said"),
-    [
-        ("portfolio", {"adx_treshold": Decimal(3)}, "did you mean 'adx_threshold'?"),
-        ("portfolio", {"bb_width_threshold": Decimal(0)}, "above 0"),
-        ("portfolio", {"diff_threshold_pct": Decimal(0)}, "diff_threshold_pct"),
-        ("funding_rate_arbitrage", {"exit_spread_bps": Decimal(9)}, "exit_spread_bps below"),
-    ],
-)
-def test_wrong_parameter_is_named(name: str, params: dict[str, Param], said: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        make_strategy(name, params, SimClock(1))
-    assert said in str(error.value)
-
-
 @pytest.mark.parametrize("name", ["ema_trend", "bollinger_range", "portfolio"])
 def test_timeframe_that_nobody_watches_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="nobody watches '5m'; known: 1m, 15m"):
