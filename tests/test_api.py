@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
@@ -19,7 +20,10 @@ from api.routes.records import (
     SignalRows,
 )
 from api.views import seconds
+from engine.clock import SystemClock
 from engine.config.engine import ApiConfig
+from engine.core.times import NS_PER_DAY
+from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_reader import JournalReader
 from engine.telemetry.status import BooksStatus, EngineStatus, status_key
 from tests import journal_parts as parts
@@ -143,6 +147,25 @@ async def test_positions_have_21_keys_and_the_newest_price(api: Client) -> None:
     assert set(held["exit_plan"]) == {"profit_target", "stop_loss", "invalidation_condition"}
     assert held["current_price"] == 64123.5
     assert held["unrealized_pnl"] == pytest.approx(0.02 * (64123.5 - 64000.123456789))
+
+
+async def test_liquidation_price_is_that_of_the_newest_account_not_of_the_last_fill(
+    database: str, database_ro: str, redis_api_url: str
+) -> None:
+    await fill_journal(database)
+    held = parts.position()
+    other = msgspec.structs.replace(held, symbol="ETH-USDT-SWAP")
+    seen = msgspec.structs.replace(held, liquidation_price=Decimal(41_000))
+    before_its_last_fill = msgspec.structs.replace(other, contracts=Decimal(3), liquidation_price=Decimal(9))
+    async with PostgresJournal(database, SystemClock()) as journal:
+        await journal.record_position(parts.view(T0, held, other), [])
+        await journal.record_performance([parts.view(T0 + NS_PER_DAY, seen, before_its_last_fill)])
+    async with served(database_ro, redis_api_url) as api:
+        row = (await got(api, "/api/positions"))["accountTotals"][0]
+    assert {name: one["liquidation_price"] for name, one in row["positions"].items()} == {
+        "BTC": 41_000,
+        "ETH": 0,
+    }
 
 
 async def test_trades_have_every_key_and_add_up(api: Client) -> None:

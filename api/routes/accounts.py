@@ -106,17 +106,26 @@ async def positions(sources: Sources, query: PositionsQuery) -> Positions:
     traders = await sources.reader.traders()
     held = await sources.reader.open_positions(_MOST_POSITIONS)
     prices = await _marks(sources, held)
+    newest = await sources.reader.newest_performance() if held else {}
     by_trader: dict[str, dict[str, Position]] = {trader.trader_id: {} for trader in traders}
     for row in held:
-        by_trader[row.trader_id][coin(row.view.symbol)] = position(
-            _marked(row.view, prices.get(coin(row.view.symbol)))
-        )
+        name = coin(row.view.symbol)
+        view = _liquidated(row.view, newest.get(row.trader_id))
+        by_trader[row.trader_id][name] = position(_marked(view, prices.get(name)))
     rows = [HeldPositions(model_id=trader_id, positions=found) for trader_id, found in by_trader.items()]
     return Positions(accountTotals=rows[: query.limit], serverTime=sources.server_time())
 
 
 async def _marks(sources: Sources, held: list[OpenPosition]) -> dict[str, Price]:
     return await live_prices(sources) if held else {}
+
+
+def _liquidated(view: PositionView, newest: Performance | None) -> PositionView:
+    """With the liquidation price of the newest account: that of the last fill knew other prices, or none."""
+    seen = newest.view.position(view.symbol) if newest else None
+    if seen is None or (seen.side, seen.contracts) != (view.side, view.contracts):
+        return view
+    return msgspec.structs.replace(view, liquidation_price=seen.liquidation_price)
 
 
 def _marked(view: PositionView, price: Price | None) -> PositionView:
