@@ -36,7 +36,7 @@ function frame(times, values, label) {
   const margin = (high - low || Math.abs(high) * 0.01 || 1) * 0.06;
   [low, high] = [low - margin, high + margin];
   const x = scale(t0, t1, LEFT, width - 8), y = scale(low, high, HEIGHT - BOTTOM, 8);
-  const long = t1 - t0 > 2 * 86400;
+  const [from, to] = t1 - t0 > 2 * 86400 ? [5, 10] : t1 - t0 > 900 ? [11, 16] : [11, 19]; // days, minutes, seconds
   const grid = ticks(low, high).map((value) => [
     s("line", { class: "grid", x1: LEFT, x2: width - 8, y1: y(value), y2: y(value) }),
     s("text", { x: LEFT - 8, y: y(value) + 4, "text-anchor": "end" }, label(value)),
@@ -44,7 +44,7 @@ function frame(times, values, label) {
   const parts = width < 500 ? 2 : 4;
   const columns = Array.from({ length: parts + 1 }, (_, n) => t0 + ((t1 - t0) * n) / parts).map((at) =>
     s("text", { x: Math.min(Math.max(x(at), LEFT + 18), width - 30), y: HEIGHT - 6, "text-anchor": "middle" },
-      long ? when(at).slice(5, 10) : when(at).slice(11, 16)));
+      when(at).slice(from, to)));
   const svg = s("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img" }, ...grid.flat(), ...columns);
   return { svg, x, y, t0, t1, width };
 }

@@ -1,6 +1,6 @@
 // The causal chain of one decision: from signal to cent.
 import { get } from "./data.js";
-import { change, coin, h, link, number, price, table, when } from "./dom.js";
+import { amount, change, coin, h, link, number, price, table, when } from "./dom.js";
 import { acts, reasons } from "./tables.js";
 
 export async function cycle(show, id) {
@@ -39,13 +39,13 @@ function steps(chain) {
     ["Checks", checks(chain.validations)],
     ["Orders", table([
       ["sent", (row) => when(row.sent_at), "text"], ["order", (row) => `${row.purpose} ${row.side} ${coin(row.symbol)}`, "text"],
-      ["contracts", (row) => number(row.contracts, 2)], ["filled", (row) => number(row.filled, 2)], ["at", (row) => price(row.average_price)],
+      ["contracts", (row) => amount(row.contracts)], ["filled", (row) => amount(row.filled)], ["at", (row) => price(row.average_price)],
       ["state", (row) => row.state.toLowerCase().replaceAll("_", " "), "text"], ["why", (row) => row.reason, "wide"],
       ["id", (row) => row.client_order_id, "text"],
     ], chain.orders, "None was sent.")],
     ["Fills", table([
       ["at", (row) => when(row.timestamp), "text"], ["fill", (row) => `${row.side} ${coin(row.symbol)}`, "text"],
-      ["contracts", (row) => number(row.contracts, 2)], ["price", (row) => price(row.price)],
+      ["contracts", (row) => amount(row.contracts)], ["price", (row) => price(row.price)],
       ["fee", (row) => change(row.fee, 4)], ["as", (row) => (row.maker ? "maker" : "taker"), "text"],
     ], chain.fills, "None.")],
     ["Result", table([

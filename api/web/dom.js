@@ -45,10 +45,17 @@ export function choice(options, chosen, choose) {
 
 const known = (value) => value !== null && value !== undefined && Number.isFinite(Number(value));
 
-/** A number with thousands and `digits` decimals; null when it is unknown, never 0 for missing. */
+/** A number with thousands and `digits` decimals; null when it is unknown, never 0 for missing, nor -0.00. */
 export function number(value, digits = 2) {
   if (!known(value)) return null;
-  return Number(value).toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return Number(value).toLocaleString("en-US",
+    { minimumFractionDigits: digits, maximumFractionDigits: digits, signDisplay: "negative" });
+}
+
+/** Coins or contracts: as many decimals as there are, at most six. */
+export function amount(value) {
+  if (!known(value)) return null;
+  return Number(value).toLocaleString("en-US", { maximumFractionDigits: 6 });
 }
 
 /** A price with six significant digits at least. */
@@ -61,8 +68,9 @@ export function price(value) {
 /** Money or percent, signed and coloured. */
 export function change(value, digits = 2, unit = "") {
   if (!known(value)) return null;
-  const sign = value > 0 ? "+" : "";
-  return h("span", { class: value > 0 ? "won" : value < 0 ? "lost" : "" }, `${sign}${number(value, digits)}${unit}`);
+  const shown = Number(Number(value).toFixed(digits));
+  const sign = shown > 0 ? "+" : "";
+  return h("span", { class: shown > 0 ? "won" : shown < 0 ? "lost" : "" }, `${sign}${number(shown, digits)}${unit}`);
 }
 
 /** `2026-11-21 14:03:07` UTC of epoch seconds, or only the time; 0 is a time that never came. */

@@ -1,7 +1,7 @@
 // All traders beside each other: curve, leaderboard, what is open, what happens.
 import { lines, colour } from "./charts.js";
 import { get, listen } from "./data.js";
-import { change, choice, coin, facts, h, link, number, price, table, when } from "./dom.js";
+import { amount, change, choice, coin, facts, h, link, number, price, table, when } from "./dom.js";
 import { decisions, positions, trades } from "./tables.js";
 
 const RANGES = { all: Infinity, "7 d": 7 * 86400, "24 h": 86400, "6 h": 6 * 3600 };
@@ -94,7 +94,7 @@ const WORDS = {
     it.refusal || it.actions.map(({ act, symbol }) => `${act.replaceAll("_", " ")} ${coin(symbol)}`).join(", ") || "hold")],
   order: (it) => [link("trader", it.trader_id), ` order ${it.purpose}: ${it.side} ${coin(it.symbol)} is ${it.state.toLowerCase().replaceAll("_", " ")}`,
     it.reason ? ` (${it.reason})` : ""],
-  fill: (it) => [link("trader", it.trader_id), " fill: ", h("b", {}, `${it.side} ${number(it.contracts * it.contract_value, 4)} ${coin(it.symbol)} at ${price(it.price)}`)],
+  fill: (it) => [link("trader", it.trader_id), " fill: ", h("b", {}, `${it.side} ${amount(it.contracts * it.contract_value)} ${coin(it.symbol)} at ${price(it.price)}`)],
 };
 
 const states = new Map(); // of the newest orders; the venue says some states twice

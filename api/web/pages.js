@@ -1,7 +1,7 @@
 // Views that are one table or one chart: markets, decisions, backtests.
 import { candles } from "./charts.js";
 import { get } from "./data.js";
-import { change, choice, coin, h, link, number, price, table, when } from "./dom.js";
+import { amount, change, choice, coin, h, link, number, price, table, when } from "./dom.js";
 import { decisions as decisionTable } from "./tables.js";
 
 const TIMEFRAMES = ["1m", "5m", "15m", "1h", "4h", "1d"];
@@ -35,7 +35,7 @@ export async function market(show, symbol) {
       get("fills?limit=200"), get("signals?limit=200")]);
     const marks = fills.fills.filter((fill) => coin(fill.symbol) === symbol).map((fill) => ({
       t: fill.timestamp, price: fill.price, up: fill.side === "buy",
-      text: `${fill.trader_id}: ${fill.purpose} ${fill.side} ${number(fill.contracts * fill.contract_value, 4)} at ${price(fill.price)}` }));
+      text: `${fill.trader_id}: ${fill.purpose} ${fill.side} ${amount(fill.contracts * fill.contract_value)} at ${price(fill.price)}` }));
     const choose = (option) => { timeframe = option; refresh(); };
     buttons.replaceChildren(choice(TIMEFRAMES, timeframe, choose));
     chart.replaceChildren(candles(rows.candles.map((row) => ({ ...row, t: row.timestamp / 1000 })), marks, `${symbol} ${timeframe}`),

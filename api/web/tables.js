@@ -1,5 +1,5 @@
 // Tables that more than one view shows.
-import { change, coin, h, link, number, price, table, when } from "./dom.js";
+import { amount, change, coin, h, link, number, price, table, when } from "./dom.js";
 
 const side = (text) => h("span", { class: text === "long" || text === "buy" ? "won" : "lost" }, text);
 
@@ -10,7 +10,7 @@ export function positions(answer) {
   return table([
     ["trader", (row) => link("trader", row.trader), "text"],
     ["position", (row) => h("span", {}, side(row.quantity < 0 ? "short" : "long"), ` ${row.symbol} ${row.leverage}×`), "text"],
-    ["size", (row) => number(Math.abs(row.quantity), 4)],
+    ["size", (row) => amount(Math.abs(row.quantity))],
     ["entry", (row) => price(row.entry_price)],
     ["now", (row) => price(row.current_price)],
     ["unrealised", (row) => change(row.unrealized_pnl)],
@@ -28,7 +28,7 @@ export function trades(rows) {
     ["closed", (row) => when(row.exit_time), "text"],
     ["trader", (row) => link("trader", row.model_id), "text"],
     ["trade", (row) => h("span", {}, side(row.side), ` ${row.symbol}`), "text"],
-    ["size", (row) => number(Math.abs(row.quantity), 4)],
+    ["size", (row) => amount(Math.abs(row.quantity))],
     ["entry", (row) => price(row.entry_price)],
     ["exit", (row) => price(row.exit_price)],
     ["by", (row) => row.exit_reason, "text"],
@@ -55,7 +55,7 @@ export function reasons(row) {
 /** Rows of `/api/decisions`. */
 export function decisions(rows) {
   return table([
-    ["decided", (row) => link("cycle", row.cycle_id, when(row.timestamp)), "text"],
+    ["at", (row) => link("cycle", row.cycle_id, when(row.timestamp)), "text"],
     ["trader", (row) => link("trader", row.trader_id), "text"],
     ["woken by", reasons, "wide"],
     ["decided", acts, "wide"],
