@@ -49,14 +49,14 @@ async def test_commands_are_sent_and_their_answers_shown(
         for words in ("trader flatten t1 --reason tired", "trader close nobody", "halt", "resume"):
             command = [*words.split(), "--etc", str(ETC)]
             result = await asyncio.to_thread(CliRunner().invoke, app, command)
-            told[words] = (result.exit_code, result.stdout.strip())
+            told[words] = (result.exit_code, result.output.strip())
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
     await bus.aclose()
     assert told == {
         "trader flatten t1 --reason tired": (0, "t1: flatten done"),
-        "trader close nobody": (1, "nobody: no trader 'nobody'"),
+        "trader close nobody": (2, "no trader 'nobody'"),
         "halt": (0, "halt done"),
         "resume": (0, "resume_all done"),
     }

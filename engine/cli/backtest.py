@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from engine.cli.progress import LogOf, playing
 from engine.cli.startup import Etc, Json, Verbose, fail_clearly, settings_of, wide_console
 from engine.core.words import counted
 from engine.files import writing
@@ -87,18 +88,6 @@ class Files:
         ]
 
 
-@contextmanager
-def playing(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on standard error; give it the played part, 0 to 1."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=1.0)
-        yield lambda part: bar.update(task, completed=part)
-
-
 def chosen_traders(settings: Settings, only: str, answers: Path | None) -> tuple[Settings, Path | None]:
     """The settings with the traders that can run here, and where their answers are. Raises ConfigError."""
     import msgspec
@@ -140,12 +129,11 @@ def _model(settings: Settings, file: Path | None, *, ask: bool) -> Iterator[Mode
 
 def _run(settings: Settings, files: Files, model: ModelClient, *, verbose: bool) -> Outcome:
     from engine.backtest.run import run_backtest
-    from engine.clock import SystemClock
-    from engine.log import configure
 
-    configure(SystemClock(), "info" if verbose else "warning", "backtest")
+    log = LogOf("backtest", "info" if verbose else "warning")
+    log.go_to(None)
     recordings = files.read()
-    with playing("playing") as progress:
+    with playing("playing", log) as progress:
         return run_backtest(settings, recordings, model, progress)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.backtest import Answers, Chosen, Files, Funding, Market, Recordings, chosen_traders, playing
+from engine.cli.backtest import Answers, Chosen, Files, Funding, Market, Recordings, chosen_traders
+from engine.cli.progress import LogOf, playing
 from engine.cli.startup import Etc, Json, Verbose, fail_clearly, settings_of, wide_console
 from engine.core.words import counted
 
@@ -82,25 +83,24 @@ def _compared(
     from contextlib import redirect_stdout
 
     from engine.backtest.run import prepared, real_second, run_backtest
-    from engine.clock import SystemClock
     from engine.compare.answers import HeardModel, RetoldModel
     from engine.compare.comparison import compared
     from engine.compare.live import run_live, usual_speed
     from engine.core.times import NS_PER_S
     from engine.executor.recorded import AnswerFile, CycleAnswers, RecordedModel
-    from engine.log import configure
 
-    configure(SystemClock(), "info" if verbose else "error", "compare")
+    log = LogOf("compare", "info" if verbose else "error")
+    log.go_to(None)
     recordings = files.read()
     fitted = prepared(settings, recordings)
     speed = pace.speed or usual_speed(recordings, real_second(fitted))
     heard = HeardModel(RecordedModel(AnswerFile(answers) if answers else CycleAnswers(())))
-    with playing("backtest") as progress:
+    with playing("backtest", log) as progress:
         outcome = run_backtest(settings, recordings, heard, progress)
     within_ns = int((pace.within_s or 2 * real_second(fitted)) * NS_PER_S)
     retold = RetoldModel(heard, within_ns, outcome.end_ns)
     with (
-        playing("live") as progress,
+        playing("live", log) as progress,
         tempfile.TemporaryDirectory(prefix="edgewise-") as home,
         redirect_stdout(sys.stderr),  # where the engine says that it is ready
     ):

@@ -39,7 +39,7 @@ def show(
     for block in blocks:
         print(f"{block.label}: {block.text}")
     for each in episodes:
-        print(f"{each.symbol} {each.side}, net {each.net}, closed by {each.exit}: {each.thesis}")
+        print(f"{each.symbol} {each.side}, net {each.net:.2f} USD, closed by {each.exit}: {each.thesis}")
     if not blocks and not episodes:
         print(f"{trader} has no words of its own and remembers no trade")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -65,18 +66,22 @@ def _order(etc: Path, name: str, trader_id: str, reason: str = "") -> None:
     import secrets
 
     from engine.bus import Command
+    from engine.core.errors import ConfigError
 
     command = Command(command_id=secrets.token_hex(8), name=name, trader_id=trader_id, reason=reason)
     with fail_clearly():
         settings, dsn = settings_of(etc), dsn_of(etc)
     answer = ask(etc, lambda bus: _send(bus, dsn, settings, command))
     if answer is None:
-        print(f"no answer within {_ANSWER_S:.0f} s: is the engine running? It will do it when it is back.")
+        print(
+            f"no answer within {_ANSWER_S:.0f} s: is the engine running? It will do it when it is back.",
+            file=sys.stderr,
+        )
         raise typer.Exit(1)
-    subject = f"{trader_id}: " if trader_id else ""
-    print(f"{subject}{answer.detail}")
-    if answer.kind != "command_applied":
-        raise typer.Exit(1)
+    with fail_clearly():
+        if answer.kind != "command_applied":
+            raise ConfigError(answer.detail)
+    print(f"{trader_id}: {answer.detail}" if trader_id else answer.detail)
 
 
 async def _send(bus: RedisBus, dsn: str, settings: Settings, command: Command) -> RiskEvent | None:

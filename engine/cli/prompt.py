@@ -142,7 +142,7 @@ def _wakeup(path: Path | None, trader_id: str, symbols: tuple[str, ...]) -> Wake
     try:
         return msgspec.json.decode(path.read_bytes(), type=Wakeup)
     except (OSError, msgspec.MsgspecError) as error:
-        raise ConfigError(f"{path}: is no wakeup: {error}") from error
+        raise ConfigError(f"{path} is no wakeup: {error}") from error
 
 
 def _show(prompt: Prompt, *, as_json: bool) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _GB = 1 << 30
 _LARGEST = 256 << 20
+_OVER = "\r\x1b[K"  # what is said next stands where the last line stood
 
 
 def record(
@@ -116,10 +117,14 @@ async def _run(recorder: Recorder, folder: RecordingFolder, clock: Clock, limit_
 async def _tell(recorder: Recorder, folder: RecordingFolder, clock: Clock) -> None:
     """One line that is written over on a terminal; a line a minute elsewhere."""
     terminal = sys.stderr.isatty()
-    while True:
-        await clock.sleep_real(1.0 if terminal else 60.0)
-        start, end = ("\r\x1b[K", "") if terminal else ("", "\n")
-        print(f"{start}{_line(recorder, folder)}", end=end, file=sys.stderr, flush=True)
+    start, end = (_OVER, "") if terminal else ("", "\n")
+    try:
+        while True:
+            await clock.sleep_real(1.0 if terminal else 60.0)
+            print(f"{start}{_line(recorder, folder)}", end=end, file=sys.stderr, flush=True)
+    finally:
+        if terminal:
+            print(_OVER, end="", file=sys.stderr, flush=True)
 
 
 def _line(recorder: Recorder, folder: RecordingFolder) -> str:

@@ -60,6 +60,8 @@ def _explain(
     traders = build_traders(settings, {}, build_account_breaker(settings, {}))
     kept = asyncio.run(_kept(etc, cycle_id)) if cycle_id else None
     name = trader_id or (kept[0].trader_id if kept else "")
+    if not name:
+        raise ConfigError("give --trader and a decision, or the --cycle whose decision is meant")
     if name not in traders:
         raise ConfigError(f"no trader {name!r}{nearest(name, traders)}")
     trader = traders[name]

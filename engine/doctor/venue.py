@@ -8,7 +8,7 @@ import msgspec
 
 from engine.clock import Clock
 from engine.config.settings import Settings
-from engine.core.errors import ConfigError, VenueError
+from engine.core.errors import ConfigError, Unavailable, VenueError
 from engine.core.orders import ZERO
 from engine.doctor.findings import Finding, State
 from engine.doctor.precautions import unbound_key
@@ -40,7 +40,9 @@ async def _market(settings: Settings, venue: OkxVenue) -> AsyncIterator[Finding]
     try:
         listed = await venue.instruments()
     except VenueError as error:
-        yield Finding("venue", State.WRONG, f"{settings.provider_id}: {error}")
+        remedy = "; is the network there, and does it need a proxy (exchange.yaml)?"
+        away = remedy if isinstance(error, Unavailable) else ""
+        yield Finding("venue", State.WRONG, f"{settings.provider_id}: {error}{away}")
         return
     yield Finding("venue", State.OK, f"{settings.provider_id}: reached, {len(listed)} swaps are listed")
     try:

@@ -9,6 +9,7 @@ from functools import partial
 import structlog
 
 from engine.bus import Command
+from engine.config.loader import nearest
 from engine.config.manager import AccountBreakerConfig, BreakerAction, RiskConfig
 from engine.core.decisions import AccountView, Decision
 from engine.core.ledger import ClosedTrade
@@ -164,7 +165,7 @@ class Supervision:
         if command.name in {"halt", "resume_all"}:
             kind, detail = "command_applied", await self._to_account(command)
         elif name not in self._own:
-            kind, detail = "command_refused", f"no trader {name!r}"
+            kind, detail = "command_refused", f"no trader {name!r}{nearest(name, self._own)}"
         elif command.name not in {"pause", "resume", "close", "flatten"}:
             kind, detail = "command_refused", f"no command {command.name!r}"
         else:
