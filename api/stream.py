@@ -18,13 +18,13 @@ import structlog
 from api.cache import LiveCache, StreamEntry
 from api.http import encode
 from api.told import EQUITY, GAP, PRICES, Told, told
-from engine.bus import COMMANDS, DECISIONS, ORDERS, SIGNALS, WAKEUPS
+from engine.bus import CLOSED_CYCLES, COMMANDS, ORDERS, SIGNALS, WAKEUPS
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable
 
 log = structlog.get_logger()
 
-_TOPICS: Final = (SIGNALS, WAKEUPS, DECISIONS, ORDERS, COMMANDS)
+_TOPICS: Final = (SIGNALS, WAKEUPS, CLOSED_CYCLES, ORDERS, COMMANDS)
 _REMEMBERED: Final = 2_000
 _QUEUE: Final = 256  # events that a client may lag behind
 _MOST_CLIENTS: Final = 200

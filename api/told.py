@@ -11,7 +11,7 @@ import structlog
 
 from api.cache import StreamEntry
 from api.views import seconds
-from engine.bus import DECISIONS, ORDERS, SIGNALS, WAKEUPS, OrderUpdate
+from engine.bus import CLOSED_CYCLES, ORDERS, SIGNALS, WAKEUPS, OrderUpdate
 from engine.core.decisions import Decision, Wakeup
 from engine.core.errors import CodecError
 from engine.core.orders import Fill, Order
@@ -206,6 +206,6 @@ def _fill(fill: Fill) -> FillTold:
 _READERS: Final[dict[str, tuple[EnvelopeCodec[Any], Callable[[Any], Iterator[Told]]]]] = {
     SIGNALS.name: (EnvelopeCodec(SIGNALS), _signal),
     WAKEUPS.name: (EnvelopeCodec(WAKEUPS), _wakeup),
-    DECISIONS.name: (EnvelopeCodec(DECISIONS), _decision),
+    CLOSED_CYCLES.name: (EnvelopeCodec(CLOSED_CYCLES), _decision),
     ORDERS.name: (EnvelopeCodec(ORDERS), _update),
 }

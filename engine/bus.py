@@ -67,14 +67,26 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 SIGNALS: Final = Topic("signals", Signal)
 WAKEUPS: Final = Topic("wakeups", Wakeup)
-DECISIONS: Final = Topic("decisions", Decision)
+DECISIONS: Final = Topic("decisions", Decision)  # on their way into the journal: for the gate, which asks it
+CLOSED_CYCLES: Final = Topic("closed_cycles", Decision)  # the same ones, journalled: for everybody else
 INTENTS: Final = Topic("intents", OrderIntent)
 STOP_MOVES: Final = Topic("stop_moves", StopMove)
 TRANSFERS: Final = Topic("transfers", Transfer)
 ORDERS: Final = Topic("orders", OrderUpdate)
 COMMANDS: Final = Topic("commands", Command)
 SNAPSHOTS: Final = Topic("snapshots", MarketSnapshot, durable=False, max_len=400)
-TOPICS: Final = (SIGNALS, WAKEUPS, DECISIONS, INTENTS, STOP_MOVES, TRANSFERS, ORDERS, COMMANDS, SNAPSHOTS)
+TOPICS: Final = (
+    SIGNALS,
+    WAKEUPS,
+    DECISIONS,
+    CLOSED_CYCLES,
+    INTENTS,
+    STOP_MOVES,
+    TRANSFERS,
+    ORDERS,
+    COMMANDS,
+    SNAPSHOTS,
+)
 
 Handler = Callable[[Message[T]], Awaitable[None]]
 

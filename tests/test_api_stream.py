@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from api.cache import LiveCache
 from api.limits import SlowClients, TokenBuckets
 from api.stream import Broadcast
-from engine.bus import DECISIONS, ORDERS, SIGNALS, OrderUpdate
+from engine.bus import CLOSED_CYCLES, ORDERS, SIGNALS, OrderUpdate
 from engine.clock import SimClock, SystemClock
 from engine.config.engine import ApiConfig
 from engine.core.signals import Signal
@@ -75,7 +75,7 @@ async def test_what_happens_is_told_as_it_happens(
     async with stage(database_ro, redis_url, redis_api_url) as (api, bus), api.get("/api/stream") as stream:
         assert stream.headers["Content-Type"].startswith("text/event-stream")
         await bus.publish(SIGNALS, parts.SIGNAL)
-        await bus.publish(DECISIONS, parts.record().decision)
+        await bus.publish(CLOSED_CYCLES, parts.record().decision)
         await bus.publish(ORDERS, OrderUpdate(order=filled, fill=fill))
         told = {kind: body for _, kind, body in await events(stream, 4)}
     assert told["signal"]["signal_id"] == parts.SIGNAL.signal_id

@@ -10,7 +10,7 @@ from typing import cast
 import msgspec
 import pytest
 
-from engine.bus import DECISIONS, WAKEUPS, Message
+from engine.bus import CLOSED_CYCLES, DECISIONS, WAKEUPS, Message
 from engine.clock import SystemClock
 from engine.core.decisions import CycleRecord, CycleStatus, Decision, Wakeup
 from engine.core.times import NS_PER_S
@@ -54,7 +54,8 @@ class Room:
         self.service = service
         self.bus = bus
         self.journal = journal
-        self.published: list[Decision] = []
+        self.published: list[Decision] = []  # of cycles that are closed
+        self.offered: list[Decision] = []  # to the gate
 
     async def wake(self, wakeup: Wakeup) -> None:
         self.journal.open.add(wakeup.cycle_id)
@@ -62,6 +63,9 @@ class Room:
 
     async def keep(self, message: Message[Decision]) -> None:
         self.published.append(message.body)
+
+    async def offer(self, message: Message[Decision]) -> None:
+        self.offered.append(message.body)
 
     @property
     def statuses(self) -> dict[str, CycleStatus]:
@@ -76,7 +80,8 @@ async def room_of(at_once: int = 8, **deciders: Thinker) -> AsyncIterator[Room]:
     async with asyncio.TaskGroup() as tasks:
         running = [
             tasks.create_task(service.run(), name="executor"),
-            tasks.create_task(bus.consume(DECISIONS, "test", room.keep), name="reader"),
+            tasks.create_task(bus.consume(CLOSED_CYCLES, "test", room.keep), name="reader"),
+            tasks.create_task(bus.consume(DECISIONS, "gate", room.offer), name="gate"),
         ]
         try:
             yield room
@@ -94,7 +99,7 @@ async def test_answer_is_journalled_and_published() -> None:
         await room.wake(wakeup_of(deadline_ns=soon()))
         await until(lambda: bool(room.published))
         assert room.statuses == {"c1": CycleStatus.DECIDED}
-        assert room.published[0] == room.journal.records["c1"].decision
+        assert room.offered == room.published == [room.journal.records["c1"].decision]
         assert room.service.cycles == {CycleStatus.DECIDED: 1}
 
 

@@ -15,7 +15,7 @@ from engine.clock import SystemClock
 from engine.core.cash import CashFlow, FlowKind
 from engine.core.errors import ConfigError, InvariantBroken, StoreUnavailable
 from engine.core.times import NS_PER_DAY
-from engine.journal.ports import KeepState, KeptState
+from engine.journal.ports import KeepState, KeptState, Standing
 from engine.journal.postgres_journal import PostgresJournal
 from engine.journal.postgres_migrate import Migration, migrate
 from engine.journal.postgres_pool import Pool
@@ -147,6 +147,34 @@ async def test_writers_of_the_same_booking_take_turns(database: str) -> None:
         bookings = await one.bookings(ACCOUNT)
     assert bookings.fills == (fill,)
     assert bookings.funding == tuple(bill)
+
+
+@pytest.mark.parametrize(("later_ns", "standing"), [(0, Standing.IN_FORCE), (1, Standing.VOID)])
+async def test_the_gate_waits_for_a_close_that_is_under_way(
+    database: str, later_ns: int, standing: Standing
+) -> None:
+    answer = parts.record().decision
+    closing = await asyncpg.connect(database)
+    try:
+        async with PostgresJournal(database, SystemClock()) as journal, asyncio.TaskGroup() as tasks:
+            await journal.record_traders([parts.TRADER])
+            await journal.record_wakeup(parts.wakeup())
+            async with closing.transaction():
+                await closing.execute(
+                    "update decision_cycles set status = 'decided', ts_decided = $1",
+                    answer.ts_decided + later_ns,
+                )
+                gate = tasks.create_task(journal.record_gate([parts.verdict()], answer=answer))
+                waiting = "select count(*) from pg_locks where not granted"
+                async with asyncio.timeout(10):
+                    while not await closing.fetchval(waiting):
+                        await asyncio.sleep(0.005)
+                assert not gate.done()
+            assert await gate is standing
+            judged = await journal.verdicts_of([answer.cycle_id])
+            assert judged == ((parts.verdict(),) if standing is Standing.IN_FORCE else ())
+    finally:
+        await closing.close()
 
 
 async def test_journal_recovers_from_a_cut_connection(database: str, tmp_path: Path) -> None:

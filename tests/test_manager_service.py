@@ -43,7 +43,16 @@ from engine.config.settings import load_settings
 from engine.config.values import Duration
 from engine.core.books import Books
 from engine.core.cash import CashFlow, FlowKind, Transfer
-from engine.core.decisions import Act, Action, CycleStatus, Decision, Verdict, Wakeup
+from engine.core.decisions import (
+    Act,
+    Action,
+    CycleMode,
+    CycleRecord,
+    CycleStatus,
+    Decision,
+    Verdict,
+    Wakeup,
+)
 from engine.core.instruments import Instrument
 from engine.core.market import Side
 from engine.core.orders import (
@@ -58,7 +67,7 @@ from engine.core.orders import (
 from engine.core.signals import Edge, MarketSnapshot, Signal, signal_id
 from engine.core.times import NS_PER_MIN
 from engine.journal.memory import MemoryJournal
-from engine.journal.ports import Journal, KeepState, KeptState, RiskEvent, TraderRecord, account_key
+from engine.journal.ports import Journal, KeepState, KeptState, RiskEvent, Standing, TraderRecord, account_key
 from engine.manager.accounts import TraderAccounts
 from engine.manager.breaker import Breaker
 from engine.manager.context import ManagerContext, MarketView
@@ -105,6 +114,7 @@ class World:
     service: ManagerService
     books: Books
     bus: Bus
+    journal: Journal
     wakeups: list[Wakeup]
     intents: list[OrderIntent]
 
@@ -117,6 +127,9 @@ class World:
             prices={BTC: 100_000.0},
             ts_decided=CLOCK.now_ns(),
         )
+        if not await self.journal.is_open(cycle_id):
+            await self.journal.record_wakeup(woken(cycle_id, trader))
+        await self.journal.record_cycle(CycleRecord(decision=decision, status=CycleStatus.DECIDED))
         await self.bus.publish(DECISIONS, decision)
 
     async def show(self, price: float) -> None:
@@ -130,6 +143,21 @@ class World:
     def hold(self, trader: str, contracts: str) -> None:
         """The trader has a long position."""
         hold(self.books, trader, contracts)
+
+
+def woken(cycle_id: str, trader: str) -> Wakeup:
+    """A wakeup of nobody's, so that a decision made up has a cycle."""
+    account = TraderAccounts(Books("sim", TRADERS), CLOCK.now_ns).view(trader)
+    return Wakeup(
+        cycle_id=cycle_id,
+        trader_id=trader,
+        ts=CLOCK.now_ns(),
+        mode=CycleMode.SHORT,
+        reasons=(),
+        account=account,
+        market=(),
+        deadline_ns=CLOCK.now_ns() + NS_PER_MIN,
+    )
 
 
 def hold(books: Books, trader: str, contracts: str) -> None:
@@ -241,7 +269,7 @@ async def world(
         for each in configs
     }
     service = ManagerService(context, traders)
-    made = World(service, books, bus, [], [])
+    made = World(service, books, bus, journal, [], [])
 
     async def on_wakeup(message: Message[Wakeup]) -> None:
         made.wakeups.append(message.body)
@@ -530,9 +558,52 @@ class Dying(MemoryJournal):
         verdicts: Sequence[Verdict],
         intents: Sequence[OrderIntent] = (),
         states: Sequence[KeptState] = (),
-    ) -> None:
+        answer: Decision | None = None,
+    ) -> Standing:
         await self._write("exits" if intents else "schedules")
-        await super().record_gate(verdicts, intents, states)
+        return await super().record_gate(verdicts, intents, states, answer)
+
+
+def decided(cycle_id: str, *actions: Action) -> CycleRecord:
+    decision = Decision(
+        cycle_id=cycle_id,
+        trader_id="a",
+        decider="test",
+        actions=actions,
+        prices={BTC: 100_000.0},
+        ts_decided=CLOCK.now_ns(),
+    )
+    return CycleRecord(decision=decision, status=CycleStatus.DECIDED)
+
+
+async def test_a_decision_waits_for_its_way_into_the_journal() -> None:
+    journal = MemoryJournal()
+    async with world(journal) as now:
+        record = decided("a-1", entry())
+        await journal.record_wakeup(woken("a-1", "a"))
+        await now.bus.publish(DECISIONS, record.decision)
+        with pytest.raises(TimeoutError):
+            await until(lambda: bool(now.intents), 0.2)
+        assert await journal.pending_intents("sim", 0) == ()
+        assert await journal.record_cycle(record)
+        await until(lambda: len(now.intents) == 1)
+
+
+async def test_a_decision_that_never_reaches_the_journal_is_given_up_and_forgotten() -> None:
+    journal = MemoryJournal()
+    async with world(journal) as now:
+        record = decided("a-1", entry())
+        await journal.record_wakeup(woken("a-1", "a"))
+        await now.bus.publish(DECISIONS, record.decision)
+        await now.decide("b-1", "b", entry())
+        await until(lambda: bool(now.intents))
+        assert [intent.trader_id for intent in now.intents] == ["b"]
+        assert not await journal.record_cycle(record), "too late: the cycle is closed"
+        await now.bus.publish(DECISIONS, record.decision)
+        await now.decide("a-2", "a", entry())  # nothing of the first one counts as under way
+        await until(lambda: len(now.intents) == 2)
+        assert [intent.cycle_id for intent in now.intents] == ["b-1", "a-2"]
+        assert [each.cycle_id for each in await journal.verdicts_of(["a-1"])] == []
 
 
 @pytest.mark.parametrize("write", ["risk event", "exits", "breaker", "schedules"])

@@ -11,7 +11,7 @@ from api.endpoint import MEDIUM_S, Endpoint, Id, NoQuery, Sources
 from api.routes.trades import conversation_id
 from api.tallies import Tally
 from api.views import seconds
-from engine.bus import DECISIONS, ORDERS
+from engine.bus import CLOSED_CYCLES, ORDERS
 from engine.journal.tables import TraderTables
 from engine.journal.views import OpenPosition, TraderRow
 
@@ -79,7 +79,7 @@ ENDPOINTS = (
         answer=Analytics,
         make=analytics,
         ttl_s=MEDIUM_S,
-        topics=frozenset({ORDERS.name, DECISIONS.name}),
+        topics=frozenset({ORDERS.name, CLOSED_CYCLES.name}),
     ),
     Endpoint(
         path="/api/analytics/{modelId}",
@@ -88,6 +88,6 @@ ENDPOINTS = (
         answer=OneAnalytics,
         make=one,
         ttl_s=MEDIUM_S,
-        topics=frozenset({ORDERS.name, DECISIONS.name}),
+        topics=frozenset({ORDERS.name, CLOSED_CYCLES.name}),
     ),
 )

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from api.endpoint import MEDIUM_S, Endpoint, NoQuery, Sources
 from api.views import millis, number, percent
-from engine.bus import DECISIONS, ORDERS
+from engine.bus import CLOSED_CYCLES, ORDERS
 from engine.core.decisions import AccountView
 from engine.core.paper import PAPER
 from engine.core.times import NS_PER_DAY
@@ -154,6 +154,6 @@ ENDPOINTS = (
         answer=Costs,
         make=costs,
         ttl_s=MEDIUM_S,
-        topics=frozenset({DECISIONS.name}),
+        topics=frozenset({CLOSED_CYCLES.name}),
     ),
 )

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from api.endpoint import LONG_S, SHORT_S, Endpoint, Id, NoQuery, RowsQuery, Sources
 from api.views import seconds
-from engine.bus import COMMANDS, DECISIONS, ORDERS, SIGNALS, WAKEUPS
+from engine.bus import CLOSED_CYCLES, COMMANDS, ORDERS, SIGNALS, WAKEUPS
 from engine.journal.views import JsonRows, TraderRow
 from engine.journal.views_market import WakeupRow
 from engine.journal.views_records import CycleChain, DecisionRow, FillRow, OrderRow, RiskEventRow, SignalRow
@@ -148,7 +148,7 @@ ENDPOINTS = (
         answer=WakeupRows,
         make=wakeups,
         ttl_s=SHORT_S,
-        topics=frozenset({WAKEUPS.name, DECISIONS.name}),
+        topics=frozenset({WAKEUPS.name, CLOSED_CYCLES.name}),
     ),
     Endpoint(
         path="/api/decisions",
@@ -157,7 +157,7 @@ ENDPOINTS = (
         answer=DecisionRows,
         make=decisions,
         ttl_s=SHORT_S,
-        topics=frozenset({WAKEUPS.name, DECISIONS.name}),
+        topics=frozenset({WAKEUPS.name, CLOSED_CYCLES.name}),
     ),
     Endpoint(
         path="/api/orders",
@@ -201,6 +201,6 @@ ENDPOINTS = (
         answer=CycleChain,
         make=cycle,
         ttl_s=SHORT_S,
-        topics=frozenset({WAKEUPS.name, DECISIONS.name, ORDERS.name}),
+        topics=frozenset({WAKEUPS.name, CLOSED_CYCLES.name, ORDERS.name}),
     ),
 )

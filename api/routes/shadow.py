@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from api.endpoint import MEDIUM_S, Endpoint, Id, Sources
-from engine.bus import DECISIONS, ORDERS
+from engine.bus import CLOSED_CYCLES, ORDERS
 from engine.core.times import NS_PER_HOUR
 from engine.journal.twins import Twins
 
@@ -40,6 +40,6 @@ ENDPOINTS = (
         answer=Shadows,
         make=shadows,
         ttl_s=MEDIUM_S,
-        topics=frozenset({ORDERS.name, DECISIONS.name}),
+        topics=frozenset({ORDERS.name, CLOSED_CYCLES.name}),
     ),
 )

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from api.endpoint import MEDIUM_S, SHORT_S, Before, Endpoint, Id, Sources
 from api.views import Trade, number, seconds, trade
-from engine.bus import DECISIONS, ORDERS
+from engine.bus import CLOSED_CYCLES, ORDERS
 from engine.core.decisions import Act, Action
 from engine.core.instruments import coin
 from engine.core.market import exact
@@ -175,6 +175,6 @@ ENDPOINTS = (
         answer=Conversations,
         make=conversations,
         ttl_s=MEDIUM_S,
-        topics=frozenset({DECISIONS.name}),
+        topics=frozenset({CLOSED_CYCLES.name}),
     ),
 )

@@ -1,17 +1,18 @@
-"""The executor: wakeups in, one job per trader, answers journalled, then published."""
+"""The executor: wakeups in, one job per trader, answers journalled and published."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import msgspec
 import structlog
 
-from engine.bus import DECISIONS, WAKEUPS, Bus, Message
+from engine.bus import CLOSED_CYCLES, DECISIONS, WAKEUPS, Bus, Message, Topic
 from engine.clock import Clock
-from engine.core.decisions import CycleRecord, CycleStatus, Wakeup
+from engine.core.decisions import CycleRecord, CycleStatus, Decision, Wakeup
 from engine.core.errors import BusUnavailable, StoreUnavailable
 from engine.executor.deadline import real_seconds_left
 from engine.executor.decision import held
@@ -126,18 +127,33 @@ class ExecutorService:
         decision = held(wakeup, decider.name if decider else "", now, refusal)
         return CycleRecord(decision=decision, status=status, error=error or refusal, ts_started=now)
 
+    async def _journal_it(self, record: CycleRecord) -> bool:
+        return await patiently(lambda: self._journal.record_cycle(record), _PATIENCE_S)
+
+    async def _publish(self, topic: Topic[Decision], decision: Decision) -> None:
+        publish = partial(self._bus.publish, topic, decision, trace_id=decision.cycle_id)
+        await patiently(publish, _PATIENCE_S)
+
     async def _close(self, record: CycleRecord) -> None:
-        """Journal first, then publish. A cycle that was closed before is left alone."""
+        """Journal and publish beside each other; the gate finds a decision in force once it is journalled.
+
+        Everybody else hears of it afterwards. A cycle that was closed before is left alone.
+        """
         decision = msgspec.structs.replace(record.decision, cost_usd=record.cost_usd)
+        lost: BaseException | None = None
         try:
-            if not await patiently(lambda: self._journal.record_cycle(record), _PATIENCE_S):
+            async with asyncio.TaskGroup() as tasks:
+                closing = tasks.create_task(self._journal_it(record), name=f"close {decision.cycle_id}")
+                await self._clock.sleep_real(0)  # its statement leaves first
+                await self._publish(DECISIONS, decision)
+            if not closing.result():
                 log.info("cycle was closed before", cycle=decision.cycle_id)
                 return
-            await patiently(
-                lambda: self._bus.publish(DECISIONS, decision, trace_id=decision.cycle_id), _PATIENCE_S
-            )
-        except (StoreUnavailable, BusUnavailable):
-            log.exception("answer lost", cycle=decision.cycle_id, waited_s=_PATIENCE_S)
+            await self._publish(CLOSED_CYCLES, decision)
+        except* (StoreUnavailable, BusUnavailable) as outage:
+            lost = outage
+        if lost is not None:
+            log.error("answer lost", cycle=decision.cycle_id, waited_s=_PATIENCE_S, exc_info=lost)
             return
         self.cycles[record.status] = self.cycles.get(record.status, 0) + 1
         for told in self.on_closed:

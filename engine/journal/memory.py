@@ -8,7 +8,7 @@ from decimal import Decimal
 from itertools import islice
 
 from engine.core.cash import CashFlow, FundingPayment
-from engine.core.decisions import AccountView, CycleRecord, ModelCall, Verdict, Wakeup
+from engine.core.decisions import AccountView, CycleRecord, Decision, ModelCall, Verdict, Wakeup
 from engine.core.instruments import Instrument
 from engine.core.ledger import ClosedTrade
 from engine.core.market import Candle
@@ -30,6 +30,7 @@ from engine.journal.ports import (
     KeptCycle,
     KeptState,
     RiskEvent,
+    Standing,
     TraderRecord,
     VenuePositionRow,
 )
@@ -131,7 +132,11 @@ class MemoryJournal:
         verdicts: Sequence[Verdict],
         intents: Sequence[OrderIntent] = (),
         states: Sequence[KeptState] = (),
-    ) -> None:
+        answer: Decision | None = None,
+    ) -> Standing:
+        standing = Standing.IN_FORCE if answer is None else self._cycles.standing(answer)
+        if standing is not Standing.IN_FORCE:
+            return standing
         for verdict in verdicts:
             if self._once("verdict", verdict.cycle_id, verdict.trader_id, verdict.symbol, verdict.act):
                 self._cycles.judge(verdict)
@@ -140,6 +145,7 @@ class MemoryJournal:
             self._orders.intend(intent.client_order_id, intent)
         for kept in states:
             await self.save_state(kept.kind, kept.trader_id, kept.state, kept.ts)
+        return standing
 
     async def record_stop_moves(self, moves: Sequence[StopMove]) -> None:
         for move in moves:

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from engine.core.decisions import CycleRecord, ModelCall, Verdict, Wakeup
-from engine.journal.ports import KeptCycle
+from engine.core.decisions import CycleRecord, Decision, ModelCall, Verdict, Wakeup
+from engine.journal.ports import KeptCycle, Standing
 
 _KEPT: Final = 2_000
 
@@ -50,6 +50,14 @@ class MemoryCycles:
             if not call.failure:
                 self._calls[call.digest, call.asked] = self._calls[call.digest, ""] = call
         return True
+
+    def standing(self, answer: Decision) -> Standing:
+        """Whether the decision is its cycle's answer. One that is forgotten is no answer any more."""
+        if answer.cycle_id in self._open:
+            return Standing.OPEN
+        record = self.records.get(answer.cycle_id)
+        ours = record is not None and record.decision.ts_decided == answer.ts_decided
+        return Standing.IN_FORCE if ours else Standing.VOID
 
     def judge(self, verdict: Verdict) -> None:
         """What the gate said of an action."""

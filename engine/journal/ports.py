@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import msgspec
 
 from engine.core.cash import CashFlow, FundingPayment
-from engine.core.decisions import AccountView, CycleRecord, ModelCall, Verdict, Wakeup
+from engine.core.decisions import AccountView, CycleRecord, Decision, ModelCall, Verdict, Wakeup
 from engine.core.instruments import Instrument
 from engine.core.ledger import ClosedTrade
 from engine.core.market import Candle
@@ -161,6 +161,14 @@ class KeptState(msgspec.Struct, frozen=True):
     ts: int
 
 
+class Standing(StrEnum):
+    """Whether a decision is its cycle's answer."""
+
+    IN_FORCE = "in_force"
+    OPEN = "open"  # the cycle has no answer yet
+    VOID = "void"  # the cycle was closed without it, or nobody was woken
+
+
 def account_key(account_id: str) -> str:
     """What a state of a whole account is kept under: no trader has such an id."""
     return f"*{account_id}"
@@ -198,8 +206,13 @@ class Journal(Protocol):
         verdicts: Sequence[Verdict],
         intents: Sequence[OrderIntent] = (),
         states: Sequence[KeptState] = (),
-    ) -> None:
-        """What became of a decision, and the states that go with it; the intents are in force from now on."""
+        answer: Decision | None = None,
+    ) -> Standing:
+        """What became of a decision, and the states that go with it; the intents are in force from now on.
+
+        answer: the decision that all of it follows from. Nothing is written unless its cycle is closed with
+        it; a close that is under way is waited for. Without one, everything is always in force.
+        """
         ...
 
     async def record_stop_moves(self, moves: Sequence[StopMove]) -> None: ...

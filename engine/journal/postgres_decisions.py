@@ -10,12 +10,13 @@ import msgspec
 
 from engine.core.decisions import (
     CycleRecord,
+    Decision,
     Verdict,
     Wakeup,
 )
 from engine.core.orders import OrderIntent
 from engine.core.signals import Signal
-from engine.journal.ports import KeepState, KeptState, TraderRecord
+from engine.journal.ports import KeepState, KeptState, Standing, TraderRecord
 from engine.journal.postgres_answers import call_arrays, calls_of, cycle_of, storable
 from engine.journal.postgres_doubt import Doubts
 from engine.journal.postgres_partitions import Partitions
@@ -62,11 +63,18 @@ select true from closed
 """  # noqa: S608 - names of ours
 _VERDICT_COLUMNS: Final = ", ".join(Verdict.__struct_fields__)
 # Every round trip is waited for between a decision and its order; rows come as JSON, of any number. An intent
-# goes without its cycle where the journal has none: an order is never lost.
+# goes without its cycle where the journal has none: an order is never lost. The lock waits for a close that
+# is under way, and sees what it wrote.
 _GATE: Final = f"""
-with judged as (
+with answered as materialized (
+  select status <> 'pending' as closed, ts_decided = $5 as ours
+  from decision_cycles where cycle_id = $4 for share
+), force as materialized (
+  select true from answered where closed and ours union all select true where $4 = ''
+), judged as (
   insert into decision_validations ({_VERDICT_COLUMNS})
   select {_VERDICT_COLUMNS} from json_populate_recordset(null::decision_validations, $1)
+  where exists (select from force)
   on conflict do nothing
 ), intended as (
   insert into order_intents ({", ".join(INTENT_COLUMNS)}, client_order_id)
@@ -78,11 +86,15 @@ with judged as (
         for name in INTENT_COLUMNS
     )
 }, client_order_id from json_populate_recordset(null::order_intents, $2) i
+  where exists (select from force)
   on conflict do nothing
+), kept as (
+  insert into part_states (kind, trader_id, state, ts)
+  select kind, trader_id, state, ts from json_populate_recordset(null::part_states, $3)
+  where exists (select from force)
+  on conflict (kind, trader_id) do update set state = excluded.state, ts = excluded.ts
 )
-insert into part_states (kind, trader_id, state, ts)
-select kind, trader_id, state, ts from json_populate_recordset(null::part_states, $3)
-on conflict (kind, trader_id) do update set state = excluded.state, ts = excluded.ts
+select closed, ours from answered
 """  # noqa: S608 - names of ours
 # No two answers begin and end at the same nanoseconds.
 _CLOSED_BY: Final = (
@@ -178,9 +190,10 @@ class DecisionTables:
         verdicts: Sequence[Verdict],
         intents: Sequence[OrderIntent] = (),
         states: Sequence[KeptState] = (),
-    ) -> None:
-        if not (verdicts or intents or states):
-            return
+        answer: Decision | None = None,
+    ) -> Standing:
+        if not (verdicts or intents or states or answer):
+            return Standing.IN_FORCE
         orders = [
             dict(zip(INTENT_COLUMNS, intent_values(intent), strict=True))
             | {"client_order_id": intent.client_order_id}
@@ -190,7 +203,13 @@ class DecisionTables:
             {"kind": each.kind, "trader_id": each.trader_id, "state": f"\\x{each.state.hex()}", "ts": each.ts}
             for each in states
         ]
-        await self._pool.execute(_GATE, json_text(verdicts), json_text(orders), json_text(kept))
+        whose = ("", 0) if answer is None else (answer.cycle_id, answer.ts_decided)
+        rows = await self._pool.fetch(_GATE, json_text(verdicts), json_text(orders), json_text(kept), *whose)
+        if answer is None:
+            return Standing.IN_FORCE
+        if not rows or (rows[0]["closed"] and not rows[0]["ours"]):
+            return Standing.VOID
+        return Standing.IN_FORCE if rows[0]["closed"] else Standing.OPEN
 
     async def open_cycles(self, account_id: str) -> tuple[str, ...]:
         return tuple(str(row["cycle_id"]) for row in await self._pool.fetch(_OPEN, account_id))

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from engine.core.cash import CashFlow, FundingPayment
-from engine.core.decisions import AccountView, Verdict
+from engine.core.decisions import AccountView, Decision, Verdict
 from engine.core.ledger import ClosedTrade
 from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.core.paper import PAPER, live_cycle
@@ -24,6 +24,7 @@ from engine.journal.ports import (
     KeepState,
     KeptState,
     RiskEvent,
+    Standing,
     TraderRecord,
     VenuePositionRow,
 )
@@ -49,8 +50,10 @@ class PaperJournal(MemoryJournal):
         verdicts: Sequence[Verdict],
         intents: Sequence[OrderIntent] = (),
         states: Sequence[KeptState] = (),
-    ) -> None:
-        await self._live.record_gate(
+        answer: Decision | None = None,
+    ) -> Standing:
+        """The live manager found the answer in force before it was shown here."""
+        return await self._live.record_gate(
             [msgspec.structs.replace(each, cycle_id=live_cycle(each.cycle_id)) for each in verdicts],
             [_of_live_cycle(intent) for intent in intents],
             [msgspec.structs.replace(each, trader_id=each.trader_id + PAPER) for each in states],

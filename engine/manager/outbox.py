@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
 
 from engine.bus import INTENTS, STOP_MOVES
-from engine.core.decisions import Verdict
+from engine.core.decisions import Decision, Verdict
 from engine.core.orders import OrderIntent, StopMove
-from engine.journal.ports import KeepState, KeptState
+from engine.journal.ports import KeepState, KeptState, Standing
 from engine.manager.context import ManagerContext
 from engine.manager.traders import Trader
+from engine.manager.untold import abandon
 from engine.retry import patiently
+
+_ANSWER_WAIT_S: Final = 2.0  # real time that an answer which was published may take into the journal
+_LOOK_EVERY_S: Final = 0.01
 
 
 class Outbox:
@@ -20,6 +26,7 @@ class Outbox:
     """
 
     def __init__(self, context: ManagerContext, traders: Mapping[str, Trader]) -> None:
+        self._context = context
         self._journal, self._bus, self._clock = context.journal, context.bus, context.clock
         self._traders = traders
 
@@ -30,18 +37,42 @@ class Outbox:
             await self.publish(intents)
 
     async def journal(
-        self, verdicts: Sequence[Verdict], intents: Sequence[OrderIntent], states: Sequence[KeptState]
-    ) -> None:
+        self,
+        verdicts: Sequence[Verdict],
+        intents: Sequence[OrderIntent],
+        states: Sequence[KeptState],
+        answer: Decision | None = None,
+    ) -> bool:
         """The first half: from here on the intents are in force, published or not.
 
-        One commit for all that follows from a decision: what was judged, what is to be done, and the states
-        of the traders it is done for, beside `states`.
+        One commit for all that follows from `answer`: what was judged, what is to be done, and the states
+        of the traders it is done for, beside `states`. False, and only `states` are written, when the
+        journal has not that answer to its cycle: then nothing follows from it.
         """
         for intent in intents:
             self._traders[intent.trader_id].take_up(intent)
         whose = dict.fromkeys(intent.trader_id for intent in intents)
         kept = [*states, *(self._kept(self._traders[trader_id]) for trader_id in whose)]
-        await patiently(lambda: self._journal.record_gate(verdicts, intents, kept))
+        record = partial(self._journal.record_gate, verdicts, intents, kept, answer)
+        standing = await patiently(record)
+        if standing is Standing.OPEN and answer is not None:
+            await self._closed(answer.cycle_id)
+            standing = await patiently(record)
+        if standing is Standing.IN_FORCE:
+            return True
+        for intent in intents:
+            self._traders[intent.trader_id].forget(intent)
+        await patiently(partial(self._journal.record_gate, (), (), states))
+        return False
+
+    async def _closed(self, cycle_id: str) -> None:
+        """Wait until the answer that was published is journalled; one that does not come is given up."""
+        until_s = self._clock.real_s() + _ANSWER_WAIT_S
+        while await patiently(partial(self._journal.is_open, cycle_id)):
+            if self._clock.real_s() > until_s:
+                await abandon(self._context, cycle_id, "answer_lost")
+                return
+            await self._clock.sleep_real(_LOOK_EVERY_S)
 
     async def publish(self, intents: Sequence[OrderIntent]) -> None:
         """The second half, of intents that are journalled."""

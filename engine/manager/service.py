@@ -202,12 +202,24 @@ class ManagerService:
             context.scheduler.on_closed(decision.cycle_id, decision.trader_id, now, cost_usd=cost)
         await self.supervision.on_decision(decision)
         live, verdicts = live_part(trader.config.rollout, decision, now)
-        if context.paper is not None and not trader.config.rollout.live:
-            await context.paper.decide(paper_part(trader.config.rollout, decision))
         more, intents, moves = self._translator.translate(
             live, trader, lambda: context.accounts.view(trader.trader_id)
         )
         verdicts += more
+        async with self._scheduling:  # nothing is published before all is written
+            taken = await self._outbox.journal(verdicts, intents, self._changed_schedules(), decision)
+        if not taken:
+            self._log.warning("decision is not its cycle's answer", cycle=decision.cycle_id)
+            return
+        for told in self.on_gated:
+            told(decision, verdicts, now)
+        await self._outbox.publish(intents)
+        await self._outbox.send_moves(moves)
+        self._count(verdicts)
+        if context.paper is not None and not trader.config.rollout.live:
+            await context.paper.decide(paper_part(trader.config.rollout, decision))
+
+    def _count(self, verdicts: Sequence[Verdict]) -> None:
         for verdict in verdicts:
             self.actions[verdict.trader_id, _outcome(verdict)] += 1
             if not verdict.approved:
@@ -220,12 +232,6 @@ class ManagerService:
                     reason=verdict.reason,
                     detail=verdict.checks[-1].detail if verdict.checks else "",
                 )
-        async with self._scheduling:  # nothing is published before all is written
-            await self._outbox.journal(verdicts, intents, self._changed_schedules())
-        for told in self.on_gated:
-            told(decision, verdicts, now)
-        await self._outbox.publish(intents)
-        await self._outbox.send_moves(moves)
 
     # -- what became of them
 
