@@ -16,7 +16,7 @@ from api.http import encode, query_of, respond
 from api.tallies import Tallies
 from api.views import millis
 from engine.clock import Clock
-from engine.journal.postgres_reader import NEWEST, JournalReader, Page
+from engine.journal.postgres.reader import NEWEST, JournalReader, Page
 
 Q = TypeVar("Q", bound=msgspec.Struct)
 

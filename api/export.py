@@ -22,7 +22,7 @@ from api.tallies import Tallies
 from engine.config.engine import EngineConfig
 from engine.core.errors import StoreUnavailable
 from engine.files import writing
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.reader import JournalReader
 
 log = structlog.get_logger()
 

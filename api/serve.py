@@ -24,7 +24,7 @@ from engine.clock import Clock, ScaledClock, SystemClock
 from engine.config.engine import ClockConfig, EngineConfig
 from engine.core.errors import StoreUnavailable
 from engine.embedded import known_addresses
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.reader import JournalReader
 from engine.listen import listen
 from engine.log import configure
 from engine.telemetry.spans import Export

@@ -14,7 +14,7 @@ from bench.measure import Row, Run, Title, of_rounds, same
 from engine.clock import SystemClock
 from engine.core.market import Candle
 from engine.core.times import NS_PER_MIN, NS_PER_S
-from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres.journal import PostgresJournal
 
 _ROWS: Final = 50_000
 _ROUNDS: Final = 5

@@ -37,8 +37,8 @@ from engine.exchange.okx.venue import OkxVenue
 from engine.exchange.ports import PositionMode
 from engine.executor.asking import ModelReply, ModelRequest
 from engine.jobs import Jobs
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_migrate import migrate
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.migrate import migrate
 from engine.redis_bus import RedisBus
 from engine.wiring.assembly import InstrumentBook, restrict
 from engine.wiring.parts import Parts, Surroundings, build_parts

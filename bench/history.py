@@ -16,7 +16,7 @@ import msgspec
 from engine.core.decisions import AccountView, PositionView
 from engine.core.orders import PositionSide
 from engine.core.times import NS_PER_DAY, NS_PER_MIN
-from engine.journal.postgres_migrate import PARTITIONED, migrate
+from engine.journal.postgres.migrate import PARTITIONED, migrate
 
 ACCOUNT: Final = "venue"
 SYMBOLS: Final = 20

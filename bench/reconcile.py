@@ -36,8 +36,8 @@ from engine.exchange.simulator.build import Plan, build
 from engine.exchange.simulator.server import Server
 from engine.exchange.thresholds import Thresholds
 from engine.jobs import Jobs
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_migrate import migrate
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.migrate import migrate
 from engine.manager.accounts import TraderAccounts
 from engine.memory_bus import MemoryBus
 from engine.wiring.assembly import InstrumentBook

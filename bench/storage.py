@@ -30,8 +30,8 @@ from engine.core.times import NS_PER_MS, NS_PER_S
 from engine.embedded import EmbeddedServers, ServerAddresses
 from engine.envelope import EnvelopeCodec
 from engine.journal.ports import TraderRecord
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_migrate import migrate
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.migrate import migrate
 from engine.redis_bus import RedisBus
 
 _MESSAGES: Final = 5000

@@ -32,8 +32,8 @@ from engine.jobs import Jobs
 from engine.journal.filed_bodies import Bodies
 from engine.journal.filing import DECISIONS, Filing
 from engine.journal.ports import RiskEvent
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.reader import JournalReader
 from engine.journal.upkeep import Upkeep
 from engine.log import configure
 from engine.market.news import NewsBoard

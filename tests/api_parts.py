@@ -29,8 +29,8 @@ from engine.journal.ports import (
     IntegrityKind,
     RiskEvent,
 )
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.reader import JournalReader
 from engine.journal.snapshots import BalanceSnapshot
 from engine.telemetry.spans import Export
 from tests import journal_parts as parts

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.clock import SystemClock
-from engine.journal.postgres_pool import AWAY
+from engine.journal.postgres.pool import AWAY
 from engine.log import configure
 from tests.chaos_checks import fills_booked, problems
 from tests.chaos_world import World, world

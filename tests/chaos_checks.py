@@ -15,8 +15,8 @@ import asyncpg
 
 from engine.core.errors import VenueError
 from engine.core.orders import entry_of
-from engine.journal.postgres_filing import FilingTables
-from engine.journal.postgres_pool import AWAY, Pool
+from engine.journal.postgres.filing import FilingTables
+from engine.journal.postgres.pool import AWAY, Pool
 from engine.journal.verify import verify
 from tests.chaos_world import World
 

@@ -53,8 +53,8 @@ def servers(embedded_servers: EmbeddedServers) -> ServerAddresses:
 async def template(servers: ServerAddresses) -> str:
     """Name of a database with the journal's tables, to be copied: faster than migrating each time."""
     await _create(servers, TEMPLATE)
-    if find_spec("engine.journal.postgres_migrate") is not None:
-        migrate = import_module("engine.journal.postgres_migrate").migrate
+    if find_spec("engine.journal.postgres.migrate") is not None:
+        migrate = import_module("engine.journal.postgres.migrate").migrate
         await migrate(_in_database(servers.postgres_dsn, TEMPLATE))
     return TEMPLATE
 

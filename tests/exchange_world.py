@@ -27,7 +27,7 @@ from engine.exchange.service import ExchangeRules, ExchangeService
 from engine.exchange.thresholds import Thresholds
 from engine.jobs import Jobs
 from engine.journal.ports import Journal
-from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres.journal import PostgresJournal
 from engine.manager.accounts import TraderAccounts
 from engine.memory_bus import MemoryBus
 from tests.order_parts import intent_of

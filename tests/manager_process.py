@@ -11,7 +11,7 @@ import sys
 from engine.bus import DECISIONS, WAKEUPS, Message
 from engine.core.decisions import CycleRecord, CycleStatus, Decision, Wakeup
 from engine.journal.ports import TraderRecord
-from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres.journal import PostgresJournal
 from engine.redis_bus import RedisBus
 from tests.test_manager_service import CLOCK, TRADERS, world
 

@@ -23,8 +23,8 @@ from api.views import seconds
 from engine.clock import SystemClock
 from engine.config.engine import ApiConfig
 from engine.core.times import NS_PER_DAY
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.reader import JournalReader
 from engine.telemetry.status import BooksStatus, EngineStatus, status_key
 from tests import journal_parts as parts
 from tests.api_parts import NOW, Client, fill_journal, served

@@ -17,7 +17,7 @@ from aiohttp.test_utils import unused_port
 from engine.clock import SystemClock
 from engine.config.engine import ApiConfig
 from engine.embedded import EmbeddedServers, ServerAddresses
-from engine.journal.postgres_migrate import migrate
+from engine.journal.postgres.migrate import migrate
 from tests.api_parts import Client, fill_journal, served
 
 NOWHERE_DSN = "postgresql://u:p@127.0.0.1:1/none"

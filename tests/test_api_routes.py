@@ -28,8 +28,8 @@ from engine.core.cash import Transfer
 from engine.core.market import Level
 from engine.core.signals import MarketSnapshot, TimeframeView
 from engine.core.times import NS_PER_S
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.reader import JournalReader
 from engine.redis_bus import RedisBus
 from engine.telemetry.status import BooksStatus, EngineStatus, status_key
 from tests.api_parts import NOW, Client, fill_journal, served

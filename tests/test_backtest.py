@@ -19,8 +19,8 @@ from engine.core.orders import OrderState
 from engine.core.times import NS_PER_MIN
 from engine.exchange.simulator.recording import read_recording
 from engine.executor.asking import ModelFailure, ModelReply, ModelRequest
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.reader import JournalReader
 
 START_MS = 1_750_000_020_000 - 1_750_000_020_000 % 60_000
 MINUTES = 900

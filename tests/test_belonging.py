@@ -19,10 +19,10 @@ from engine.config.exchange import OkxConfig
 from engine.config.providers import ProviderConfig
 from engine.config.settings import Settings, load_settings
 from engine.core.errors import ConfigError
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_migrate import migrate, shipped
-from engine.journal.postgres_owner import OwnerTables, belonging
-from engine.journal.postgres_pool import Pool
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.migrate import migrate, shipped
+from engine.journal.postgres.owner import OwnerTables, belonging
+from engine.journal.postgres.pool import Pool
 from engine.redis_bus import RedisBus
 from engine.wiring.belonging import wrong_folder, wrong_past
 from engine.wiring.outside import Outside, open_outside

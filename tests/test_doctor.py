@@ -15,8 +15,8 @@ from engine.clock import SystemClock
 from engine.config.settings import load_settings
 from engine.doctor import State
 from engine.doctor.precautions import precautions, unbound_key
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_owner import hand_over
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.owner import hand_over
 from engine.redis_bus import RedisBus
 from tests.exchange_world import SimulatedVenue
 from tests.fixtures.okx.scripted import ok, scripted

@@ -28,7 +28,7 @@ from engine.executor.prompt import PromptLibrary
 from engine.executor.write_back import WriteBack
 from engine.journal.memory import MemoryJournal
 from engine.journal.ports import Journal, KeepState, KeptCycle
-from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres.journal import PostgresJournal
 from tests import journal_parts as parts
 from tests.executor_parts import BTC, ETH, RULES, CycleJournal, flat, wakeup_of
 

@@ -27,7 +27,7 @@ from engine.executor.context import Context
 from engine.executor.decision import held, read_decision
 from engine.executor.prompt import PromptLibrary, prompts_folder
 from engine.journal.ports import TraderRecord
-from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres.journal import PostgresJournal
 from tests.executor_parts import BTC, ETH, RULES, SOL, wakeup_of
 
 WAKEUP = wakeup_of()

@@ -23,7 +23,7 @@ from engine.executor.recorded import AnswerFile, CycleAnswers, RecordedModel, wr
 from engine.executor.replay import replay
 from engine.journal.memory import MemoryJournal
 from engine.journal.ports import Journal, TraderRecord
-from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres.journal import PostgresJournal
 from tests.executor_parts import RULES, flat, model_server, wakeup_of
 
 TRADER: Final = TraderRecord(

@@ -15,9 +15,9 @@ from engine.cli.db import app
 from engine.clock import SystemClock
 from engine.core.errors import ConfigError
 from engine.core.times import NS_PER_DAY
-from engine.journal.backup import backup, restore
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_migrate import shipped
+from engine.journal.postgres.backup import backup, restore
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.migrate import shipped
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, T0, TRADER
 

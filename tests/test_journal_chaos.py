@@ -16,8 +16,8 @@ from engine.core.market import Candle
 from engine.core.orders import OrderState
 from engine.core.times import NS_PER_MIN
 from engine.embedded import EmbeddedServers
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_migrate import migrate
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.migrate import migrate
 from engine.journal.spool import Spool
 from engine.retry import patiently
 from tests import journal_parts as parts

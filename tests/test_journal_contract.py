@@ -16,7 +16,7 @@ from engine.core.orders import UNATTRIBUTED, OrderState, Purpose
 from engine.core.times import NS_PER_DAY
 from engine.journal.memory import MemoryJournal
 from engine.journal.ports import AccountCheck, Journal, KeepState, KeptState, RiskEvent, Standing
-from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres.journal import PostgresJournal
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, SIGNAL, T0
 

@@ -20,11 +20,11 @@ from engine.clock import SimClock, SystemClock
 from engine.core.errors import ConfigError, StoreUnavailable
 from engine.core.times import NS_PER_DAY, NS_PER_HOUR, NS_PER_S
 from engine.embedded import EmbeddedServers, ServerAddresses
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_migrate import PARTITIONED, Migration, migrate, shipped
-from engine.journal.postgres_partitions import Partitions
-from engine.journal.postgres_pool import Pool
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.migrate import PARTITIONED, Migration, migrate, shipped
+from engine.journal.postgres.partitions import Partitions
+from engine.journal.postgres.pool import Pool
+from engine.journal.postgres.reader import JournalReader
 from engine.journal.upkeep import Upkeep
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, T0

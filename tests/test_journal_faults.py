@@ -16,9 +16,9 @@ from engine.core.cash import CashFlow, FlowKind
 from engine.core.errors import ConfigError, InvariantBroken, StoreUnavailable
 from engine.core.times import NS_PER_DAY
 from engine.journal.ports import KeepState, KeptState, Standing
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_migrate import Migration, migrate
-from engine.journal.postgres_pool import Pool
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.migrate import Migration, migrate
+from engine.journal.postgres.pool import Pool
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, T0
 from tests.postgres_proxy import proxied

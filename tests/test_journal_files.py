@@ -20,8 +20,8 @@ from engine.core.orders import OrderState
 from engine.journal.decision_files import FiledRecord, RecordKind, TraderFiles, files_in, link, records_of
 from engine.journal.filed_bodies import Bodies, CycleBody, Outcome
 from engine.journal.filing import Filing
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.reader import JournalReader
 from engine.journal.verify import verify
 from tests import journal_parts as parts
 from tests.journal_parts import TRADER

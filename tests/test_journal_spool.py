@@ -26,7 +26,7 @@ from engine.journal.ports import (
     RiskEvent,
     VenuePositionRow,
 )
-from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres.journal import PostgresJournal
 from engine.journal.snapshots import BalanceSnapshot, Compression
 from engine.journal.spool import Spool
 from tests import journal_parts as parts

@@ -14,7 +14,7 @@ from engine.bus_owner import BusClaim, claim
 from engine.cli.main import app
 from engine.clock import SystemClock
 from engine.journal.ports import RiskEvent
-from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres.journal import PostgresJournal
 from engine.redis_bus import RedisBus
 
 ETC = Path(__file__).parents[1] / "etc"

@@ -18,7 +18,7 @@ from engine.core.instruments import FeeTier
 from engine.exchange.simulator.universe import LISTINGS
 from engine.executor.sample import sample_wakeup
 from engine.journal.ports import KeepState
-from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres.journal import PostgresJournal
 from engine.manager.risk import REASONS
 
 ETC = str(Path(__file__).parents[1] / "etc")

@@ -29,7 +29,7 @@ from engine.executor.sample import sample_wakeup
 from engine.jobs import Jobs
 from engine.journal.memory import MemoryJournal
 from engine.journal.ports import Journal, KeepState
-from engine.journal.postgres_journal import PostgresJournal
+from engine.journal.postgres.journal import PostgresJournal
 from engine.memory_bus import MemoryBus
 from engine.wiring.assembly import InstrumentBook, trader_records
 from engine.wiring.parts import Surroundings

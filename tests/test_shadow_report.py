@@ -13,8 +13,8 @@ import pytest
 from engine.core.decisions import AccountView, Act, Action, Check, Verdict
 from engine.core.orders import PositionSide
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.reader import JournalReader
 from engine.journal.twins import Account, Cycle, Judged, Point, half, other_decisions, same_decisions
 from tests.api_parts import served
 from tests.test_shadow import BTC, CLOCK, ENTER, TRADER, world

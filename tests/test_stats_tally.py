@@ -19,8 +19,8 @@ from engine.core.errors import InvariantBroken
 from engine.core.market import Side
 from engine.core.orders import Fill, OrderIntent, PositionSide, Purpose
 from engine.core.times import NS_PER_HOUR, NS_PER_MIN
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_record import TraderResult
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.record import TraderResult
 from engine.journal.tally import Tally
 from tests import journal_parts as parts
 from tests.order_parts import intent_of

@@ -6,7 +6,7 @@ from aiohttp import web
 
 from api.http import problem
 from engine.core.errors import StoreUnavailable
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.reader import JournalReader
 
 
 def mount(app: web.Application, reader: JournalReader) -> None:

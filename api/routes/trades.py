@@ -14,7 +14,7 @@ from engine.core.decisions import Act, Action
 from engine.core.instruments import coin
 from engine.core.market import exact
 from engine.core.times import NS_PER_S
-from engine.journal.postgres_reader import NEWEST, Page
+from engine.journal.postgres.reader import NEWEST, Page
 from engine.journal.views import Conversation
 
 _SUMMARY_CHARS: Final = 280

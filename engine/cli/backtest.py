@@ -144,7 +144,7 @@ def _record(outcome: Outcome, name: str, etc: Path) -> None:
     from engine.backtest.figures import backtest_run
     from engine.cli.db import dsn_of
     from engine.clock import SystemClock
-    from engine.journal.postgres_journal import PostgresJournal
+    from engine.journal.postgres.journal import PostgresJournal
 
     async def write() -> None:
         clock = SystemClock()

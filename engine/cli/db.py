@@ -12,8 +12,8 @@ from engine.cli.startup import Etc, Json, fail_clearly, own_servers, settings_of
 from engine.core.words import counted
 
 if TYPE_CHECKING:
-    from engine.journal.backup import Manifest
-    from engine.journal.postgres_owner import Belonging
+    from engine.journal.postgres.backup import Manifest
+    from engine.journal.postgres.owner import Belonging
 
 app = typer.Typer(help="Look after the journal's database.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def migrate(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     """Apply the migrations that are missing. The engine does the same at its start."""
     import msgspec
 
-    from engine.journal.postgres_migrate import migrate as apply
+    from engine.journal.postgres.migrate import migrate as apply
 
     with fail_clearly():
         names = asyncio.run(apply(dsn_of(etc)))
@@ -39,8 +39,8 @@ def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     import msgspec
     from rich.table import Table
 
-    from engine.journal.postgres_migrate import migration_states, table_sizes
-    from engine.journal.postgres_owner import belonging
+    from engine.journal.postgres.migrate import migration_states, table_sizes
+    from engine.journal.postgres.owner import belonging
 
     with fail_clearly():
         dsn = dsn_of(etc)
@@ -86,8 +86,8 @@ def claim(
     """
     from engine.clock import SystemClock
     from engine.core.errors import ConfigError
-    from engine.journal.postgres_migrate import migrate as apply
-    from engine.journal.postgres_owner import belonging, hand_over
+    from engine.journal.postgres.migrate import migrate as apply
+    from engine.journal.postgres.owner import belonging, hand_over
     from engine.wiring.belonging import claim_folder
 
     with fail_clearly():
@@ -111,7 +111,7 @@ def backup(
     as_json: Json = False,
 ) -> None:
     """Write the whole journal as of this moment into one file; the engine may run."""
-    from engine.journal.backup import backup as save
+    from engine.journal.postgres.backup import backup as save
 
     with fail_clearly():
         manifest = asyncio.run(save(dsn_of(etc), file))
@@ -125,7 +125,7 @@ def restore(
     as_json: Json = False,
 ) -> None:
     """Fill an empty database from a backup, all of it or nothing; stop the engine first."""
-    from engine.journal.backup import restore as load
+    from engine.journal.postgres.backup import restore as load
 
     with fail_clearly():
         manifest = asyncio.run(load(dsn_of(etc), file))
@@ -149,7 +149,7 @@ def stats(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
 
-    from engine.journal.postgres_migrate import table_sizes
+    from engine.journal.postgres.migrate import table_sizes
 
     with fail_clearly():
         sizes = asyncio.run(table_sizes(dsn_of(etc)))

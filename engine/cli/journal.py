@@ -189,8 +189,8 @@ def _records(folder: Path, trader: str) -> Iterator[tuple[str, FiledRecord]]:
 
 
 async def _verify(folder: Path, dsn: str, trader: str) -> list[Verdict]:
-    from engine.journal.postgres_filing import FilingTables
-    from engine.journal.postgres_pool import Pool
+    from engine.journal.postgres.filing import FilingTables
+    from engine.journal.postgres.pool import Pool
     from engine.journal.verify import verify as verify_files
 
     async with Pool(dsn) as pool:

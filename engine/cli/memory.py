@@ -73,7 +73,7 @@ async def _read(etc: Path, trader_id: str, limit: int) -> tuple[tuple[CoreBlock,
     from engine.clock import SystemClock
     from engine.core.memory import MemoryQuery
     from engine.journal.ports import MAX_NS
-    from engine.journal.postgres_journal import PostgresJournal
+    from engine.journal.postgres.journal import PostgresJournal
 
     query = MemoryQuery(trader_id=trader_id, symbols=(), words=(), until_ns=MAX_NS, limit=limit)
     async with PostgresJournal(dsn_of(etc), SystemClock()) as journal:
@@ -82,7 +82,7 @@ async def _read(etc: Path, trader_id: str, limit: int) -> tuple[tuple[CoreBlock,
 
 async def _write(etc: Path, trader_id: str, block: CoreBlock) -> None:
     from engine.clock import SystemClock
-    from engine.journal.postgres_journal import PostgresJournal
+    from engine.journal.postgres.journal import PostgresJournal
 
     _check_known(etc, trader_id)
     clock = SystemClock()

@@ -91,7 +91,7 @@ async def _send(bus: RedisBus, dsn: str, settings: Settings, command: Command) -
     """
     from engine.bus import COMMANDS
     from engine.clock import SystemClock
-    from engine.journal.postgres_journal import PostgresJournal
+    from engine.journal.postgres.journal import PostgresJournal
 
     await _refuse_other_engine(bus, dsn, settings)
     clock = SystemClock()
@@ -110,7 +110,7 @@ async def _refuse_other_engine(bus: RedisBus, dsn: str, settings: Settings) -> N
     """Raises ConfigError for a bus that is not the configured account's, nor of the database that answers."""
     from engine.bus_owner import claimed
     from engine.core.errors import ConfigError, StoreUnavailable
-    from engine.journal.postgres_owner import belonging
+    from engine.journal.postgres.owner import belonging
 
     found, owner = await claimed(bus), None
     with suppress(StoreUnavailable):  # a halt is sent all the same

@@ -67,7 +67,7 @@ def answers(
 async def _write_answers(etc: Path, trader_id: str, path: Path) -> int:
     from engine.clock import SystemClock
     from engine.executor.recorded import write_answers
-    from engine.journal.postgres_journal import PostgresJournal
+    from engine.journal.postgres.journal import PostgresJournal
 
     async with PostgresJournal(dsn_of(etc), SystemClock()) as journal:
         return await write_answers(journal.answered_calls(trader_id), path)
@@ -77,7 +77,7 @@ async def _prompt(etc: Path, trader_id: str, path: Path | None, cycle: str) -> P
     from engine.clock import SystemClock
     from engine.core.errors import ConfigError
     from engine.journal.memory import MemoryJournal
-    from engine.journal.postgres_journal import PostgresJournal
+    from engine.journal.postgres.journal import PostgresJournal
 
     settings = settings_of(etc)
     trader = _model_trader(settings, trader_id)

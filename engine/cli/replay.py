@@ -40,7 +40,7 @@ async def _replay(etc: Path, cycle_id: str) -> Comparison:
     from engine.executor.memory import NotesOfThen
     from engine.executor.recorded import CycleAnswers, RecordedModel
     from engine.executor.replay import replay
-    from engine.journal.postgres_journal import PostgresJournal
+    from engine.journal.postgres.journal import PostgresJournal
     from engine.wiring.deciders import build_deciders
 
     settings = settings_of(etc)

@@ -84,7 +84,7 @@ async def _terms(etc: Path, account_id: str) -> Terms:
     from engine.core.instruments import USUAL_FEES, FeeTier
     from engine.exchange.simulator.universe import LISTINGS
     from engine.journal.ports import KeepState
-    from engine.journal.postgres_journal import PostgresJournal
+    from engine.journal.postgres.journal import PostgresJournal
     from engine.manager.explain import Terms
 
     try:
@@ -103,7 +103,7 @@ async def _terms(etc: Path, account_id: str) -> Terms:
 async def _kept(etc: Path, cycle_id: str) -> tuple[Wakeup, Decision]:
     from engine.clock import SystemClock
     from engine.core.errors import ConfigError
-    from engine.journal.postgres_journal import PostgresJournal
+    from engine.journal.postgres.journal import PostgresJournal
 
     async with PostgresJournal(dsn_of(etc), SystemClock()) as journal:
         kept = await journal.cycle(cycle_id)

@@ -53,7 +53,7 @@ def report(
 
 async def _read(etc: Path, trader: str, against: str, seconds: float) -> list[Twins]:
     from engine.core.times import NS_PER_S
-    from engine.journal.postgres_reader import JournalReader
+    from engine.journal.postgres.reader import JournalReader
 
     async with JournalReader(dsn_of(etc)) as reader:
         until = await reader.newest_ns() + 1

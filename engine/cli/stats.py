@@ -15,7 +15,7 @@ import typer
 from engine.cli.startup import Etc, fail_clearly, wide_console
 
 if TYPE_CHECKING:
-    from engine.journal.postgres_record import TraderResult
+    from engine.journal.postgres.record import TraderResult
     from engine.journal.recount import Analytics, Difference
 
 _File = Path | None
@@ -124,8 +124,8 @@ def _own(etc: Path, trader: str, *, as_json: bool) -> None:
 
 async def _results(etc: Path) -> list[TraderResult]:
     from engine.cli.db import dsn_of
-    from engine.journal.postgres_pool import Pool
-    from engine.journal.postgres_record import records
+    from engine.journal.postgres.pool import Pool
+    from engine.journal.postgres.record import records
 
     async with Pool(dsn_of(etc)) as pool:
         return await records(pool)

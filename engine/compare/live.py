@@ -35,8 +35,8 @@ from engine.exchange.simulator.server import Server
 from engine.exchange.simulator.venue import Hub, Venue
 from engine.exchange.simulator.world import World
 from engine.executor.asking import ModelClient
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.reader import JournalReader
 from engine.redis_bus import RedisBus
 from engine.telemetry.status import EngineStatus, status_key
 

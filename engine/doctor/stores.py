@@ -14,8 +14,8 @@ from engine.core.words import counted
 from engine.doctor.findings import Finding, State
 from engine.doctor.precautions import is_money
 from engine.embedded import external_addresses, known_addresses
-from engine.journal.postgres_migrate import lossy_settings, migration_states
-from engine.journal.postgres_owner import Belonging, belonging
+from engine.journal.postgres.migrate import lossy_settings, migration_states
+from engine.journal.postgres.owner import Belonging, belonging
 from engine.redis_bus import RedisBus
 from engine.wiring.belonging import wrong_folder, wrong_owner, wrong_past
 

@@ -14,7 +14,7 @@ from engine.doctor.findings import Finding, State
 from engine.doctor.precautions import unbound_key
 from engine.exchange.okx.links import Network
 from engine.exchange.okx.venue import OkxVenue
-from engine.journal.postgres_owner import Belonging
+from engine.journal.postgres.owner import Belonging
 from engine.wiring.assembly import restrict
 from engine.wiring.belonging import wrong_account
 

@@ -10,9 +10,9 @@ from engine.core.decisions import Wakeup
 from engine.core.errors import CodecError
 from engine.core.ledger import ClosedTrade
 from engine.journal.decision_files import RecordKind
-from engine.journal.postgres_answers import AnswerTables
-from engine.journal.postgres_filing import Due, FilingTables
-from engine.journal.postgres_reader import JournalReader
+from engine.journal.postgres.answers import AnswerTables
+from engine.journal.postgres.filing import Due, FilingTables
+from engine.journal.postgres.reader import JournalReader
 from engine.journal.views_records import CycleChain
 
 

@@ -15,7 +15,7 @@ from engine.core.errors import StoreUnavailable
 from engine.core.times import NS_PER_S
 from engine.journal.decision_files import FiledRecord, RecordKind, TraderFiles, link
 from engine.journal.filed_bodies import Outcome
-from engine.journal.postgres_filing import Anchor, Due, FilingTables
+from engine.journal.postgres.filing import Anchor, Due, FilingTables
 
 log = structlog.get_logger()
 

@@ -10,9 +10,9 @@ import structlog
 from engine.clock import Clock
 from engine.core.errors import StoreUnavailable
 from engine.core.times import NS_PER_S
-from engine.journal.postgres_bulk import SIGNALS
-from engine.journal.postgres_partitions import Partitions
-from engine.journal.postgres_thinning import Thinning
+from engine.journal.postgres.bulk import SIGNALS
+from engine.journal.postgres.partitions import Partitions
+from engine.journal.postgres.thinning import Thinning
 
 log = structlog.get_logger()
 

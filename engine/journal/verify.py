@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from engine.journal.decision_files import Broken, FiledRecord, files_in, records_of
-from engine.journal.postgres_filing import Anchor
+from engine.journal.postgres.filing import Anchor
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -15,7 +15,7 @@ from engine.core.orders import ZERO, PositionSide
 from engine.core.times import NS_PER_S
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.venue import OkxVenue
-from engine.journal.postgres_batches import Batches
+from engine.journal.postgres.batches import Batches
 from engine.manager.traders import Trader
 from engine.redis_cache import RedisCache
 from engine.telemetry.metrics import Labelled, Metrics

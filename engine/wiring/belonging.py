@@ -17,7 +17,7 @@ from engine.bus_owner import BusClaim, claimed, conflict
 from engine.clock import Clock
 from engine.config.settings import Settings
 from engine.core.errors import ConfigError
-from engine.journal.postgres_owner import Owner, OwnerTables, VenueAccount, belonging
+from engine.journal.postgres.owner import Owner, OwnerTables, VenueAccount, belonging
 from engine.redis_bus import RedisBus
 from engine.retry import patiently
 

@@ -20,8 +20,8 @@ from engine.embedded import EmbeddedServers, ServerAddresses, external_addresses
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.links import Network
 from engine.exchange.okx.venue import OkxVenue
-from engine.journal.postgres_journal import PostgresJournal
-from engine.journal.postgres_migrate import migrate
+from engine.journal.postgres.journal import PostgresJournal
+from engine.journal.postgres.migrate import migrate
 from engine.journal.spool import Spool
 from engine.redis_bus import RedisBus
 from engine.redis_link import RedisTiming

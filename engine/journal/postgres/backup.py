@@ -22,8 +22,8 @@ import zstandard
 
 from engine.core.errors import ConfigError
 from engine.files import writing
-from engine.journal.postgres_migrate import PARTITIONED, connected, migrate, shipped
-from engine.journal.postgres_pool import LONG_TIMEOUT_S
+from engine.journal.postgres.migrate import PARTITIONED, connected, migrate, shipped
+from engine.journal.postgres.pool import LONG_TIMEOUT_S
 
 log = structlog.get_logger()
 

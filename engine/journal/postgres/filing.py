@@ -8,8 +8,8 @@ import msgspec
 
 from engine.core.ledger import ClosedTrade
 from engine.journal.decision_files import FiledRecord, RecordKind
-from engine.journal.postgres_pool import Pool
-from engine.journal.postgres_rows import trade_of
+from engine.journal.postgres.pool import Pool
+from engine.journal.postgres.rows import trade_of
 
 # A cycle is complete a while after its decision, when no order of it can change or come any more.
 _CYCLES: Final = """

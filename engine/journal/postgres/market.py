@@ -11,10 +11,10 @@ from engine.core.instruments import Instrument
 from engine.core.market import Candle
 from engine.core.signals import Signal
 from engine.journal.ports import FeatureRow, IntegrityEvent
-from engine.journal.postgres_batches import Batches
-from engine.journal.postgres_bulk import INDICATORS, INTEGRITY, KLINES, SIGNALS
-from engine.journal.postgres_pool import Pool
-from engine.journal.postgres_rows import json_text, row_of
+from engine.journal.postgres.batches import Batches
+from engine.journal.postgres.bulk import INDICATORS, INTEGRITY, KLINES, SIGNALS
+from engine.journal.postgres.pool import Pool
+from engine.journal.postgres.rows import json_text, row_of
 
 _ASSET: Final = """
 insert into assets (symbol, base, quote, tick_size, lot_size, min_size, contract_value, max_leverage,

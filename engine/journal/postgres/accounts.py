@@ -12,10 +12,10 @@ from engine.core.decisions import AccountView
 from engine.core.errors import StoreUnavailable
 from engine.core.times import NS_PER_HOUR
 from engine.journal.ports import AccountCheck, BacktestRun, RiskEvent, VenuePositionRow
-from engine.journal.postgres_batches import Batches
-from engine.journal.postgres_bulk import BALANCES, CHECKS, PERFORMANCE, RISK_EVENTS
-from engine.journal.postgres_pool import LONG_TIMEOUT_S, Pool
-from engine.journal.postgres_rows import insert, row_of
+from engine.journal.postgres.batches import Batches
+from engine.journal.postgres.bulk import BALANCES, CHECKS, PERFORMANCE, RISK_EVENTS
+from engine.journal.postgres.pool import LONG_TIMEOUT_S, Pool
+from engine.journal.postgres.rows import insert, row_of
 from engine.journal.snapshots import BalanceSnapshot
 from engine.journal.standing import Standing
 

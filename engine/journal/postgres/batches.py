@@ -17,9 +17,9 @@ import structlog
 
 from engine.clock import Clock
 from engine.core.errors import InvariantBroken, StoreUnavailable
-from engine.journal.postgres_bulk import BulkTable, copy_rows, table_named
-from engine.journal.postgres_partitions import Partitions
-from engine.journal.postgres_pool import Pool
+from engine.journal.postgres.bulk import BulkTable, copy_rows, table_named
+from engine.journal.postgres.partitions import Partitions
+from engine.journal.postgres.pool import Pool
 from engine.journal.spool import Spool
 
 log = structlog.get_logger()

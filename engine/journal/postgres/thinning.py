@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine.core.times import NS_PER_DAY, NS_PER_HOUR
-from engine.journal.postgres_pool import LONG_TIMEOUT_S, Pool
+from engine.journal.postgres.pool import LONG_TIMEOUT_S, Pool
 
 _AT_ONCE_NS: Final = 10 * NS_PER_DAY  # of one trader
 _OLDEST: Final = "select min(ts) from trader_performance where trader_id = $1 and ts >= $2 and ts < $3"

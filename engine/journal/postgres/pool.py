@@ -12,7 +12,7 @@ import asyncpg
 import structlog
 
 from engine.core.errors import InvariantBroken, StoreUnavailable
-from engine.journal.postgres_rows import typed
+from engine.journal.postgres.rows import typed
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -12,10 +12,10 @@ from engine.config.market import Timeframe
 from engine.core.decisions import AccountView, PositionView
 from engine.core.ledger import ClosedTrade
 from engine.core.times import NS_PER_MIN, timeframe_ns
-from engine.journal import postgres_reader_sql as sql
-from engine.journal.postgres_reader_market import MarketReader
-from engine.journal.postgres_rows import typed
-from engine.journal.postgres_twins import TwinReader
+from engine.journal.postgres import reader_sql as sql
+from engine.journal.postgres.reader_market import MarketReader
+from engine.journal.postgres.rows import typed
+from engine.journal.postgres.twins import TwinReader
 from engine.journal.views import (
     Conversation,
     CountedCycle,

@@ -10,8 +10,8 @@ import msgspec
 
 from engine.core.orders import OrderIntent
 from engine.core.times import NS_PER_HOUR
-from engine.journal.postgres_pool import LONG_TIMEOUT_S, Pool
-from engine.journal.postgres_rows import ORDER_QUERY, cash_flow_of, fill_of, funding_of, order_of
+from engine.journal.postgres.pool import LONG_TIMEOUT_S, Pool
+from engine.journal.postgres.rows import ORDER_QUERY, cash_flow_of, fill_of, funding_of, order_of
 from engine.journal.tally import Tally, TradingRecord
 
 _QUERIES = {

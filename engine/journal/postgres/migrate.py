@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from engine.core.errors import ConfigError, StoreUnavailable
-from engine.journal.postgres_pool import AWAY, LONG_TIMEOUT_S, TIMEOUT_S
+from engine.journal.postgres.pool import AWAY, LONG_TIMEOUT_S, TIMEOUT_S
 
 log = structlog.get_logger()
 

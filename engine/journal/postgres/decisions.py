@@ -17,11 +17,11 @@ from engine.core.decisions import (
 from engine.core.orders import OrderIntent
 from engine.core.signals import Signal
 from engine.journal.ports import KeepState, KeptState, Standing, TraderRecord
-from engine.journal.postgres_answers import call_arrays, calls_of, cycle_of, storable
-from engine.journal.postgres_doubt import Doubts
-from engine.journal.postgres_partitions import Partitions
-from engine.journal.postgres_pool import Pool
-from engine.journal.postgres_rows import INTENT_COLUMNS, insert, intent_values, json_text, row_of
+from engine.journal.postgres.answers import call_arrays, calls_of, cycle_of, storable
+from engine.journal.postgres.doubt import Doubts
+from engine.journal.postgres.partitions import Partitions
+from engine.journal.postgres.pool import Pool
+from engine.journal.postgres.rows import INTENT_COLUMNS, insert, intent_values, json_text, row_of
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

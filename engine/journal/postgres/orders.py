@@ -12,10 +12,10 @@ from engine.core.decisions import AccountView
 from engine.core.ledger import ClosedTrade
 from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.journal.ports import MAX_NS, TOLERANCE_USD, Bookings
-from engine.journal.postgres_doubt import Doubts
-from engine.journal.postgres_memory import insert_episodes
-from engine.journal.postgres_pool import LONG_TIMEOUT_S, Pool
-from engine.journal.postgres_rows import (
+from engine.journal.postgres.doubt import Doubts
+from engine.journal.postgres.memory import insert_episodes
+from engine.journal.postgres.pool import LONG_TIMEOUT_S, Pool
+from engine.journal.postgres.rows import (
     FILL_COLUMNS,
     INTENT_COLUMNS,
     ORDER_QUERY,

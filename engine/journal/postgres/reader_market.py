@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.journal.postgres_pool import ReadPool
-from engine.journal.postgres_rows import in_order
+from engine.journal.postgres.pool import ReadPool
+from engine.journal.postgres.rows import in_order
 from engine.journal.views_market import (
     BacktestDetail,
     BacktestRow,

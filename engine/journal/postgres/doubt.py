@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from engine.core.errors import StoreUnavailable
-from engine.journal.postgres_pool import Pool
+from engine.journal.postgres.pool import Pool
 
 if TYPE_CHECKING:
     import asyncpg

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.core.signals import Signal
 from engine.journal.ports import AccountCheck, IntegrityEvent, RiskEvent
-from engine.journal.postgres_pool import Pool
+from engine.journal.postgres.pool import Pool
 from engine.journal.snapshots import BalanceSnapshot
 
 if TYPE_CHECKING:

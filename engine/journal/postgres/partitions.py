@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from engine.core.times import NS_PER_DAY, from_datetime, to_datetime
-from engine.journal.postgres_migrate import PARTITIONED
-from engine.journal.postgres_pool import Pool
+from engine.journal.postgres.migrate import PARTITIONED
+from engine.journal.postgres.pool import Pool
 
 _AHEAD_MONTHS: Final = 2
 _AT_ONCE: Final = 5000

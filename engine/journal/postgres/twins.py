@@ -8,7 +8,7 @@ import msgspec
 
 from engine.core.paper import PAPER
 from engine.core.times import NS_PER_MIN
-from engine.journal.postgres_pool import ReadPool
+from engine.journal.postgres.pool import ReadPool
 from engine.journal.twins import (
     Account,
     Cycle,

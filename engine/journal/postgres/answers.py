@@ -22,7 +22,7 @@ from engine.core.decisions import (
 )
 from engine.core.errors import CodecError
 from engine.journal.ports import KeptCycle
-from engine.journal.postgres_pool import Pool
+from engine.journal.postgres.pool import Pool
 
 _CALL_COLUMNS: Final = tuple(ModelCall.__struct_fields__)
 _TEXTS: Final = frozenset({"asked", "alias", "model", "answer", "reasoning", "cut", "failure", "detail"})

@@ -9,7 +9,7 @@ import asyncpg
 
 from engine.core.memory import EPISODES_KEPT, CoreBlock, CoreLabel, Episode, MemoryQuery, choose
 from engine.core.orders import PositionSide, Purpose
-from engine.journal.postgres_pool import Pool
+from engine.journal.postgres.pool import Pool
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]

@@ -13,18 +13,18 @@ import structlog
 
 from engine.clock import Clock
 from engine.core.errors import StoreUnavailable
-from engine.journal.postgres_accounts import AccountTables
-from engine.journal.postgres_answers import AnswerTables
-from engine.journal.postgres_batches import Batches
-from engine.journal.postgres_decisions import DecisionTables
-from engine.journal.postgres_filing import FilingTables
-from engine.journal.postgres_market import MarketTables
-from engine.journal.postgres_memory import MemoryTables
-from engine.journal.postgres_orders import OrderTables
-from engine.journal.postgres_owner import OwnerTables
-from engine.journal.postgres_partitions import Partitions
-from engine.journal.postgres_pool import AWAY, SLOW_S, TIMEOUT_S, Pool
-from engine.journal.postgres_thinning import Thinning
+from engine.journal.postgres.accounts import AccountTables
+from engine.journal.postgres.answers import AnswerTables
+from engine.journal.postgres.batches import Batches
+from engine.journal.postgres.decisions import DecisionTables
+from engine.journal.postgres.filing import FilingTables
+from engine.journal.postgres.market import MarketTables
+from engine.journal.postgres.memory import MemoryTables
+from engine.journal.postgres.orders import OrderTables
+from engine.journal.postgres.owner import OwnerTables
+from engine.journal.postgres.partitions import Partitions
+from engine.journal.postgres.pool import AWAY, SLOW_S, TIMEOUT_S, Pool
+from engine.journal.postgres.thinning import Thinning
 from engine.journal.spool import Spool
 
 log = structlog.get_logger()

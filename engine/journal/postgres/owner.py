@@ -8,8 +8,8 @@ import asyncpg
 import msgspec
 
 from engine.core.paper import PAPER
-from engine.journal.postgres_migrate import connected
-from engine.journal.postgres_pool import TIMEOUT_S, Pool
+from engine.journal.postgres.migrate import connected
+from engine.journal.postgres.pool import TIMEOUT_S, Pool
 
 _OWNER: Final = "select database_id::text, environment, ts_claimed from database_owner"
 _CLAIM: Final = "insert into database_owner (environment, ts_claimed) values ($1, $2) on conflict do nothing"
