@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -141,6 +142,19 @@ def test_longer_candles_equal_the_venues(timeframe: str, seed: int) -> None:
         if len(parts) == step // timeframe_ns("1m"):
             expected.append(venue_candle(parts, timeframe))
     assert [shape(c) for c in aggregated(candles, timeframe)] == expected
+
+
+@pytest.mark.parametrize(("timeframe", "hours"), [("4h", 4), ("1d", 24)])
+def test_long_candles_begin_at_hours_and_midnights_utc(timeframe: str, hours: int) -> None:
+    candles = walk(6, 80, timeframe="1h")
+    aggregator = Aggregator("1h", timeframe)
+    made = [longer for item in candles for longer in aggregator.add(item)]
+    first = next(
+        i for i, c in enumerate(candles) if datetime.fromtimestamp(c.ts_open / 1e9, UTC).hour % hours == 0
+    )
+    parts = [candles[i : i + hours] for i in range(first, len(candles) - hours + 1, hours)]
+    assert [shape(c) for c in made] == [venue_candle(part, timeframe) for part in parts]
+    assert len(made) >= 2
 
 
 def test_longer_candle_is_closed_although_the_venue_never_had_its_last_minute() -> None:

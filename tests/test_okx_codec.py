@@ -111,6 +111,10 @@ def test_only_a_confirmed_candle_is_closed() -> None:
     assert (closed.volume, closed.high) == (1.205, 50010.5)
 
 
+def test_days_are_asked_for_in_utc_and_not_in_the_time_of_hong_kong() -> None:
+    assert market_wire.candle_channel("1d") == "candle1Dutc"
+
+
 def test_envelope_is_read_in_any_order_and_spacing() -> None:
     spaced = json.dumps(json.loads(PUBLIC[0]), indent=1).encode()
     assert frames.push_arg(spaced) is None
