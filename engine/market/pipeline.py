@@ -66,15 +66,14 @@ class MarketPipeline:
         if watch is None:
             self.ignored += 1
             return _NONE
-        if isinstance(event, Candle):
+        if type(event) is Candle:
             return self._on_candle(watch, event)
         watch.apply(event)
         signals: list[Signal] = []
-        if isinstance(event, Trade) and watch.trades is not None:
+        if watch.trades is not None and type(event) is Trade:
             for candle in watch.trades.add(event):
                 signals += self._series(watch, watch.base, candle)
-        moved = watch.moved_by[type(event)]
-        if moved:
+        if moved := watch.moved_by[type(event)]:
             signals += self._evaluation.live(watch, moved, event.ts_event)
         return signals or _NONE
 

@@ -50,6 +50,26 @@ class Gauge(LiveFeature):
         return self._value
 
 
+class BookImbalance(LiveFeature):
+    """See book_imbalance; books come much more often than somebody asks, so it is counted when asked."""
+
+    __slots__ = ("_book", "_levels", "name", "ts")
+    STATE: ClassVar[tuple[str, ...]] = ("_book", "ts")
+
+    def __init__(self, name: str, levels: int) -> None:
+        self.name = name
+        self.ts = 0
+        self._levels = levels
+        self._book: BookTop | None = None
+
+    def set(self, ts: int, book: BookTop) -> None:
+        self.ts = ts
+        self._book = book
+
+    def value(self, now: int) -> float | None:
+        return None if self._book is None else book_imbalance(self._book, self._levels)
+
+
 class Basis(LiveFeature):
     """Mark over index, in bps of the index; as old as the older of both, and unknown beyond `max_age_ns`."""
 
@@ -80,7 +100,7 @@ class Basis(LiveFeature):
 class Change(LiveFeature):
     """Change over a window, in percent, of a price or an open interest."""
 
-    __slots__ = ("_buckets", "_values", "_width", "name", "newest", "ts")
+    __slots__ = ("_begin", "_buckets", "_end", "_values", "_width", "name", "newest", "ts")
     STATE: ClassVar[tuple[str, ...]] = ("_buckets", "_values", "newest", "ts")
 
     def __init__(self, name: str, window_s: int) -> None:
@@ -91,21 +111,32 @@ class Change(LiveFeature):
         # and the one before, whose value held when the window began.
         self._buckets: list[int] = []
         self._values: list[float] = []
+        self._begin = self._end = 0  # of the newest bucket, once it was written to
         self.newest = 0.0
 
     def add(self, ts: int, value: float) -> None:
         """The newest value; one that is older than the newest bucket is left out."""
+        if self._begin <= ts < self._end:
+            self._values[-1] = value
+        elif not self._turn(ts, value):
+            return
+        self.newest, self.ts = value, ts
+
+    def _turn(self, ts: int, value: float) -> bool:
+        """Begin the bucket of `ts`, or go on with it after a restart; False for one that is past."""
         bucket, buckets, values = ts // self._width, self._buckets, self._values
-        if buckets and bucket <= buckets[-1]:
-            if bucket < buckets[-1]:
-                return
+        if buckets and bucket < buckets[-1]:
+            return False
+        if buckets and bucket == buckets[-1]:
             values[-1] = value
         else:
             buckets.append(bucket)
             values.append(value)
             while len(buckets) > 1 and buckets[1] <= bucket - _BUCKETS:
                 del buckets[0], values[0]
-        self.newest, self.ts = value, ts
+        self._begin = bucket * self._width
+        self._end = self._begin + self._width
+        return True
 
     def past(self, now: int) -> float | None:
         """The value a window before `now`, None when that was not seen."""
@@ -133,7 +164,17 @@ class ChangeZ(LiveFeature):
     The deviation is taken around 0, one sample a window: the mean of the first 60, exponential from there.
     """
 
-    __slots__ = ("_change", "_deviation", "_samples", "_variance", "_window", "_window_at", "name", "ts")
+    __slots__ = (
+        "_change",
+        "_deviation",
+        "_end",
+        "_samples",
+        "_variance",
+        "_window",
+        "_window_at",
+        "name",
+        "ts",
+    )
     STATE: ClassVar[tuple[str, ...]] = ("_change", "_deviation", "_samples", "_variance", "_window_at", "ts")
 
     def __init__(self, name: str, window_s: int) -> None:
@@ -142,18 +183,15 @@ class ChangeZ(LiveFeature):
         self._change = Change(name, window_s)
         self._window = window_s * NS_PER_S
         self._window_at: int | None = None
+        self._end = 0  # of that window, once something was added
         self._samples = 0
         self._variance = 0.0
         self._deviation: float | None = None  # its root, once there are samples enough
 
     def add(self, ts: int, value: float) -> None:
         """The newest price."""
-        window = ts // self._window
-        if self._window_at is None:
-            self._window_at = window
-        elif window > self._window_at:
-            self._sample(self._window_at * self._window + self._window - 1)
-            self._window_at = window
+        if ts >= self._end:
+            self._turn(ts // self._window)
         self._change.add(ts, value)
         self.ts = self._change.ts
 
@@ -162,6 +200,16 @@ class ChangeZ(LiveFeature):
             return None
         past = self._change.past(now)
         return log(self._change.newest / past) / self._deviation if past else None
+
+    def _turn(self, window: int) -> None:
+        """Take in the change of the last window when one begins behind it."""
+        at = self._window_at
+        if at is None:
+            self._window_at = at = window
+        elif window > at:
+            self._sample(at * self._window + self._window - 1)
+            self._window_at = at = window
+        self._end = (at + 1) * self._window
 
     def _sample(self, end: int) -> None:
         """Take in the change of the window that ended at `end`."""

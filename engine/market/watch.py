@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Final
 
+from msgspec.structs import astuple
+
 from engine.config.market import MarketConfig, StreamSpec, parse_stream
 from engine.config.market_rules import Rule
 from engine.core.market import (
@@ -20,6 +22,7 @@ from engine.core.market import (
     MarkPrice,
     OpenInterest,
     PriceLimits,
+    Side,
     Ticker,
     Trade,
 )
@@ -30,12 +33,12 @@ from engine.market.frames import Frame
 from engine.market.scorer import Recurrence
 from engine.market.stream import (
     Basis,
+    BookImbalance,
     Change,
     ChangeZ,
     Gauge,
     LiveFeature,
     TradeFlow,
-    book_imbalance,
     spread_bps,
 )
 from engine.market.trade_candles import TradeCandles
@@ -158,7 +161,6 @@ class Watch:
 
     def apply(self, event: MarketEvent) -> None:
         """Take in an event that is no candle."""
-        self.seen(event.ts_event, event.ts_recv)
         self._apply[type(event)](event)
 
     def reopen(self) -> None:
@@ -188,24 +190,27 @@ class Watch:
         self.newest = max(self.newest, newest)
 
     def _on_trade(self, event: Trade) -> None:
-        self.seen_price(event.ts_event, event.price, event.ts_recv)
-        bought = event.side.sign > 0
+        _, price, size, side, _, ts, ts_recv = astuple(event)
+        self.seen(ts, ts_recv)
+        self.seen_price(ts, price, ts_recv)
+        bought = side is Side.BUY
         for flow in self._flows:
-            flow.add(event.ts_event, event.size, bought=bought)
+            flow.add(ts, size, bought=bought)
 
     def _on_ticker(self, event: Ticker) -> None:
-        self.seen_price(event.ts_event, event.last, event.ts_recv)
-        self.volume_24h, self.open_24h = event.volume_24h, event.open_24h
-        self.ts_24h = event.ts_recv or event.ts_event
-        self._quotes(event.ts_event, self.ts_24h, event.bid, event.ask)
+        _, last, bid, ask, _, _, self.volume_24h, self.open_24h, ts, ts_recv = astuple(event)
+        self.seen(ts, ts_recv)
+        self.seen_price(ts, last, ts_recv)
+        self.ts_24h = ts_recv or ts
+        self._quotes(ts, self.ts_24h, bid, ask)
 
     def _on_book(self, event: BookTop) -> None:
-        bid = event.bids[0].price if event.bids else None
-        ask = event.asks[0].price if event.asks else None
+        _, bids, asks, ts, ts_recv = astuple(event)
+        self.seen(ts, ts_recv)
         self.book = event
-        self._quotes(event.ts_event, event.ts_recv or event.ts_event, bid, ask)
-        for gauge, levels in self._imbalances:
-            gauge.set(event.ts_event, book_imbalance(event, levels))
+        self._quotes(ts, ts_recv or ts, bids[0].price if bids else None, asks[0].price if asks else None)
+        for imbalance in self._imbalances:
+            imbalance.set(ts, event)
 
     def _quotes(self, ts: int, seen: int, bid: float | None, ask: float | None) -> None:
         if ts < self._ts_told:
@@ -216,11 +221,14 @@ class Watch:
             gauge.set(ts, spread_bps(bid, ask))
 
     def _on_mark(self, event: MarkPrice) -> None:
-        self.mark, self.ts_mark = event.price, event.ts_recv or event.ts_event
+        _, price, ts, ts_recv = astuple(event)
+        self.seen(ts, ts_recv)
+        self.mark, self.ts_mark = price, ts_recv or ts
         for basis in self._bases:
-            basis.set_mark(event.ts_event, event.price)
+            basis.set_mark(ts, price)
 
     def _on_index(self, event: IndexPrice) -> None:
+        self.seen(event.ts_event, event.ts_recv)
         self.index, self.ts_index = event.price, event.ts_recv or event.ts_event
         if self._index_refers:
             self.refer(event.price, self.ts_index)
@@ -232,22 +240,26 @@ class Watch:
         self.reference_px, self.ts_reference = price, ts
 
     def _on_funding(self, event: FundingRate) -> None:
+        self.seen(event.ts_event, event.ts_recv)
         self.funding_rate, self.ts_funding = event.rate, event.ts_funding
         self.ts_funding_seen = event.ts_recv or event.ts_event
         for gauge in self._fundings:
             gauge.set(event.ts_event, event.rate)
 
     def _on_open_interest(self, event: OpenInterest) -> None:
+        self.seen(event.ts_event, event.ts_recv)
         self.open_interest = event.contracts
         self.ts_open_interest = event.ts_recv or event.ts_event
         for change in self._of_interest:
             change.add(event.ts_event, event.contracts)
 
     def _on_limits(self, event: PriceLimits) -> None:
+        self.seen(event.ts_event, event.ts_recv)
         self.highest_buy, self.lowest_sell = event.highest_buy, event.lowest_sell
         self.ts_limits = event.ts_recv or event.ts_event
 
     def _on_status(self, event: FeedStatus) -> None:
+        self.seen(event.ts_event, event.ts_recv)
         if event.state is ChannelState.LIVE:
             self.stale = [channel for channel in self.stale if channel != event.channel]
         elif event.channel not in self.stale:
@@ -283,7 +295,7 @@ class Watch:
         gauges = [(s, f) for s, f in pairs if isinstance(f, Gauge)]
         self._spreads = [f for s, f in gauges if s.kind == "spread_bps"]
         self._fundings = [f for s, f in gauges if s.kind == "funding_rate"]
-        self._imbalances = [(f, s.levels) for s, f in gauges if s.kind == "book_imbalance"]
+        self._imbalances = [f for f in self.live if isinstance(f, BookImbalance)]
 
     def _build_bindings(self, config: MarketConfig) -> None:
         features = {feature.name: feature for feature in self.live}
@@ -310,6 +322,8 @@ def _live_feature(spec: StreamSpec, max_age_ns: int) -> LiveFeature:
             return ChangeZ(spec.name, spec.window_s)
         case "trade_flow":
             return TradeFlow(spec.name, spec.window_s)
+        case "book_imbalance":
+            return BookImbalance(spec.name, spec.levels)
         case "basis_bps":
             return Basis(spec.name, max_age_ns)
         case _:
