@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator, Iterator
-from importlib import import_module
-from importlib.util import find_spec
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,6 +18,7 @@ import structlog
 from hypothesis import settings
 
 from engine.embedded import EmbeddedServers, ServerAddresses
+from engine.journal.postgres.migrate import migrate
 from tests.exchange_world import SimulatedVenue, Simulator, simulated_venue
 
 settings.register_profile("edgewise", deadline=None, derandomize="CI" in os.environ, print_blob=True)
@@ -52,38 +53,30 @@ def servers(embedded_servers: EmbeddedServers) -> ServerAddresses:
 @pytest.fixture(scope="session")
 async def template(servers: ServerAddresses) -> str:
     """Name of a database with the journal's tables, to be copied: faster than migrating each time."""
-    await _create(servers, TEMPLATE)
-    if find_spec("engine.journal.postgres.migrate") is not None:
-        migrate = import_module("engine.journal.postgres.migrate").migrate
-        await migrate(_in_database(servers.postgres_dsn, TEMPLATE))
+    await _create(servers, TEMPLATE, "template1")
+    await migrate(_in_database(servers.postgres_dsn, TEMPLATE))
     return TEMPLATE
 
 
 @pytest.fixture
 async def database(servers: ServerAddresses, template: str) -> AsyncIterator[str]:
     """Address of a database of this test alone, as its owner, with the journal's empty tables."""
-    name = f"test_{uuid4().hex}"
-    await _create(servers, name, template)
-    yield _in_database(servers.postgres_dsn, name)
-    await _drop(servers, name)
+    async with _database(servers, template) as dsn:
+        yield dsn
 
 
 @pytest.fixture
 async def second_database(servers: ServerAddresses, template: str) -> AsyncIterator[str]:
     """Another one like `database`, for a test of two."""
-    name = f"test_{uuid4().hex}"
-    await _create(servers, name, template)
-    yield _in_database(servers.postgres_dsn, name)
-    await _drop(servers, name)
+    async with _database(servers, template) as dsn:
+        yield dsn
 
 
 @pytest.fixture
 async def empty_database(servers: ServerAddresses) -> AsyncIterator[str]:
     """Address of a database of this test alone, as its owner, with nothing in it."""
-    name = f"test_{uuid4().hex}"
-    await _create(servers, name)
-    yield _in_database(servers.postgres_dsn, name)
-    await _drop(servers, name)
+    async with _database(servers, "template1") as dsn:
+        yield dsn
 
 
 @pytest.fixture
@@ -106,7 +99,15 @@ def redis_api_url(servers: ServerAddresses, redis_url: str) -> str:
     return servers.redis_api_url
 
 
-async def _create(servers: ServerAddresses, name: str, template: str = "template1") -> None:
+@asynccontextmanager
+async def _database(servers: ServerAddresses, template: str) -> AsyncIterator[str]:
+    name = f"test_{uuid4().hex}"
+    await _create(servers, name, template)
+    yield _in_database(servers.postgres_dsn, name)
+    await _drop(servers, name)
+
+
+async def _create(servers: ServerAddresses, name: str, template: str) -> None:
     await _as_owner(servers, f"CREATE DATABASE {name} TEMPLATE {template}")
 
 
@@ -139,6 +140,12 @@ def _in_database(dsn: str, name: str) -> str:
 def home(tmp_path: Path) -> Path:
     """A folder for servers of this test alone; not there yet."""
     return tmp_path / ".edgewise"
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    """A copy of the shipped configuration, to be changed."""
+    return Path(shutil.copytree(Path(__file__).parent.parent / "etc", tmp_path / "etc"))
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -145,12 +144,6 @@ async def test_the_command_line_shows_and_requeues(
     assert (await run("requeue", "commands", letter["id"]))[0] == 1
     code, output = await run("dead", "command")
     assert (code, "no topic" in output) == (2, True)
-
-
-@pytest.fixture
-def etc(tmp_path: Path) -> Path:
-    """A copy of the shipped configuration."""
-    return Path(shutil.copytree(Path(__file__).parent.parent / "etc", tmp_path / "etc"))
 
 
 @pytest.fixture

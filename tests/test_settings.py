@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +13,6 @@ from engine.core.errors import ConfigError
 from engine.wiring.deciders import check_deciders
 
 ETC = Path(__file__).parent.parent / "etc"
-
-
-@pytest.fixture
-def etc(tmp_path: Path) -> Path:
-    """A copy of the shipped folder, to be broken."""
-    return Path(shutil.copytree(ETC, tmp_path / "etc"))
 
 
 def change(path: Path, old: str, new: str) -> None:
