@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,9 +18,8 @@ from api.endpoint import Sources
 from api.http import encode
 from api.routes.analytics import OneQuery
 from api.routes.analytics import one as analytics_of
-from api.serve import clock_of
 from api.tallies import Tallies
-from engine.config.engine import EngineConfig
+from engine.clock import Clock
 from engine.core.errors import StoreUnavailable
 from engine.files import writing
 from engine.journal.postgres.reader import JournalReader
@@ -61,18 +61,26 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
             os.replace(unfinished, folder / name)
 
 
-async def keep_exporting(
-    config: EngineConfig, stores: tuple[str, str], folder: Path, every_s: float
-) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What is exported: addresses of the database and of Redis, the environment there, its engine time."""
+
+    postgres: str
+    redis: str
+    env: str
+    clock: Clock
+
+
+async def keep_exporting(stores: Stores, folder: Path, every_s: float) -> list[str]:
     """Export once and return the names, or every so many real seconds until cancelled.
 
-    stores: addresses of the database and of Redis. A database that is away is waited for when it is asked
-    again and again. Raises StoreUnavailable when it is asked once.
+    A database that is away is waited for when it is asked again and again. Raises StoreUnavailable when it
+    is asked once.
     """
-    clock = clock_of(config.clock)
+    clock = stores.clock
     async with AsyncExitStack() as stack:
-        reader = await stack.enter_async_context(JournalReader(stores[0]))
-        cache = await stack.enter_async_context(LiveCache(stores[1], config.env, clock))
+        reader = await stack.enter_async_context(JournalReader(stores.postgres))
+        cache = await stack.enter_async_context(LiveCache(stores.redis, stores.env, clock))
         sources = Sources(reader=reader, cache=cache, clock=clock, tallies=Tallies(reader))
         while True:
             try:

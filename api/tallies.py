@@ -141,7 +141,8 @@ class Tally:
         """All six as of `now_ns`; `held` is what the trader holds."""
 
         def open_mins(side: PositionSide) -> float:
-            return sum((now_ns - row.view.ts_opened) / NS_PER_MIN for row in held if row.view.side is side)
+            ages = (max(0, now_ns - row.view.ts_opened) for row in held if row.view.side is side)
+            return sum(ages) / NS_PER_MIN
 
         return self.statistics.tables(
             Minutes(

@@ -15,6 +15,7 @@ from engine.core.words import counted
 from engine.files import writing
 
 if TYPE_CHECKING:
+    from api.export import Stores
     from engine.config.settings import Settings
     from engine.journal.decision_files import FiledRecord
     from engine.journal.verify import Verdict
@@ -83,7 +84,7 @@ def _export_nof0(etc: Path, folder: Path, every: str) -> None:
         raise typer.BadParameter(str(error), param_hint="--every") from error
     with fail_clearly():
         settings = settings_of(etc)
-        names = asyncio.run(keep_exporting(settings.engine, _readable(settings), folder, every_s))
+        names = asyncio.run(keep_exporting(_readable(settings), folder, every_s))
     print("\n".join(names))
 
 
@@ -122,16 +123,22 @@ def verify(
         sys.exit(1)
 
 
-def _readable(settings: Settings) -> tuple[str, str]:
+def _readable(settings: Settings) -> Stores:
     """Database and Redis as the API reads them. Raises ConfigError when servers of our own do not run."""
+    from api.export import Stores
+    from api.serve import clock_of
+    from engine.demo.plan import clock_in
+
     config = settings.engine
     postgres = config.api.postgres_dsn or config.servers.postgres_dsn
     redis = config.api.redis_url or config.servers.redis_url
     if postgres and redis:
-        return postgres, redis
+        return Stores(postgres, redis, config.env, clock_of(config.clock))
     lacking = "EDGEWISE_REDIS_URL" if postgres else "EDGEWISE_POSTGRES_DSN"
-    own = own_servers(settings, lacking)[0]
-    return postgres or own.postgres_ro_dsn, redis or own.redis_api_url
+    own, env = own_servers(settings, lacking)
+    home = _home(settings)
+    clock = clock_of(config.clock) if home == settings.home else clock_in(home)
+    return Stores(postgres or own.postgres_ro_dsn, redis or own.redis_api_url, env, clock)
 
 
 def _dsn(etc: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from engine.clock import ScaledClock, SystemClock
+from engine.clock import Clock, ScaledClock, SystemClock
 from engine.core.errors import ConfigError
 from engine.core.times import NS_PER_S
 from engine.embedded import ServerAddresses, in_use
@@ -89,11 +89,17 @@ def next_epoch(options: DemoOptions) -> Epoch:
 
 
 def save_reached(options: DemoOptions, now_ns: int) -> None:
-    """Note how far engine time has come, so that the next demo does not go back."""
-    reached = Epoch(epoch_ns=now_ns, wall_epoch_ns=0, speed=options.speed)
+    """Note how far engine time has come: the next demo does not go back, and others know its time."""
+    reached = Epoch(epoch_ns=now_ns, wall_epoch_ns=SystemClock().now_ns(), speed=options.speed)
     part = _epoch_file(options.home).with_suffix(".part")
     part.write_bytes(msgspec.json.encode(reached))
     part.replace(_epoch_file(options.home))
+
+
+def clock_in(home: Path) -> Clock:
+    """Engine time of the demo that runs in this folder; real time where none has noted its own."""
+    saved = _epoch_file(home)
+    return msgspec.json.decode(saved.read_bytes(), type=Epoch).clock() if saved.exists() else SystemClock()
 
 
 def _epoch_file(home: Path) -> Path:
