@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from engine.bus_owner import DATABASE, KEY
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable
 from engine.core.signals import MarketSnapshot
@@ -109,6 +110,11 @@ class LiveCache:
         except msgspec.DecodeError as error:
             log.warning("engine status not understood", error=str(error))
             return None
+
+    async def belongs_to(self) -> str:
+        """Id of the database that this Redis belongs to; "" before an engine has claimed it."""
+        found = await self._ask("hget", KEY, DATABASE)
+        return found.decode() if found else ""
 
     async def snapshots(self, symbols: Sequence[str]) -> list[MarketSnapshot]:
         """The newest snapshot of each symbol that has one; what does not parse is left out."""

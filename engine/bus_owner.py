@@ -16,8 +16,8 @@ from engine.core.errors import BusUnavailable, ConfigError
 from engine.redis_bus import RedisBus
 from engine.redis_replies import text
 
-_KEY: Final = "edgewise:owner"
-_DATABASE: Final = "database_id"
+KEY: Final = "edgewise:owner"
+DATABASE: Final = "database_id"
 _ENVIRONMENT: Final = "environment"
 _ACCOUNT: Final = "account:"  # then the name of the bus
 _EVERY_S: Final = 5.0
@@ -37,11 +37,11 @@ class BusClaim(msgspec.Struct, frozen=True, kw_only=True):
 
 async def claimed(bus: RedisBus) -> BusClaim:
     """Whose the bus is now. Raises BusUnavailable."""
-    with bus.streams.watched("hgetall", _KEY):
-        raw: Any = await bus.streams.client.hgetall(_KEY)
+    with bus.streams.watched("hgetall", KEY):
+        raw: Any = await bus.streams.client.hgetall(KEY)
     fields = {text(name): text(value) for name, value in raw.items()}
     return BusClaim(
-        database_id=fields.get(_DATABASE, ""),
+        database_id=fields.get(DATABASE, ""),
         environment=fields.get(_ENVIRONMENT, ""),
         account_id=fields.get(_ACCOUNT + bus.env, ""),
     )
@@ -68,13 +68,13 @@ def conflict(found: BusClaim, wanted: BusClaim, env: str) -> str:
 async def claim(bus: RedisBus, wanted: BusClaim) -> None:
     """Take the bus if nobody has it. Raises ConfigError when somebody else has, BusUnavailable."""
     client: Any = bus.streams.client
-    with bus.streams.watched("hsetnx", _KEY):
-        if await client.hsetnx(_KEY, _DATABASE, wanted.database_id):
-            await client.hset(_KEY, _ENVIRONMENT, wanted.environment)
+    with bus.streams.watched("hsetnx", KEY):
+        if await client.hsetnx(KEY, DATABASE, wanted.database_id):
+            await client.hset(KEY, _ENVIRONMENT, wanted.environment)
     found = await claimed(bus)
     if found.database_id == wanted.database_id and not found.account_id:
-        with bus.streams.watched("hsetnx", _KEY):
-            await client.hsetnx(_KEY, _ACCOUNT + bus.env, wanted.account_id)
+        with bus.streams.watched("hsetnx", KEY):
+            await client.hsetnx(KEY, _ACCOUNT + bus.env, wanted.account_id)
         found = await claimed(bus)
     if problem := conflict(found, wanted, bus.env):
         raise ConfigError(problem)

@@ -20,6 +20,7 @@ from api.routes.records import (
     SignalRows,
 )
 from api.views import seconds
+from engine.bus_owner import DATABASE, KEY
 from engine.clock import SystemClock
 from engine.config.engine import ApiConfig
 from engine.core.times import NS_PER_DAY
@@ -326,7 +327,7 @@ async def test_live_prices_and_the_engine_show_when_redis_has_them(
     async with served(database_ro, redis_api_url) as api:
         health = await got(api, "/api/health")
         assert (health["status"], health["connections"]) == ("ok", {"public": "live"})
-        assert health["environment"] == "okx-demo-global"
+        assert (health["environment"], health["redis"]) == ("okx-demo-global", "ok")
         assert health["counts"] == {
             "frames": 12,
             "wakeups": 3,
@@ -341,6 +342,17 @@ async def test_live_prices_and_the_engine_show_when_redis_has_them(
         }
         held = (await got(api, "/api/positions"))["accountTotals"][0]["positions"]["BTC"]
         assert held["current_price"] == 7.5
+
+
+async def test_a_redis_of_another_database_is_said_to_be_foreign(
+    database: str, database_ro: str, redis_url: str, redis_api_url: str
+) -> None:
+    await fill_journal(database)
+    async with redis.asyncio.Redis.from_url(redis_url) as engine:
+        await engine.hset(KEY, DATABASE, "another one's id")
+    async with served(database_ro, redis_api_url) as api:
+        health = await got(api, "/api/health")
+    assert (health["status"], health["redis"]) == ("degraded", "foreign")
 
 
 async def test_books_come_from_the_journal_while_the_engine_is_silent(api: Client) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from api.endpoint import Endpoint, NoQuery, Sources
 from api.views import seconds
 from engine.core.errors import StoreUnavailable
+from engine.journal.postgres.owner import Owner
 from engine.journal.views import Counts
 from engine.journal.views_records import CheckRow
 from engine.telemetry.status import EngineStatus
@@ -55,13 +56,16 @@ class EngineNow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """`environment`: to whom the database belongs, such as `okx-live-global`; "" while nobody knows."""
+    """`environment`: to whom the database belongs, such as `okx-live-global`; "" while nobody knows.
+
+    `redis` foreign: it belongs to another database, so its prices and its engine are not those of this one.
+    """
 
     status: Literal["ok", "degraded"]
     environment: str
     serverTime: int
     database: UpDown
-    redis: UpDown
+    redis: Literal["ok", "down", "foreign"]
     counts: HealthCounts
     connections: dict[str, str]
     books: HealthBooks
@@ -81,21 +85,23 @@ async def health(sources: Sources, _: NoQuery) -> Health:
     engine = await sources.cache.status()
     counts: Counts | None = None
     checks: list[CheckRow] = []
-    environment = ""
+    owner: Owner | None = None
     try:
-        environment = await sources.reader.environment()
+        owner = await sources.reader.owner()
         counts = await sources.reader.counts()
         checks = await sources.reader.newest_checks()
     except StoreUnavailable:
         counts = None
     books = _books(engine, checks)
-    is_whole = counts is not None and sources.cache.is_up and engine is not None
+    whose = await sources.cache.belongs_to()
+    is_foreign = owner is not None and whose not in {"", owner.database_id}
+    is_whole = counts is not None and sources.cache.is_up and not is_foreign and engine is not None
     return Health(
         status="ok" if is_whole and books.balanced is not False else "degraded",
-        environment=environment,
+        environment=owner.environment if owner else "",
         serverTime=sources.server_time(),
         database="down" if counts is None else "ok",
-        redis="ok" if sources.cache.is_up else "down",
+        redis="foreign" if is_foreign else "ok" if sources.cache.is_up else "down",
         counts=_counts(engine, counts),
         connections=engine.connections if engine else {},
         books=books,

@@ -48,6 +48,7 @@ async function look() {
   if (now.engine) words.push(now.engine.trading_enabled ? "trading" : "trading off");
   if (now.engine?.entries_refused) words.push(`entries refused: ${now.engine.entries_refused}`);
   if (now.books && !now.books.balanced) words.push("BOOKS DIFFER");
+  if (now.redis === "foreign") words.push("REDIS IS OF ANOTHER DATABASE");
   health.className = now.status === "ok" && (now.books?.balanced ?? true) ? "won" : "bad";
   health.textContent = words.join(" · ");
 }

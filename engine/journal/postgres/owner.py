@@ -11,7 +11,7 @@ from engine.core.paper import PAPER
 from engine.journal.postgres.migrate import connected
 from engine.journal.postgres.pool import TIMEOUT_S, Pool
 
-_OWNER: Final = "select database_id::text, environment, ts_claimed from database_owner"
+OWNER: Final = "select database_id::text, environment, ts_claimed from database_owner"
 _CLAIM: Final = "insert into database_owner (environment, ts_claimed) values ($1, $2) on conflict do nothing"
 _HAND_OVER: Final = """
 insert into database_owner (environment, ts_claimed) values ($1, $2)
@@ -60,13 +60,13 @@ class OwnerTables:
 
     async def owner(self) -> Owner | None:
         """None: no engine has claimed the database yet."""
-        rows = await self._pool.fetch(_OWNER)
+        rows = await self._pool.fetch(OWNER)
         return Owner(**dict(rows[0])) if rows else None
 
     async def claim(self, environment: str, ts: int) -> Owner:
         """Take the database if nobody has it; returns whose it is now."""
         await self._pool.execute(_CLAIM, environment, ts)
-        return Owner(**dict((await self._pool.fetch(_OWNER))[0]))
+        return Owner(**dict((await self._pool.fetch(OWNER))[0]))
 
     async def traded(self) -> tuple[str, ...]:
         """Accounts that traders of this database were on last, paper accounts left out."""
@@ -117,7 +117,7 @@ async def _belonging(connection: asyncpg.Connection[asyncpg.Record]) -> Belongin
     traded = tuple(str(row["account_id"]) for row in await connection.fetch(_TRADED, timeout=TIMEOUT_S))
     if not await _there(connection, "database_owner"):
         return Belonging(traded=traded)
-    owners = await connection.fetch(_OWNER, timeout=TIMEOUT_S)
+    owners = await connection.fetch(OWNER, timeout=TIMEOUT_S)
     accounts = await connection.fetch(_ACCOUNTS, timeout=TIMEOUT_S)
     running = await connection.fetch(_RUNNING, timeout=TIMEOUT_S)
     return Belonging(

@@ -13,6 +13,7 @@ from engine.core.decisions import AccountView, PositionView
 from engine.core.ledger import ClosedTrade
 from engine.core.times import NS_PER_MIN, timeframe_ns
 from engine.journal.postgres import reader_sql as sql
+from engine.journal.postgres.owner import OWNER, Owner
 from engine.journal.postgres.reader_market import MarketReader
 from engine.journal.postgres.rows import typed
 from engine.journal.postgres.twins import TwinReader
@@ -148,10 +149,9 @@ class JournalReader(MarketReader, TwinReader):
         """Each a RiskEventRow."""
         return await self._json(sql.RISK_EVENTS, page)
 
-    async def environment(self) -> str:
-        """Whose prices and money are in the database; "" before an engine has claimed it."""
-        rows = await self.rows("select environment from database_owner")
-        return str(rows[0]["environment"]) if rows else ""
+    async def owner(self) -> Owner | None:
+        """Whose prices and money are in the database; None before an engine has claimed it."""
+        return next(iter(await self.typed(Owner, OWNER)), None)
 
     async def newest_checks(self) -> list[CheckRow]:
         """The newest comparison of books and venue of each account."""
