@@ -186,7 +186,7 @@ def test_recovery_of_one_excursion_leaves_the_others_open() -> None:
 
 def test_a_weak_edge_and_a_recovery_wake_nobody() -> None:
     scheduler = started(one())
-    assert send(scheduler, 100, score=0.34) == ()
+    assert send(scheduler, 100, score=0.34) == ("t",), "it is to be explained after a kill too"
     assert send(scheduler, 110, Edge.RECOVERED) == ("t",)
     assert send(scheduler, 120, symbol="ETH") == ()
     assert [second for second, _ in wakeups(scheduler, 800)] == [720]
@@ -227,8 +227,10 @@ def test_an_edge_that_is_told_too_late_wakes_nobody_however_often() -> None:
     scheduler.on_signal(signal, at(100))
     scheduler.on_signal(edge(at(100 + 601), detector="other"), at(701))
     assert list(scheduler.rhythm("t").seen) == [signal_id("BTC", "other", Edge.UP, at(701))]
-    assert scheduler.on_signal(signal, at(702)) == ()
-    assert scheduler.refusals[Refusal.STALE] == 1
+    scheduler.on_signal(signal, at(702))
+    assert scheduler.on_signal(signal, at(703)) == ()
+    assert (scheduler.refusals[Refusal.STALE], scheduler.refusals[Refusal.DUPLICATE]) == (1, 1)
+    assert [due.reasons for second, due in wakeups(scheduler, 719) if second > 700] == []
 
 
 def test_what_comes_while_thinking_collects_in_one_wakeup_after_the_cooldown() -> None:

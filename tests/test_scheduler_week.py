@@ -153,7 +153,8 @@ class Week:
             if reason.signal is not None:
                 self.waking[f"{trader}:{reason.signal.signal_id}"] += 1
         ids = ",".join(r.signal.signal_id if r.signal else r.kind for r in due.reasons)
-        self.lines.append(f"{now} {due.cycle_id} {due.mode} {due.deadline_ns} {ids}")
+        notes = ",".join(f"{note.ts} {note.code} {note.subject}" for note in due.notes)
+        self.lines.append(f"{now} {due.cycle_id} {due.mode} {due.deadline_ns} {ids} {notes}")
 
 
 def _signals(source: random.Random) -> list[Signal]:

@@ -21,14 +21,13 @@ UNSCHEDULED: Final = -1
 class Seat:
     """A trader's place in the calendar and in its model's queue. Other entries of it than these are void."""
 
-    __slots__ = ("at", "number", "queued_ns", "rank", "rhythm")
+    __slots__ = ("at", "number", "rank", "rhythm")
 
     def __init__(self, number: int, rhythm: Rhythm) -> None:
         self.number = number
         self.rhythm = rhythm
         self.at = UNSCHEDULED
         self.rank: Rank | None = None
-        self.queued_ns = 0  # since when it has a rank
 
     def urgency(self, ready_ns: int) -> Rank:
         """Of its wakeup that was ready then; the smallest goes first."""
@@ -63,8 +62,6 @@ class Admission:
         if ready is None or ready > now_ns:
             return
         rank = seat.urgency(ready)
-        if seat.rank is None:
-            seat.queued_ns = now_ns
         if rank != seat.rank:
             seat.rank = rank
             heapq.heappush(self._queues.setdefault(seat.rhythm.model, []), rank)
@@ -96,12 +93,15 @@ class Admission:
                 del open_queues[model]
         return left
 
+    def defer(self, seat: Seat, now_ns: int) -> None:
+        """Say of a wakeup that was queued just now what it waits for, wherever in its queue it is."""
+        seat.rhythm.defer(self._short[seat.rhythm.model], now_ns)
+
     def _serve(self, seat: Seat, ready_ns: int, now_ns: int, served: list[Served]) -> bool:
         """Wake the trader, or refuse the wakeup; False when it has to wait for the budget."""
         rhythm, due = seat.rhythm, None
         shortage = self._budget.shortage(rhythm.trader_id, rhythm.model, now_ns)
         if shortage is not None and shortage.passes_soon:
-            rhythm.defer(shortage, now_ns)
             self._short[rhythm.model] = shortage
             if shortage is Shortage.RATE:
                 self.try_again_ns = self._budget.next_request_ns
@@ -111,8 +111,6 @@ class Admission:
         elif not self._may_act(rhythm.trader_id, now_ns):
             rhythm.give_up(Refusal.TRADING_STATE, now_ns)
         else:
-            if seat.queued_ns < now_ns:  # it waited, though perhaps never as the first of its queue
-                rhythm.defer(self._short[rhythm.model], ready_ns)
             due = rhythm.take(ready_ns, now_ns)
             self._budget.take(due.cycle_id, rhythm.model, now_ns)
         served.append((seat.rank or 0, rhythm.trader_id, due))

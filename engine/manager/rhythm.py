@@ -111,23 +111,22 @@ class Rhythm:
     # -- events
 
     def on_signal(self, signal: Signal, now_ns: int) -> bool:
-        """Look at a signal; False when the state is the same as before, but for a note."""
+        """Look at a signal; False when it was looked at before."""
         if signal.signal_id in self.seen:
             self._refusals[Refusal.DUPLICATE] += 1
             return False
+        self._remember(signal, now_ns)
         if signal.edge is Edge.RECOVERED:
-            self._remember(signal, now_ns)
             if self.open.get(_excursion(signal), NEVER_NS) <= signal.ts_event:  # not one that began later
                 del self.open[_excursion(signal)]
                 self.quiet_since_ns = now_ns
             return True
         if now_ns - signal.ts_event > self._ttl_ns:
             self._refuse(Refusal.STALE, signal.signal_id, now_ns)
-            return False
+            return True
         if signal.score < self.config.min_salience:
             self._refuse(Refusal.BELOW_SALIENCE, signal.signal_id, now_ns)
-            return False
-        self._remember(signal, now_ns)
+            return True
         self._excite(signal, now_ns)
         refusal = self._refusal(signal, now_ns)
         if refusal is not None:
@@ -208,7 +207,7 @@ class Rhythm:
         return Due(self.trader_id, cycle_id, self.mode, reasons, deadline_ns, notes)
 
     def defer(self, code: str, now_ns: int) -> None:
-        """The budget lets the wakeup wait; counted once, however often it is asked."""
+        """The budget lets the wakeup wait; counted once, also when a restart asks again."""
         if not self.deferred:
             self.deferred = True
             self._refuse(code, self.trader_id, now_ns)

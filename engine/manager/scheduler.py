@@ -124,6 +124,10 @@ class Scheduler:
             self._calendar.enter_together(deadline_ns, numbers)
         for seat in (*waiting, *self._admission.admit(now_ns, served)):
             self._place(seat)
+        for seat in waiting:
+            if seat.rank is not None:
+                self._admission.defer(seat, now_ns)
+                self._changed[seat.rhythm.trader_id] = None
         if served:
             served += [(timer, due.trader_id, due) for timer, due in zip(timers, woken, strict=True)]
             served.sort(key=_urgency)
