@@ -25,7 +25,7 @@ from engine.exchange.paper.venue import PaperVenue
 from engine.exchange.ports import PositionMode
 from engine.exchange.updates import OrderUpdates
 from engine.jobs import Jobs
-from engine.journal.memory import MemoryJournal
+from engine.journal.in_memory.journal import MemoryJournal
 from engine.manager.accounts import TraderAccounts
 from engine.memory_bus import MemoryBus
 from tests.exchange_world import BTC, InstrumentBook

@@ -33,7 +33,7 @@ from engine.exchange.recovery import Recovery
 from engine.exchange.service import ExchangeRules, ExchangeService
 from engine.exchange.thresholds import Thresholds
 from engine.jobs import Jobs
-from engine.journal.memory import MemoryJournal
+from engine.journal.in_memory.journal import MemoryJournal
 from engine.manager.accounts import TraderAccounts
 from engine.memory_bus import MemoryBus
 from tests.exchange_world import InstrumentBook

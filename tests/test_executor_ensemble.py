@@ -29,7 +29,7 @@ from engine.executor.model import ModelSetup
 from engine.executor.prompt import PromptLibrary
 from engine.executor.recorded import CycleAnswers, RecordedModel
 from engine.executor.replay import replay
-from engine.journal.memory import MemoryJournal
+from engine.journal.in_memory.journal import MemoryJournal
 from engine.journal.ports import Journal, KeptCycle
 from engine.modelserver.rules import answer
 from engine.wiring.deciders import build_deciders

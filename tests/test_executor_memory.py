@@ -26,7 +26,7 @@ from engine.executor.letta import LettaAway, LettaClient, LettaMemory
 from engine.executor.memory import LocalMemory, NotesOfThen, core_text, query_of
 from engine.executor.prompt import PromptLibrary
 from engine.executor.write_back import WriteBack
-from engine.journal.memory import MemoryJournal
+from engine.journal.in_memory.journal import MemoryJournal
 from engine.journal.ports import Journal, KeepState, KeptCycle
 from engine.journal.postgres.journal import PostgresJournal
 from tests import journal_parts as parts

@@ -21,7 +21,7 @@ from engine.executor.model import ModelDecider, ModelSetup
 from engine.executor.prompt import PromptLibrary
 from engine.executor.recorded import AnswerFile, CycleAnswers, RecordedModel, write_answers
 from engine.executor.replay import replay
-from engine.journal.memory import MemoryJournal
+from engine.journal.in_memory.journal import MemoryJournal
 from engine.journal.ports import Journal, TraderRecord
 from engine.journal.postgres.journal import PostgresJournal
 from tests.executor_parts import RULES, flat, model_server, wakeup_of

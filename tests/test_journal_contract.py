@@ -14,7 +14,7 @@ from engine.core.instruments import Instrument
 from engine.core.market import Candle
 from engine.core.orders import UNATTRIBUTED, OrderState, Purpose
 from engine.core.times import NS_PER_DAY
-from engine.journal.memory import MemoryJournal
+from engine.journal.in_memory.journal import MemoryJournal
 from engine.journal.ports import AccountCheck, Journal, KeepState, KeptState, RiskEvent, Standing
 from engine.journal.postgres.journal import PostgresJournal
 from tests import journal_parts as parts

@@ -66,7 +66,7 @@ from engine.core.orders import (
 )
 from engine.core.signals import Edge, MarketSnapshot, Signal, signal_id
 from engine.core.times import NS_PER_MIN
-from engine.journal.memory import MemoryJournal
+from engine.journal.in_memory.journal import MemoryJournal
 from engine.journal.ports import Journal, KeepState, KeptState, RiskEvent, Standing, TraderRecord, account_key
 from engine.manager.accounts import TraderAccounts
 from engine.manager.breaker import Breaker

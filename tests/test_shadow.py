@@ -27,7 +27,7 @@ from engine.exchange.ports import PositionMode
 from engine.exchange.simulator.universe import listings
 from engine.executor.sample import sample_wakeup
 from engine.jobs import Jobs
-from engine.journal.memory import MemoryJournal
+from engine.journal.in_memory.journal import MemoryJournal
 from engine.journal.ports import Journal, KeepState
 from engine.journal.postgres.journal import PostgresJournal
 from engine.memory_bus import MemoryBus

@@ -32,7 +32,7 @@ from engine.exchange.ports import PositionMode
 from engine.exchange.simulator.recorded import Recording
 from engine.executor.asking import ModelClient
 from engine.jobs import Jobs
-from engine.journal.memory import MemoryJournal
+from engine.journal.in_memory.journal import MemoryJournal
 from engine.memory_bus import MemoryBus
 from engine.wiring.assembly import InstrumentBook, restrict
 from engine.wiring.parts import Parts, Surroundings, build_parts

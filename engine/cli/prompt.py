@@ -76,7 +76,7 @@ async def _write_answers(etc: Path, trader_id: str, path: Path) -> int:
 async def _prompt(etc: Path, trader_id: str, path: Path | None, cycle: str) -> Prompt:
     from engine.clock import SystemClock
     from engine.core.errors import ConfigError
-    from engine.journal.memory import MemoryJournal
+    from engine.journal.in_memory.journal import MemoryJournal
     from engine.journal.postgres.journal import PostgresJournal
 
     settings = settings_of(etc)

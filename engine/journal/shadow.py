@@ -16,7 +16,7 @@ from engine.core.decisions import AccountView, Decision, Verdict
 from engine.core.ledger import ClosedTrade
 from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.core.paper import PAPER, live_cycle
-from engine.journal.memory import MemoryJournal
+from engine.journal.in_memory.journal import MemoryJournal
 from engine.journal.ports import (
     AccountCheck,
     Bookings,

@@ -23,7 +23,7 @@ from engine.executor.prompt import PromptLibrary
 from engine.executor.recorded import AnswerFile, Answers, CycleAnswers, RecordedModel
 from engine.executor.strategies.catalog import make_strategy
 from engine.executor.write_back import WriteBack
-from engine.journal.memory import MemoryJournal
+from engine.journal.in_memory.journal import MemoryJournal
 from engine.journal.ports import Journal
 
 

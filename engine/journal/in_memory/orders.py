@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from engine.core.orders import Fill, Order, OrderIntent, Purpose
-from engine.journal.notes import Notes
+from engine.journal.in_memory.notes import Notes
 
 
 class MemoryOrders:

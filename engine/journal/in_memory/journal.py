@@ -15,10 +15,10 @@ from engine.core.market import Candle
 from engine.core.memory import CoreBlock, CoreLabel, Episode, MemoryQuery
 from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.core.signals import Signal
-from engine.journal.episodes import Episodes
-from engine.journal.memory_cycles import MemoryCycles
-from engine.journal.memory_orders import MemoryOrders
-from engine.journal.notes import Notes
+from engine.journal.in_memory.cycles import MemoryCycles
+from engine.journal.in_memory.episodes import Episodes
+from engine.journal.in_memory.notes import Notes
+from engine.journal.in_memory.orders import MemoryOrders
 from engine.journal.ports import (
     MAX_NS,
     AccountCheck,
