@@ -24,17 +24,16 @@ from engine.journal.spool import Spool
 
 log = structlog.get_logger()
 
-Row = tuple[Any, ...]
 _MOST_ROWS: Final = 5000  # of one transaction, which has 3 s
 _PROBE_S: Final = 1.0
 
 
 class _Part:
-    """Rows of one caller, and what became of them."""
+    """Rows, or records of them, of one caller, and what became of them."""
 
     __slots__ = ("error", "rows", "settled", "table")
 
-    def __init__(self, table: BulkTable, rows: Sequence[Row]) -> None:
+    def __init__(self, table: BulkTable, rows: Sequence[Any]) -> None:
         self.table, self.rows = table, rows
         self.settled = False
         self.error: Exception | None = None
@@ -71,7 +70,7 @@ class Batches:
         """Of what waits on disk."""
         return self._spool.bytes if self._spool is not None else 0
 
-    async def put(self, table: BulkTable, rows: Sequence[Row]) -> None:
+    async def put(self, table: BulkTable, rows: Sequence[Any]) -> None:
         """Returns when the rows are safe, in Postgres or on disk for it (dropped where the spool is full).
 
         Raises InvariantBroken for a row that a constraint refuses, what the driver says of one that does not
@@ -103,7 +102,7 @@ class Batches:
     async def _take(self, table: BulkTable, parts: list[_Part]) -> None:
         """Parts of one table, as many in a transaction as it has time for."""
         while parts:
-            count, rows = 0, list[Row]()
+            count, rows = 0, list[Any]()
             while count < len(parts) and (not count or len(rows) + len(parts[count].rows) <= _MOST_ROWS):
                 rows += parts[count].rows
                 count += 1
@@ -123,7 +122,7 @@ class Batches:
                 for part in chosen:
                     part.settle()
 
-    async def _commit(self, table: BulkTable, rows: list[Row]) -> None:
+    async def _commit(self, table: BulkTable, rows: list[Any]) -> None:
         if self._spool is None:
             await self._copy(table, rows)
             return
@@ -134,15 +133,14 @@ class Batches:
                 log.warning("database is away; rows go to the spool")
             else:
                 return
-        batch = msgspec.msgpack.encode({"table": table.name, "rows": rows})
+        batch = msgspec.msgpack.encode({"table": table.name, "rows": table.plain(rows)})
         if not await self._spool.append(batch):
             self.dropped[table.name] += len(rows)
         self._left.set()
 
-    async def _copy(self, table: BulkTable, rows: list[Row]) -> None:
+    async def _copy(self, table: BulkTable, rows: list[Any]) -> None:
         if table.time_column:
-            at = table.columns.index(table.time_column)
-            await self._partitions.ensure(table.name, (row[at] for row in rows))
+            await self._partitions.ensure(table.name, table.times(rows))
         await copy_rows(self._pool, table, rows)
 
     # -- the way back

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
+from operator import attrgetter, itemgetter
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 import msgspec
 
+from engine.core.market import Candle
 from engine.core.signals import Signal
 from engine.journal.ports import AccountCheck, IntegrityEvent, RiskEvent
 from engine.journal.postgres.pool import Pool
@@ -22,20 +24,35 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
 
 
+Row = tuple[Any, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkTable:
     """A table whose key tells a repeated row: it is written once.
 
     `row` is the type of a row, in the order of `columns`; JSON columns are text. `time_column` is what the
     months are divided by, "" where there are none. `binary` makes COPY's bytes of rows where that is
-    quicker than the driver, which asks a codec for every field.
+    quicker than the driver, which asks a codec for every field. With `row_of`, what is written are records
+    with the columns among their fields, made rows piece by piece, while the server stores those before.
     """
 
     name: str
     columns: tuple[str, ...]
     row: Any
     time_column: str = ""
-    binary: Callable[[Sequence[tuple[Any, ...]]], bytes] | None = None
+    binary: Callable[[Sequence[Row]], bytes] | None = None
+    row_of: Callable[[Any], Row] | None = None
+
+    def plain(self, records: Sequence[Any]) -> Sequence[Row]:
+        """The rows of what is written."""
+        return records if self.row_of is None else list(map(self.row_of, records))
+
+    def times(self, records: Sequence[Any]) -> Iterator[int]:
+        """Of each, what tells its month."""
+        if self.row_of is None:
+            return map(itemgetter(self.columns.index(self.time_column)), records)
+        return map(attrgetter(self.time_column), records)
 
 
 _HEAD: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, no flags, no extension
@@ -44,7 +61,7 @@ _END: Final = b"\xff\xff"
 _NUMBERS: Final = struct.Struct(">iq" + 5 * "id")  # one bigint, five doubles, each with its length
 
 
-def _binary_candles(rows: Sequence[tuple[Any, ...]]) -> bytes:
+def _binary_candles(rows: Sequence[Row]) -> bytes:
     """Rows of KLINES in COPY's binary format: a count of fields, then a length and the bytes of each.
 
     https://www.postgresql.org/docs/current/sql-copy.html#SQL-COPY-BINARY-FORMAT
@@ -63,12 +80,12 @@ def _binary_candles(rows: Sequence[tuple[Any, ...]]) -> bytes:
 
 
 async def _stream(
-    encode: Callable[[Sequence[tuple[Any, ...]]], bytes], rows: Sequence[tuple[Any, ...]]
+    table: BulkTable, encode: Callable[[Sequence[Row]], bytes], records: Sequence[Any]
 ) -> AsyncIterator[bytes]:
     """The bytes of a COPY, piece by piece: the server stores one while the next is made."""
     yield _HEAD
-    for start in range(0, len(rows), _PIECE):
-        yield encode(rows[start : start + _PIECE])
+    for start in range(0, len(records), _PIECE):
+        yield encode(table.plain(records[start : start + _PIECE]))
     yield _END
 
 
@@ -91,6 +108,15 @@ KLINES: Final = BulkTable(
     time_column="ts_open",
     binary=_binary_candles,
 )
+
+
+def _candle_row(candle: Candle) -> Row:
+    return msgspec.structs.astuple(candle)[: len(KLINES.columns)]
+
+
+CANDLES: Final = replace(
+    KLINES, row_of=_candle_row
+)  # the same table; its columns are a candle's first fields
 INDICATORS: Final = BulkTable(
     name="indicators",
     columns=("symbol", "timeframe", "ts_open", "features"),
@@ -135,7 +161,7 @@ def table_named(name: str) -> BulkTable:
     return _BY_NAME[name]
 
 
-async def copy_rows(pool: Pool, table: BulkTable, rows: Sequence[tuple[Any, ...]]) -> None:
+async def copy_rows(pool: Pool, table: BulkTable, records: Sequence[Any]) -> None:
     """Every row once, whatever of them was there before, in one transaction.
 
     Straight into the table where all are new, which is nearly always; else past a table of the session.
@@ -144,9 +170,9 @@ async def copy_rows(pool: Pool, table: BulkTable, rows: Sequence[tuple[Any, ...]
 
     async def copy(connection: Connection, name: str) -> None:
         if table.binary is None:
-            await connection.copy_records_to_table(name, records=rows, columns=table.columns)
+            await connection.copy_records_to_table(name, records=table.plain(records), columns=table.columns)
         else:
-            source = _stream(table.binary, rows)
+            source = _stream(table, table.binary, records)
             await connection.copy_to_table(name, source=source, columns=table.columns, format="binary")
 
     async with pool.connection() as connection:

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from engine.core.instruments import Instrument
 from engine.core.market import Candle
 from engine.core.signals import Signal
 from engine.journal.ports import FeatureRow, IntegrityEvent
 from engine.journal.postgres.batches import Batches
-from engine.journal.postgres.bulk import INDICATORS, INTEGRITY, KLINES, SIGNALS
+from engine.journal.postgres.bulk import CANDLES, INDICATORS, INTEGRITY, SIGNALS
 from engine.journal.postgres.pool import Pool
 from engine.journal.postgres.rows import json_text, row_of
 
@@ -54,10 +52,7 @@ class MarketTables:
 
     async def record_candles(self, candles: Sequence[Candle]) -> None:
         """Closed candles; one that is there already stays as it is."""
-        width = len(KLINES.columns)  # the first fields of a candle, in their order
-        await self._batches.put(
-            KLINES, [msgspec.structs.astuple(each)[:width] for each in candles if each.closed]
-        )
+        await self._batches.put(CANDLES, [each for each in candles if each.closed])
 
     async def record_signals(self, signals: Sequence[Signal]) -> None:
         await self._batches.put(SIGNALS, [row_of(signal, SIGNALS.columns) for signal in signals])
