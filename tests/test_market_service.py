@@ -296,17 +296,25 @@ async def killed_after(count: int) -> KeptJournal:
     return world.journal
 
 
-async def test_restart_goes_on_exactly_where_the_candles_were(world: World) -> None:
+@pytest.mark.parametrize(
+    ("closed", "failures", "asked"),
+    [(200, 0, [20 + 5]), (206, 10, [20 + 5] * 11 + [21 + 5])],  # meanwhile more closed than a margin
+    ids=["at once", "after an outage"],
+)
+async def test_restart_goes_on_exactly_where_the_candles_were(
+    world: World, closed: int, failures: int, asked: list[int]
+) -> None:
     async with world.running():  # one that nobody kills
         world.feed.close(*range(WARM, 300))
         await world.quiet()
         lived = world.service.snapshot(BTC)
     journal = await killed_after(180)
     world = World(SimClock(CANDLES[200].ts_open), journal=journal)
-    world.feed.closed = 200
+    world.feed.closed = closed
+    world.feed.failures = [Unavailable("away")] * failures
     async with world.running():
-        assert world.feed.asked == [("1m", 20 + 5)]
-        world.feed.close(*range(200, 300))
+        assert world.feed.asked == [("1m", limit) for limit in asked]
+        world.feed.close(*range(closed, 300))
         await world.until(lambda: CANDLES[299] in world.journal.candles)
         assert world.service.snapshot(BTC).timeframes == lived.timeframes, "bit for bit"
         ids = [signal.signal_id for signal in journal.signals]
@@ -357,6 +365,22 @@ async def test_gap_that_the_venue_has_not_closed_yet_is_asked_for_again(world: W
         world.feed.closed = WARM + 3
         await world.until(lambda: world.service.pipeline.gap(BTC, "1m") is None)
         assert world.service.snapshot(BTC).stale == ()
+
+
+async def test_D9_gap_is_filled_although_the_feed_falls_silent_before_it_can_be(world: World) -> None:
+    assert isinstance(world.clock, SimClock)
+    async with world.running():
+        world.feed.close(*range(WARM, 200))
+        await world.quiet()
+        await world.clock.advance_to(CANDLES[211].ts_open)
+        world.feed.failures = [Unavailable("away")] * 180  # half an hour
+        world.feed.close(210)
+        world.feed.closed = 240  # of the newer ones the feed brings nothing
+        await world.clock.advance_to(CANDLES[240].ts_open)
+        await world.until(lambda: world.service.pipeline.gap(BTC, "1m") is None)
+        world.feed.close(*range(240, 300))
+        await world.until(lambda: len(world.bus.signals) == len(expected(WARM, 300)))
+        assert base_features(world.service.pipeline) == base_features(cold(300, WARM - CONFIG.warm_up))
 
 
 async def test_gap_longer_than_the_warm_up_is_built_anew(world: World) -> None:

@@ -79,13 +79,15 @@ class CandleHistory:
         """Work through what closed since the state was kept; False when that is more than a warm-up."""
         timeframes = self._config.timeframes[:1] if self._config.aggregate else self._config.timeframes
         for timeframe in timeframes:
-            missing = self._pipeline.missing(symbol, timeframe, self._clock.now_ns())
-            if missing is None or missing + _MARGIN > self._enough(timeframe):
-                return False
-            candles = await self._fetch(symbol, timeframe, missing + _MARGIN)
-            signals = self._pipeline.catch_up(symbol, timeframe, candles, self._clock.now_ns())
-            if signals is None:
-                return False
+            asked: int | None = None
+            signals: Sequence[Signal] | None = None
+            while signals is None:
+                missing = self._pipeline.missing(symbol, timeframe, self._clock.now_ns())
+                if missing is None or missing == asked or missing + _MARGIN > self._enough(timeframe):
+                    return False  # asked already: the venue does not reach back so far
+                asked = missing  # more by the time that a venue which was away answers
+                candles = await self._fetch(symbol, timeframe, missing + _MARGIN)
+                signals = self._pipeline.catch_up(symbol, timeframe, candles, self._clock.now_ns())
             self._made(symbol, signals)
         return True
 
@@ -111,12 +113,14 @@ class CandleHistory:
         tries, repaired, enough = 0, self._pipeline.gap(symbol, timeframe), self._enough(timeframe)
         while (gap := self._pipeline.gap(symbol, timeframe)) is not None:
             tries += 1
-            if gap.reach > enough or tries > _FILL_TRIES:
+            behind = self._pipeline.missing(symbol, timeframe, self._clock.now_ns()) or 0
+            reach = max(gap.reach, behind + _MARGIN)  # what closed since may not have come by the feed either
+            if reach > enough or tries > _FILL_TRIES:
                 candles = await self._fetch(symbol, timeframe, enough)
                 self._made(symbol, self._pipeline.warm_up(symbol, timeframe, candles))
                 log.warning("candles built anew", symbol=symbol, timeframe=timeframe)
             else:
-                candles = await self._fetch(symbol, timeframe, gap.reach)
+                candles = await self._fetch(symbol, timeframe, reach)
                 self._made(symbol, self._pipeline.backfill(symbol, timeframe, candles))
             if self._pipeline.gap(symbol, timeframe) is not None:  # the venue has not closed it yet
                 await self._clock.sleep_real(_UNCLOSED_PAUSE_S)
