@@ -16,7 +16,7 @@ from engine.core.errors import BusUnavailable
 from engine.delivery import Delivery, OnDead, ignore_dead
 from engine.envelope import EnvelopeCodec
 from engine.redis_cache import RedisCache
-from engine.redis_link import Link, RedisTiming
+from engine.redis_link import Gate, Link, RedisTiming
 from engine.redis_streams import Reach, RedisStreams, reach_of
 from engine.stream_reader import DurableReader, LiveReader, Reading
 
@@ -33,7 +33,8 @@ class RedisBus:
 
     A durable topic takes no more while a group has about `max_backlog` entries of it not acknowledged.
     env: part of the stream names, so that several installations share a server. `on_dead` is called with
-    topic, message id and error after a message went to the dead letters; it may be set later.
+    topic, message id and error after a message went to the dead letters; it may be set later. Nothing is
+    published, consumed or cached before `gate` lets it.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class RedisBus:
     ) -> None:
         self.on_dead: OnDead = ignore_dead
         self.env = env
+        self.gate = Gate()
         self._clock = clock
         self._timing = timing or RedisTiming()
         self._link = Link(clock)
         self._delivery = Delivery(clock, self._timing.retry_delay_s)
         self.streams = RedisStreams(reach or reach_of(url), self._timing, self._link, clock)
-        self.cache = RedisCache(self.streams, self._link, self._timing, clock)
+        self.cache = RedisCache(self.streams, self._link, self.gate, self._timing, clock)
         self._codecs: dict[str, EnvelopeCodec[Any]] = {}
         self._max_backlog = max_backlog
         self._room: dict[str, int] = {}  # by stream: entries before it is looked at
@@ -98,6 +100,7 @@ class RedisBus:
         while True:
             begun_s = self._clock.real_s()
             try:
+                await self.gate.passed()
                 await reader.run()
             except BusUnavailable:  # the link has logged it, once for all consumers
                 if self._clock.real_s() - begun_s > self._timing.longest_wait_s:
@@ -117,6 +120,7 @@ class RedisBus:
         wait_s = _FIRST_WAIT_S
         while True:
             try:
+                await self.gate.passed()
                 if topic.durable:
                     await self._take_room(stream)
                 return await self.streams.add(stream, payload, max_len)

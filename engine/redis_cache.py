@@ -9,15 +9,18 @@ from typing import Any
 
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable
-from engine.redis_link import Link, RedisTiming
+from engine.redis_link import Gate, Link, RedisTiming
 from engine.redis_streams import RedisStreams
 
 
 class RedisCache:
     """Key and value. No method raises when the server is away: writes are dropped and counted, reads miss."""
 
-    def __init__(self, streams: RedisStreams, link: Link, timing: RedisTiming, clock: Clock) -> None:
-        self._streams, self._link, self._timing, self._clock = streams, link, timing, clock
+    def __init__(
+        self, streams: RedisStreams, link: Link, gate: Gate, timing: RedisTiming, clock: Clock
+    ) -> None:
+        self._streams, self._link, self._gate = streams, link, gate
+        self._timing, self._clock = timing, clock
         self.writes_dropped = 0
 
     async def set_hash(self, key: str, mapping: Mapping[str, bytes]) -> None:
@@ -52,6 +55,7 @@ class RedisCache:
         away_s = self._clock.real_s() - self._link.failed_at_s
         if not self._link.up and away_s < self._timing.longest_wait_s:
             raise BusUnavailable("redis: away")
+        await self._gate.passed()
         with self._streams.watched(name, key):
             async with asyncio.timeout(self._timing.cache_s):
                 return await command()

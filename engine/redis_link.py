@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -66,6 +66,19 @@ class Link:
         if self.full:
             self.full = False
             log.info("redis takes writes again")
+
+
+class Gate:
+    """Lets nobody pass before `admit` has succeeded once; without one it is open."""
+
+    def __init__(self) -> None:
+        self.admit: Callable[[], Awaitable[None]] | None = None
+
+    async def passed(self) -> None:
+        """Raises what `admit` raises, and then the gate stays closed."""
+        if (admit := self.admit) is not None:
+            await admit()
+            self.admit = None
 
 
 @contextmanager

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
 import redis.asyncio as redis
 from typer.testing import CliRunner
 
-from engine.bus import SIGNALS
+from engine.bus import SIGNALS, Message
 from engine.bus_owner import BusClaim, ClaimKeeper, claim, claimed
 from engine.cli.main import app
 from engine.clock import SystemClock
@@ -19,6 +20,7 @@ from engine.config.exchange import OkxConfig
 from engine.config.providers import ProviderConfig
 from engine.config.settings import Settings, load_settings
 from engine.core.errors import ConfigError
+from engine.core.signals import Signal
 from engine.journal.postgres.journal import PostgresJournal
 from engine.journal.postgres.migrate import migrate, shipped
 from engine.journal.postgres.owner import OwnerTables, belonging
@@ -30,6 +32,7 @@ from tests.exchange_world import CLOCK, SimulatedVenue, Simulator
 from tests.fixtures.okx.scripted import ok, scripted
 from tests.journal_parts import SIGNAL, T0
 from tests.test_engine_refusal import GOOD, refused
+from tests.valkey_process import Valkey
 
 ETC = Path(__file__).parent.parent / "etc"
 OURS = BusClaim(database_id="d1", environment="okx-demo-global", account_id="okx_demo")
@@ -271,3 +274,41 @@ async def test_what_edgewise_keeps_in_a_redis_can_be_forgotten(redis_url: str) -
         assert await claimed(bus) == BusClaim()
     finally:
         await bus.aclose()
+
+
+async def test_a_redis_that_is_away_at_the_start_is_claimed_before_its_first_message(
+    long_short_venue: SimulatedVenue, database: str, tmp_path: Path
+) -> None:
+    """Recovery and the stops of what is held do not wait for it; a foreign one is found out all the same."""
+    with TemporaryDirectory(dir="/tmp") as folder:  # a socket's path must be short
+        valkey = Valkey(Path(folder))
+        servers = {"EDGEWISE_POSTGRES_DSN": database, "EDGEWISE_REDIS_URL": valkey.url}
+        chosen = settings("main", await long_short_venue.account(), **servers, EDGEWISE_HOME=str(tmp_path))
+        async with AsyncExitStack() as stack:
+            outside = await opened(stack, chosen)
+            await outside.bus.cache.set_json("market:assets", b"[]")  # dropped
+            valkey.start()
+            try:
+                await outside.bus.publish(SIGNALS, SIGNAL)
+                assert await claimed(outside.bus) == outside.bus_claim
+                assert valkey.client.get("market:assets") is None
+            finally:
+                valkey.kill()
+        async with AsyncExitStack() as stack:
+            outside = await opened(stack, chosen)
+            valkey.start()
+            try:
+                valkey.client.hset("edgewise:owner", "database_id", "another one's")
+                with pytest.raises(ConfigError, match="Redis holds messages and prices of another database"):
+                    await outside.bus.publish(SIGNALS, SIGNAL)
+                with pytest.raises(ConfigError, match="another database"):
+                    await outside.bus.consume(SIGNALS, "g", _unheard)
+                with pytest.raises(ConfigError, match="another database"):
+                    await outside.bus.cache.set_json("market:assets", b"[]")
+            finally:
+                valkey.kill()
+        valkey.client.close()
+
+
+async def _unheard(message: Message[Signal]) -> None:
+    raise AssertionError(f"heard {message.id}")

@@ -9,14 +9,15 @@ The first engine that comes claims what nobody has; nobody needs to set anything
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Final
 
 import structlog
 
-from engine.bus_owner import BusClaim, claimed, conflict
+from engine.bus_owner import BusClaim, claim, claimed, conflict
 from engine.clock import Clock
 from engine.config.settings import Settings
-from engine.core.errors import ConfigError
+from engine.core.errors import BusUnavailable, ConfigError
 from engine.journal.postgres.owner import Owner, OwnerTables, VenueAccount, belonging
 from engine.redis_bus import RedisBus
 from engine.retry import patiently
@@ -130,13 +131,16 @@ def claim_folder(settings: Settings) -> None:
 
 
 async def bus_claim(settings: Settings, owner: Owner, bus: RedisBus) -> BusClaim:
-    """What to claim of the bus; it is not claimed yet. Waits for a Redis that is away.
+    """What to claim of the bus. Nothing passes it before it is claimed, and nothing is claimed yet.
 
-    Raises ConfigError when somebody else has it.
+    A Redis that is away is not waited for: recovery does not need it. Raises ConfigError when somebody else
+    has the bus; whoever comes to it later raises it then.
     """
     wanted = BusClaim(
         database_id=owner.database_id, environment=owner.environment, account_id=settings.provider_id
     )
-    if problem := conflict(await patiently(lambda: claimed(bus)), wanted, bus.env):
-        raise ConfigError(problem)
+    bus.gate.admit = lambda: claim(bus, wanted)
+    with suppress(BusUnavailable):
+        if problem := conflict(await claimed(bus), wanted, bus.env):
+            raise ConfigError(problem)
     return wanted

@@ -11,11 +11,11 @@ from typing import Final
 import msgspec
 import structlog
 
-from engine.bus_owner import BusClaim, claim
+from engine.bus_owner import BusClaim
 from engine.clock import Clock
 from engine.config.exchange import OkxConfig
 from engine.config.settings import Settings
-from engine.core.errors import ConfigError, OutcomeUnknown, Unavailable
+from engine.core.errors import BusUnavailable, ConfigError, OutcomeUnknown, Unavailable
 from engine.embedded import EmbeddedServers, ServerAddresses, external_addresses
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.links import Network
@@ -96,7 +96,8 @@ async def open_outside(settings: Settings, clock: Clock, stack: AsyncExitStack) 
     await _refuse_taken(settings, journal)
     await _checked(venue, clock)
     await claim_account(account_id, venue.settings.uid, journal.ownership, clock)
-    await patiently(lambda: claim(bus, wanted))
+    with suppress(BusUnavailable):  # away: it is claimed before its first message
+        await bus.gate.passed()
     claim_folder(settings)
     await patiently(journal.load_standings)
     return Outside(okx, network, venue, servers.postgres_dsn, journal, bus, wanted)
