@@ -1,6 +1,6 @@
 """Faults one after the other under trading, and what is true afterwards: `make chaos`.
 
-    make chaos                                              # every fault for two real minutes: 45 minutes
+    make chaos                                              # every fault for two real minutes: half an hour
     make chaos ARGS="--hold 20 postgres-stopped disk-full"
 
 Exit code 0: after every fault each fill, order and cycle is there exactly once, the books balance, each
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -212,8 +213,9 @@ async def _more_fills(of: World, than: int, deadline_s: float) -> int:
 async def run(home: Path, names: Sequence[str], speed: float, hold_s: float, heal_s: float) -> int:
     """Each fault in turn; prints a row for each, returns how many left something wrong."""
     console = Console()
-    table = Table(title=f"chaos at speed {speed:g}")
-    for column in ("fault", "lasted", "healed after", "fills before", "during", "after", "wrong"):
+    table = Table(title=f"chaos at speed {speed:g}", box=SIMPLE_HEAD)
+    table.add_column("fault", no_wrap=True)
+    for column in ("lasted", "healed after", "fills before", "during", "after", "wrong"):
         table.add_column(column)
     failed = 0
     with (home / "chaos.log").open("ab") as out:

@@ -152,7 +152,7 @@ def test_port_that_is_taken_is_one_line_with_the_key_to_change(folder: Path, tak
     )
     code, output = run("model-server", "--port", str(taken))
     assert (code, output.count("\n")) == (2, 1)
-    assert "set another --port" in output
+    assert "set another --port or --host" in output
     code, output = run("demo", "--port", str(taken))
     assert (code, output.count("\n")) == (2, 1)
     assert f"port {taken} is taken, by another demo perhaps; choose another with --port" in output

@@ -29,7 +29,9 @@ def compare(
     answers: Answers = None,
     speed: Annotated[
         float,
-        typer.Option(help="Engine seconds a real one; 0: a candle a second, prints at 2.", min=0, max=1000),
+        typer.Option(
+            help="Engine seconds in a real one; 0: a candle a second, prints at 2.", min=0, max=1000
+        ),
     ] = 0,
     within: Annotated[str, typer.Option(help="Partners are at most so far apart; empty: two candles.")] = "",
     as_json: Json = False,

@@ -171,7 +171,8 @@ def _figure(value: float | None) -> str:
 
 def _show(found: Analytics) -> None:
     import msgspec
-    from rich.table import Table
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
 
     from engine.journal.tables import Tables
 
@@ -180,7 +181,8 @@ def _show(found: Analytics) -> None:
         print("no trades")
         return
     for name in Tables.__struct_fields__:
-        table = Table(name, *(item.model_id or "all" for item in found.analytics))
+        models = (Column(item.model_id or "all", justify="right") for item in found.analytics)
+        table = Table(Column(name, overflow="fold"), *models, box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
         columns = [msgspec.structs.asdict(getattr(item, name)) for item in found.analytics]
         for key in columns[0] if columns else ():
             table.add_row(key, *(f"{column[key]:,}" for column in columns))
@@ -188,13 +190,17 @@ def _show(found: Analytics) -> None:
 
 
 def _show_differences(differ: list[Difference]) -> None:
-    from rich.table import Table
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Column, Table
 
     if not differ:
         print("every figure is as captured")
         return
-    table = Table("model", "table", "key", "captured", "computed")
+    names = (Column(name, overflow="fold") for name in ("model", "table", "key"))
+    figures = (Column(name, justify="right", no_wrap=True) for name in ("captured", "computed"))
+    table = Table(*names, *figures, box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for each in differ:
         captured = "missing" if each.captured is None else f"{each.captured:,}"
-        table.add_row(each.model_id, each.table, each.key, captured, f"{each.computed:,}")
+        name = each.table.removesuffix("_table")
+        table.add_row(each.model_id, name, each.key, captured, f"{each.computed:,}")
     wide_console().print(table)

@@ -25,7 +25,7 @@ async def serve(host: str, port: int, ready: Callable[[str], None]) -> None:
     runner = web.AppRunner(make_app(SystemClock()), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        ready(f"http://{host}:{await listen(runner, host, port, 'another --port')}/v1")
+        ready(f"http://{host}:{await listen(runner, host, port, 'another --port or --host')}/v1")
         await stopped.wait()
     finally:
         await runner.cleanup()
