@@ -16,14 +16,14 @@ from engine.garbage import settle
 Decoders = Sequence[Callable[[bytes], object]]
 Note = Callable[[bytes], object]
 
-_ASKED: Final = b'{"op":"subscribe","args":[{"channel":"all"}]}'
+ASKED: Final = b'{"op":"subscribe","args":[{"channel":"all"}]}'
 _UPGRADE: Final = (
     "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 _READ: Final = 256 * 1024
 _TWO_BYTES: Final = 126  # a length of two bytes follows (RFC 6455, 5.2)
-_NS_PER_US: Final = 1000.0
+NS_PER_US: Final = 1000.0
 
 
 def by_recv(url: str, decoders: Decoders) -> float:
@@ -32,7 +32,7 @@ def by_recv(url: str, decoders: Decoders) -> float:
     with socket.create_connection((address.hostname, address.port)) as connection:
         connection.sendall(_UPGRADE.format(path=address.path, host=address.netloc).encode())
         # A client's frame is masked; with a mask of zeros it reads as it is written.
-        connection.sendall(bytes((0x81, 0x80 | len(_ASKED))) + bytes(4) + _ASKED)
+        connection.sendall(bytes((0x81, 0x80 | len(ASKED))) + bytes(4) + ASKED)
         waiting = b""
         while b"\r\n\r\n" not in waiting:
             waiting += connection.recv(_READ)
@@ -44,7 +44,7 @@ def by_recv(url: str, decoders: Decoders) -> float:
         settle()
         began = process_time_ns()
         _walk(connection, waiting, decoders)
-        return (process_time_ns() - began) / _NS_PER_US
+        return (process_time_ns() - began) / NS_PER_US
 
 
 def _walk(connection: socket.socket, data: bytes, decoders: Decoders) -> None:
@@ -84,7 +84,7 @@ class _Reader(WSListener):
             self._note(data)
         self._left -= 1
         if not self._left:
-            self.took_us = (process_time_ns() - self._began) / _NS_PER_US
+            self.took_us = (process_time_ns() - self._began) / NS_PER_US
             self.done.set()
 
 
@@ -93,7 +93,7 @@ async def by_picows(url: str, decoders: Decoders, note: Note | None = None) -> f
     reader: Any
     transport, reader = await ws_connect(lambda: _Reader(decoders, note), url)
     settle()
-    transport.send(WSMsgType.TEXT, _ASKED)
+    transport.send(WSMsgType.TEXT, ASKED)
     await reader.done.wait()
     transport.disconnect()
     took_us: float = reader.took_us

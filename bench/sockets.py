@@ -18,8 +18,9 @@ from typing import Final
 from bench.bare import Decoders, Note, by_picows, by_recv
 from bench.frames import Frame, Market
 from bench.market import Warm, warmed
-from bench.measure import Row, Run, Title, of_items, of_rounds, same
+from bench.measure import Kind, Row, Run, Title, of_items, of_rounds, same
 from bench.peers import missing
+from bench.socket_nautilus import by_nautilus
 from bench.venue import SYMBOLS, sent_ns, tape
 from bench.wire import bare_decoder
 from engine.clock import SystemClock, cancelled
@@ -32,6 +33,7 @@ from engine.exchange.okx.links import Network
 from engine.exchange.okx.socket import Connect, Socket
 from engine.garbage import settle
 
+_SECTION: Final = "Socket, 20 symbols"
 _MINUTES: Final = 60
 _PACED_MINUTES: Final = 12
 _RATE: Final = 5000
@@ -61,27 +63,46 @@ async def _sockets(run: Run) -> list[Row]:
     frames = tape(run.of(_MINUTES, 2))
     decoders = [bare_decoder(frame.channel) for frame in frames]
     warm, wanted = _signals_of(frames)
-    to_events, to_signals, recv, picows = list[float](), list[float](), list[float](), list[float]()
-    for _ in range(run.of(_ROUNDS, 1)):
-        events: list[MarketEvent] = []
-        to_events.append(await _ours(frames, events.extend))
-        told = [_content(event) for event in events if not isinstance(event, FeedStatus)]
-        same("events of the socket", told, [_content(frame.event) for frame in frames])
-        recv.append(await _bare(decoders, recv=True))
-        signals: list[Signal] = []
-        to_signals.append(await _ours(frames, _signalling(warm, signals)))
-        same("signals of the socket", [_words(signal) for signal in signals], wanted)
-        picows.append(await _bare(decoders))
-    section = "Socket, 20 symbols"
-    events_title = Title(section, "to events", "recv, walk of frames, msgspec", "every event", aim=0.8)
-    signals_title = Title(
-        section, "to signals, 4 timeframes x 12 indicators", "picows, msgspec", "every signal", aim=0.5
-    )
     return [
-        of_rounds(events_title, list(zip(to_events, recv, strict=True)), len(frames)),
-        of_rounds(signals_title, list(zip(to_signals, picows, strict=True)), len(frames)),
+        *await _to_events(run, frames, decoders),
+        await _to_signals(run, frames, decoders, (warm, wanted)),
         await _lateness(run, warm),
     ]
+
+
+async def _to_events(run: Run, frames: Sequence[Frame], decoders: Decoders) -> list[Row]:
+    events: list[MarketEvent] = []
+    await _ours(frames, events.extend)
+    told = [_content(event) for event in events if not isinstance(event, FeedStatus)]
+    same("events of the socket", told, [_content(frame.event) for frame in frames])
+    ours, recv, nautilus = list[float](), list[float](), list[float]()
+    for _ in range(run.of(_ROUNDS, 1)):
+        ours.append(await _ours(frames, len))
+        recv.append(await _bare(decoders, recv=True))
+        if not missing("nautilus_trader"):
+            nautilus.append(await _nautilus(decoders))
+    limit = Title(_SECTION, "to events", "recv, walk of frames, msgspec", "every event", aim=0.8)
+    rows = [of_rounds(limit, list(zip(ours, recv, strict=True)), len(frames))]
+    if not nautilus:
+        run.notes.append("nautilus_trader is not installed, so it has no row (make bench installs it)")
+        return rows
+    words = (_SECTION, "to events", "nautilus_trader, msgspec in its callback", "every event")
+    pairs = list(zip(ours, nautilus, strict=True))
+    return [*rows, of_rounds(Title(*words, Kind.PEER, 10.0), pairs, len(frames))]
+
+
+async def _to_signals(
+    run: Run, frames: Sequence[Frame], decoders: Decoders, expected: tuple[Warm, list[tuple[object, ...]]]
+) -> Row:
+    pairs = list[tuple[float, float]]()
+    for _ in range(run.of(_ROUNDS, 1)):
+        warm, wanted = expected
+        signals: list[Signal] = []
+        ours = await _ours(frames, _signalling(warm, signals))
+        same("signals of the socket", [_words(signal) for signal in signals], wanted)
+        pairs.append((ours, await _bare(decoders)))
+    path = "to signals, 4 timeframes x 12 indicators"
+    return of_rounds(Title(_SECTION, path, "picows, msgspec", "every signal", aim=0.5), pairs, len(frames))
 
 
 def _signalling(warm: Warm, signals: list[Signal]) -> Handler:
@@ -103,7 +124,7 @@ async def _lateness(run: Run, warm: Warm) -> Row:
     await _bare(decoders, _RATE, lambda frame: bare_late.append(monotonic_ns() - sent_ns(frame)))
     same("frames that were timed", (len(late), len(bare_late)), (len(frames), len(frames)))
     title = Title(
-        "Socket, 20 symbols",
+        _SECTION,
         f"lateness of signals at {_RATE:,} frames/s",
         "picows, msgspec",
         "every frame once",
@@ -192,6 +213,12 @@ async def _bare(decoders: Decoders, rate: int = 0, note: Note | None = None, *, 
         if recv:
             return by_recv(f"{url}/public", decoders)
         return await by_picows(f"{url}/public", decoders, note)
+
+
+async def _nautilus(decoders: Decoders) -> float:
+    """The same frames by the client of nautilus_trader."""
+    async with _venue(len(decoders) // _PER_MINUTE, 0) as url, asyncio.timeout(_PATIENCE_S):
+        return await by_nautilus(f"{url}/public", decoders)
 
 
 @asynccontextmanager
