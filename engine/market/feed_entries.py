@@ -23,8 +23,8 @@ from engine.core.times import NS_PER_S
 
 MOST_ENTRIES: Final = 200  # of one visit
 _LONGEST_FIELD: Final = 4_000  # characters; what is shown is cut further
-_TIMEOUT_S: Final = 15.0  # real time, its start included
-_CPU_S: Final = 5
+_TIMEOUT_S: Final = 30.0  # real time, its start included
+_CPU_S: Final = 10
 _MEMORY_BYTES: Final = 1 << 30
 _LATEST_NS: Final = 2**63
 
