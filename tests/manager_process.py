@@ -47,7 +47,7 @@ async def main(dsn: str, redis_url: str) -> None:
             if await journal.record_cycle(CycleRecord(decision=decision, status=CycleStatus.DECIDED)):
                 await bus.publish(DECISIONS, decision)
 
-        async with world(journal, cooldown_s=0.02, grace_s=0.05, bus=bus):
+        async with world(journal, cooldown_s=0, grace_s=0.05, bus=bus):
             sys.stdout.write("running\n")
             sys.stdout.flush()
             await bus.consume(WAKEUPS, "executor", hold)
