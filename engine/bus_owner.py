@@ -68,9 +68,11 @@ def conflict(found: BusClaim, wanted: BusClaim, env: str) -> str:
 async def claim(bus: RedisBus, wanted: BusClaim) -> None:
     """Take the bus if nobody has it. Raises ConfigError when somebody else has, BusUnavailable."""
     client: Any = bus.streams.client
-    with bus.streams.watched("hsetnx", KEY):
-        if await client.hsetnx(KEY, DATABASE, wanted.database_id):
-            await client.hset(KEY, _ENVIRONMENT, wanted.environment)
+    with bus.streams.watched("multi", KEY):
+        async with client.pipeline(transaction=True) as pipeline:
+            pipeline.hsetnx(KEY, DATABASE, wanted.database_id)
+            pipeline.hsetnx(KEY, _ENVIRONMENT, wanted.environment)
+            await pipeline.execute()
     found = await claimed(bus)
     if found.database_id == wanted.database_id and not found.account_id:
         with bus.streams.watched("hsetnx", KEY):

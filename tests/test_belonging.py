@@ -23,10 +23,10 @@ from engine.core.errors import ConfigError
 from engine.core.signals import Signal
 from engine.journal.postgres.journal import PostgresJournal
 from engine.journal.postgres.migrate import migrate, shipped
-from engine.journal.postgres.owner import OwnerTables, belonging
+from engine.journal.postgres.owner import Belonging, OwnerTables, belonging
 from engine.journal.postgres.pool import Pool
 from engine.redis_bus import RedisBus
-from engine.wiring.belonging import wrong_folder, wrong_past
+from engine.wiring.belonging import refuse_foreign, wrong_folder, wrong_past
 from engine.wiring.outside import Outside, open_outside
 from tests.exchange_world import CLOCK, SimulatedVenue, Simulator
 from tests.fixtures.okx.scripted import ok, scripted
@@ -99,10 +99,12 @@ async def test_a_database_of_the_former_release_is_claimed_by_the_first_engine(e
         await pool.execute("insert into traders values ('a', 'a', 'model', 'x', 'okx_demo', '{}', 1, 1)")
         sql = "insert into traders values ('a.paper', 'a', 'model', 'x', 'okx_demo.paper', '{}', 1, 1)"
         await pool.execute(sql)
-        assert (await belonging(empty_database)).owner is None
+        assert await belonging(empty_database) == Belonging(traded=("okx_demo",))
+        with pytest.raises(ConfigError, match="the database has traders of okx_demo"):
+            await refuse_foreign(settings("okx_live"), "", empty_database)
+        await refuse_foreign(settings("okx_demo"), "77", empty_database)
         await migrate(empty_database)
         tables = OwnerTables(pool)
-        assert (await tables.owner(), await tables.traded()) == (None, ("okx_demo",))
         claims = await asyncio.gather(*(tables.claim(f"environment {n}", T0 + n) for n in range(5)))
     (owner,) = set(claims)  # whoever was first, all are told the same
     assert (await belonging(empty_database)).owner == owner

@@ -84,22 +84,17 @@ async def refuse_foreign(settings: Settings, uid: str, dsn: str) -> None:
     """Before a migration, and before anybody stands by: raises ConfigError for a database that belongs to
     somebody else or knows the account (`uid`, "" while it is not known) otherwise, and StoreUnavailable."""
     found = await belonging(dsn)
-    problem = wrong_owner(found.owner, settings) if found.owner else ""
+    problem = wrong_owner(found.owner, settings) if found.owner else wrong_past(found.traded, settings)
     if problem := problem or wrong_account(found.accounts, settings.provider_id, uid):
         raise ConfigError(problem)
 
 
 async def claim_database(settings: Settings, tables: OwnerTables, clock: Clock) -> Owner:
     """The database is this environment's from now on; waits for one that is away. Raises ConfigError."""
-    environment = settings.provider.environment
-    owner = await patiently(tables.owner)
-    if owner is None:
-        if problem := wrong_past(await patiently(tables.traded), settings):
-            raise ConfigError(problem)
-        owner = await patiently(lambda: tables.claim(environment, clock.now_ns()))
-        log.info("database claimed", environment=owner.environment, database=owner.database_id)
+    owner = await patiently(lambda: tables.claim(settings.provider.environment, clock.now_ns()))
     if problem := wrong_owner(owner, settings):
         raise ConfigError(problem)
+    log.info("database opened", environment=owner.environment, database=owner.database_id)
     return owner
 
 

@@ -58,19 +58,10 @@ class OwnerTables:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def owner(self) -> Owner | None:
-        """None: no engine has claimed the database yet."""
-        rows = await self._pool.fetch(OWNER)
-        return Owner(**dict(rows[0])) if rows else None
-
     async def claim(self, environment: str, ts: int) -> Owner:
         """Take the database if nobody has it; returns whose it is now."""
         await self._pool.execute(_CLAIM, environment, ts)
         return Owner(**dict((await self._pool.fetch(OWNER))[0]))
-
-    async def traded(self) -> tuple[str, ...]:
-        """Accounts that traders of this database were on last, paper accounts left out."""
-        return tuple(str(row["account_id"]) for row in await self._pool.fetch(_TRADED))
 
     async def claim_account(self, account_id: str, uid: str, ts: int) -> VenueAccount:
         """Note which account at the venue this is, if neither is known; returns what is known of either.
