@@ -120,13 +120,22 @@ async def test_report_has_its_figures_from_the_journal_and_every_face_shows_them
     assert (row["paper"]["trades"], row["paper"]["wakeups"]) == (1, 1)
     assert {order["trader_id"] for order in orders} == {f"{TRADER}.paper"}
     assert {order["position_side"] for order in orders} == {PositionSide.LONG.value}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "engine.cli.main", "shadow", "report", "--last", "1h", "--json"),
-        stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {"EDGEWISE_POSTGRES_DSN": database_ro, "EDGEWISE_REDIS_URL": redis_api_url},
-    )
-    async with asyncio.timeout(30):
-        out, _ = await process.communicate()
-    assert process.returncode == 0
-    (told,) = msgspec.json.decode(out)["shadows"]
-    assert told["paper"]["pnl"] == paper.pnl
+
+    async def told(*words: str) -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "engine.cli.main", "shadow", "report", "--last", "1h", *words),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=os.environ | {"EDGEWISE_POSTGRES_DSN": database_ro, "EDGEWISE_REDIS_URL": redis_api_url},
+        )
+        async with asyncio.timeout(30):
+            out, _ = await process.communicate()
+        return process.returncode, out.decode()
+
+    code, text = await told("--json")
+    (row,) = msgspec.json.decode(text)["shadows"]
+    assert (code, row["paper"]["pnl"]) == (0, paper.pnl)
+    code, text = await told()
+    assert (code, f"{TRADER}.paper" in text, "0 decisions agree" in text) == (0, True, True)
+    code, text = await told("--against", "nobody")
+    assert (code, text.startswith("no trader 'nobody'"), text.count("\n")) == (2, True, 1)

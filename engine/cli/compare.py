@@ -122,7 +122,7 @@ def _print_json(found: Comparison) -> None:
     print(msgspec.json.encode(rows).decode())
 
 
-_COLUMNS = ("size", "backtest", "live", "later", "worse bp")
+_COLUMNS = ("size", "backtest", "live", "later", "worse\nbp")
 
 
 def _print(found: Comparison) -> None:
@@ -131,11 +131,15 @@ def _print(found: Comparison) -> None:
 
     console = wide_console()
     table = Table(
-        *("time", "trader", "market", "order"),
-        *(Column(name, justify="right") for name in _COLUMNS),
-        "why",
+        Column("time\n(UTC)", no_wrap=True),
+        Column("trader", overflow="fold"),
+        Column("order", no_wrap=True),
+        *(Column(name, justify="right", no_wrap=True) for name in _COLUMNS),
+        Column("why", overflow="fold"),
         title=f"{found.start[:16]} to {found.end[:16]}, backtest and live",
         box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
     for each in found.differences:
         table.add_row(*_row(each), style="" if each.reason.explained else "red")
@@ -157,14 +161,15 @@ def _print(found: Comparison) -> None:
 
 
 def _row(each: Difference) -> tuple[str, ...]:
+    from engine.core.instruments import coin
     from engine.core.times import iso
 
     mine, theirs, one = each.pair.backtest, each.pair.live, each.pair.either
+    when = iso(one.ts)
     return (
-        iso(one.ts)[:19],
+        f"{when[5:10]}\n{when[11:19]}",
         one.trader_id,
-        one.symbol,
-        f"{one.side} {one.purpose}",
+        f"{one.side} {coin(one.symbol)}\n{one.purpose}",
         f"{one.contracts.normalize():f}",
         f"{mine.price:.8g}" if mine else "",
         f"{theirs.price:.8g}" if theirs else "",

@@ -10,6 +10,7 @@ import typer
 
 from engine.cli.db import dsn_of
 from engine.cli.startup import Etc, fail_clearly, wide_console
+from engine.core.words import counted
 
 if TYPE_CHECKING:
     from engine.journal.twins import Half, Twins
@@ -52,17 +53,23 @@ def report(
 
 
 async def _read(etc: Path, trader: str, against: str, seconds: float) -> list[Twins]:
+    from engine.config.loader import nearest
+    from engine.core.errors import ConfigError
     from engine.core.times import NS_PER_S
     from engine.journal.postgres.reader import JournalReader
 
     async with JournalReader(dsn_of(etc)) as reader:
+        known = await reader.trader_ids()
+        for name in filter(None, (trader, against)):
+            if name not in known:
+                raise ConfigError(f"no trader {name!r}{nearest(name, known)}")
         until = await reader.newest_ns() + 1
         return await reader.twins(until - int(seconds * NS_PER_S), until, trader, against)
 
 
-_COLUMNS: Final = (
-    *("wakeups", "share %", "orders", "trades", "wins", "PnL", "return %", "fees", "funding"),
-    *("fall %", "Sharpe", "slippage bp"),
+_FIGURES: Final = (
+    *("wakeups", "share of them, %", "orders filled", "trades", "wins", "profit, USD", "return, %"),
+    *("fees, USD", "funding, USD", "deepest fall, %", "Sharpe", "slippage, bps"),
 )
 
 
@@ -76,33 +83,26 @@ def _print(found: list[Twins]) -> None:
     if not found:
         console.print("no trader is on paper: give one a `rollout` in manager.yaml")
         return
-    span = f"{iso(found[0].ts_from)[:16]} to {iso(found[0].ts_to)[:16]}"
-    table = Table(
-        Column("trader", no_wrap=True),
-        *(Column(name, justify="right", no_wrap=True) for name in _COLUMNS),
-        title=f"on paper and live, {span}",
-        box=SIMPLE_HEAD,
-    )
+    console.print(f"on paper and live, {iso(found[0].ts_from)[:16]} to {iso(found[0].ts_to)[:16]}")
     for pair in found:
-        table.add_row(*_row(pair.paper))
-        table.add_row(*_row(pair.live), end_section=True)
-    console.print(table)
-    for pair in found:
+        halves = (pair.paper, pair.live)
+        heads = (Column(half.trader_id, justify="right", overflow="fold") for half in halves)
+        table = Table("", *heads, box=SIMPLE_HEAD, pad_edge=False)
+        for row in zip(_FIGURES, *map(_figures, halves), strict=True):
+            table.add_row(*row)
+        console.print(table)
         told = pair.decisions
-        console.print(
-            f"{pair.paper.trader_id} and {pair.live.trader_id}: {told.agreeing} decisions agree,"
-            f" {told.differing} differ, {told.only_paper} on paper only, {told.only_live} live only"
-        )
+        agree = f"{counted(told.agreeing, 'decision agrees', 'decisions agree')}, {told.differing} differ"
+        console.print(f"{agree}, {told.only_paper} on paper only, {told.only_live} live only")
         for reason, count in told.reasons.items():
-            console.print(f"  {count} times {reason}")
+            console.print(f"  {reason}: {count}")
 
 
-def _row(half: Half) -> tuple[str, ...]:
+def _figures(half: Half) -> tuple[str, ...]:
     def shown(value: float | None, form: str = ",.2f") -> str:
         return "" if value is None else format(value, form)
 
     return (
-        half.trader_id,
         str(half.wakeups),
         shown(half.wakeups_pct, ".1f"),
         str(half.filled_orders),
