@@ -15,7 +15,7 @@ from engine.core.market import Candle
 from engine.core.orders import UNATTRIBUTED, OrderState, Purpose
 from engine.core.times import NS_PER_DAY
 from engine.journal.in_memory.journal import MemoryJournal
-from engine.journal.ports import AccountCheck, Journal, KeepState, KeptState, RiskEvent, Standing
+from engine.journal.ports import AccountCheck, Journal, KeepState, KeptState, RiskEvent, Validity
 from engine.journal.postgres.journal import PostgresJournal
 from tests import journal_parts as parts
 from tests.journal_parts import ACCOUNT, SIGNAL, T0
@@ -183,16 +183,16 @@ async def test_a_closed_cycle_has_its_prompts_whatever_was_written_while_the_mod
 
 async def test_nothing_follows_from_a_decision_that_is_not_its_cycles_answer(journal: Journal) -> None:
     record, everything = parts.record(), ([parts.verdict()], [parts.intent()])
-    assert await journal.record_gate(*everything, answer=record.decision) is Standing.VOID  # nobody was woken
+    assert await journal.record_gate(*everything, answer=record.decision) is Validity.VOID  # nobody was woken
     await journal.record_wakeup(parts.wakeup())
-    assert await journal.record_gate(*everything, answer=record.decision) is Standing.OPEN
+    assert await journal.record_gate(*everything, answer=record.decision) is Validity.OPEN
     other = msgspec.structs.replace(record.decision, ts_decided=record.decision.ts_decided + 1)
     assert await journal.record_cycle(record)
-    assert await journal.record_gate(*everything, answer=other) is Standing.VOID
+    assert await journal.record_gate(*everything, answer=other) is Validity.VOID
     assert await journal.verdicts_of([record.decision.cycle_id]) == ()
     assert await journal.pending_intents(ACCOUNT, 0) == ()
     for _ in range(2):
-        assert await journal.record_gate(*everything, answer=record.decision) is Standing.IN_FORCE
+        assert await journal.record_gate(*everything, answer=record.decision) is Validity.IN_FORCE
     assert await journal.verdicts_of([record.decision.cycle_id]) == (parts.verdict(),)
     assert await journal.pending_intents(ACCOUNT, 0) == (parts.intent(),)
 

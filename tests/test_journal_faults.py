@@ -15,7 +15,7 @@ from engine.clock import SystemClock
 from engine.core.cash import CashFlow, FlowKind
 from engine.core.errors import ConfigError, InvariantBroken, StoreUnavailable
 from engine.core.times import NS_PER_DAY
-from engine.journal.ports import KeepState, KeptState, Standing
+from engine.journal.ports import KeepState, KeptState, Validity
 from engine.journal.postgres.journal import PostgresJournal
 from engine.journal.postgres.migrate import Migration, migrate
 from engine.journal.postgres.pool import Pool
@@ -149,9 +149,9 @@ async def test_writers_of_the_same_booking_take_turns(database: str) -> None:
     assert bookings.funding == tuple(bill)
 
 
-@pytest.mark.parametrize(("later_ns", "standing"), [(0, Standing.IN_FORCE), (1, Standing.VOID)])
+@pytest.mark.parametrize(("later_ns", "validity"), [(0, Validity.IN_FORCE), (1, Validity.VOID)])
 async def test_the_gate_waits_for_a_close_that_is_under_way(
-    database: str, later_ns: int, standing: Standing
+    database: str, later_ns: int, validity: Validity
 ) -> None:
     answer = parts.record().decision
     closing = await asyncpg.connect(database)
@@ -170,9 +170,9 @@ async def test_the_gate_waits_for_a_close_that_is_under_way(
                     while not await closing.fetchval(waiting):
                         await asyncio.sleep(0.005)
                 assert not gate.done()
-            assert await gate is standing
+            assert await gate is validity
             judged = await journal.verdicts_of([answer.cycle_id])
-            assert judged == ((parts.verdict(),) if standing is Standing.IN_FORCE else ())
+            assert judged == ((parts.verdict(),) if validity is Validity.IN_FORCE else ())
     finally:
         await closing.close()
 

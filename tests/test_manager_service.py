@@ -67,7 +67,7 @@ from engine.core.orders import (
 from engine.core.signals import Edge, MarketSnapshot, Signal, signal_id
 from engine.core.times import NS_PER_MIN
 from engine.journal.in_memory.journal import MemoryJournal
-from engine.journal.ports import Journal, KeepState, KeptState, RiskEvent, Standing, TraderRecord, account_key
+from engine.journal.ports import Journal, KeepState, KeptState, RiskEvent, TraderRecord, Validity, account_key
 from engine.manager.accounts import TraderAccounts
 from engine.manager.breaker import Breaker
 from engine.manager.context import ManagerContext, MarketView
@@ -559,7 +559,7 @@ class Dying(MemoryJournal):
         intents: Sequence[OrderIntent] = (),
         states: Sequence[KeptState] = (),
         answer: Decision | None = None,
-    ) -> Standing:
+    ) -> Validity:
         await self._write("exits" if intents else "schedules")
         return await super().record_gate(verdicts, intents, states, answer)
 

@@ -161,7 +161,7 @@ class KeptState(msgspec.Struct, frozen=True):
     ts: int
 
 
-class Standing(StrEnum):
+class Validity(StrEnum):
     """Whether a decision is its cycle's answer."""
 
     IN_FORCE = "in_force"
@@ -207,7 +207,7 @@ class Journal(Protocol):
         intents: Sequence[OrderIntent] = (),
         states: Sequence[KeptState] = (),
         answer: Decision | None = None,
-    ) -> Standing:
+    ) -> Validity:
         """What became of a decision, and the states that go with it; the intents are in force from now on.
 
         answer: the decision that all of it follows from. Nothing is written unless its cycle is closed with

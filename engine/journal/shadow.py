@@ -24,8 +24,8 @@ from engine.journal.ports import (
     KeepState,
     KeptState,
     RiskEvent,
-    Standing,
     TraderRecord,
+    Validity,
     VenuePositionRow,
 )
 from engine.journal.snapshots import BalanceSnapshot
@@ -51,7 +51,7 @@ class PaperJournal(MemoryJournal):
         intents: Sequence[OrderIntent] = (),
         states: Sequence[KeptState] = (),
         answer: Decision | None = None,
-    ) -> Standing:
+    ) -> Validity:
         """The live manager found the answer in force before it was shown here."""
         return await self._live.record_gate(
             [msgspec.structs.replace(each, cycle_id=live_cycle(each.cycle_id)) for each in verdicts],

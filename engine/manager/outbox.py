@@ -9,7 +9,7 @@ from typing import Final
 from engine.bus import INTENTS, STOP_MOVES
 from engine.core.decisions import Decision, Verdict
 from engine.core.orders import OrderIntent, StopMove
-from engine.journal.ports import KeepState, KeptState, Standing
+from engine.journal.ports import KeepState, KeptState, Validity
 from engine.manager.context import ManagerContext
 from engine.manager.traders import Trader
 from engine.manager.untold import abandon
@@ -54,11 +54,11 @@ class Outbox:
         whose = dict.fromkeys(intent.trader_id for intent in intents)
         kept = [*states, *(self._kept(self._traders[trader_id]) for trader_id in whose)]
         record = partial(self._journal.record_gate, verdicts, intents, kept, answer)
-        standing = await patiently(record)
-        if standing is Standing.OPEN and answer is not None:
+        validity = await patiently(record)
+        if validity is Validity.OPEN and answer is not None:
             await self._closed(answer.cycle_id)
-            standing = await patiently(record)
-        if standing is Standing.IN_FORCE:
+            validity = await patiently(record)
+        if validity is Validity.IN_FORCE:
             return True
         for intent in intents:
             self._traders[intent.trader_id].forget(intent)

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from engine.core.decisions import CycleRecord, Decision, ModelCall, Verdict, Wakeup
-from engine.journal.ports import KeptCycle, Standing
+from engine.journal.ports import KeptCycle, Validity
 
 _KEPT: Final = 2_000
 
@@ -51,13 +51,13 @@ class MemoryCycles:
                 self._calls[call.digest, call.asked] = self._calls[call.digest, ""] = call
         return True
 
-    def standing(self, answer: Decision) -> Standing:
+    def validity(self, answer: Decision) -> Validity:
         """Whether the decision is its cycle's answer. One that is forgotten is no answer any more."""
         if answer.cycle_id in self._open:
-            return Standing.OPEN
+            return Validity.OPEN
         record = self.records.get(answer.cycle_id)
         ours = record is not None and record.decision.ts_decided == answer.ts_decided
-        return Standing.IN_FORCE if ours else Standing.VOID
+        return Validity.IN_FORCE if ours else Validity.VOID
 
     def judge(self, verdict: Verdict) -> None:
         """What the gate said of an action."""

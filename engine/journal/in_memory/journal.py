@@ -30,8 +30,8 @@ from engine.journal.ports import (
     KeptCycle,
     KeptState,
     RiskEvent,
-    Standing,
     TraderRecord,
+    Validity,
     VenuePositionRow,
 )
 from engine.journal.snapshots import BalanceSnapshot
@@ -133,10 +133,10 @@ class MemoryJournal:
         intents: Sequence[OrderIntent] = (),
         states: Sequence[KeptState] = (),
         answer: Decision | None = None,
-    ) -> Standing:
-        standing = Standing.IN_FORCE if answer is None else self._cycles.standing(answer)
-        if standing is not Standing.IN_FORCE:
-            return standing
+    ) -> Validity:
+        validity = Validity.IN_FORCE if answer is None else self._cycles.validity(answer)
+        if validity is not Validity.IN_FORCE:
+            return validity
         for verdict in verdicts:
             if self._once("verdict", verdict.cycle_id, verdict.trader_id, verdict.symbol, verdict.act):
                 self._cycles.judge(verdict)
@@ -145,7 +145,7 @@ class MemoryJournal:
             self._orders.intend(intent.client_order_id, intent)
         for kept in states:
             await self.save_state(kept.kind, kept.trader_id, kept.state, kept.ts)
-        return standing
+        return validity
 
     async def record_stop_moves(self, moves: Sequence[StopMove]) -> None:
         for move in moves:

@@ -16,7 +16,7 @@ from engine.core.decisions import (
 )
 from engine.core.orders import OrderIntent
 from engine.core.signals import Signal
-from engine.journal.ports import KeepState, KeptState, Standing, TraderRecord
+from engine.journal.ports import KeepState, KeptState, TraderRecord, Validity
 from engine.journal.postgres.answers import call_arrays, calls_of, cycle_of, storable
 from engine.journal.postgres.doubt import Doubts
 from engine.journal.postgres.partitions import Partitions
@@ -191,9 +191,9 @@ class DecisionTables:
         intents: Sequence[OrderIntent] = (),
         states: Sequence[KeptState] = (),
         answer: Decision | None = None,
-    ) -> Standing:
+    ) -> Validity:
         if not (verdicts or intents or states or answer):
-            return Standing.IN_FORCE
+            return Validity.IN_FORCE
         orders = [
             dict(zip(INTENT_COLUMNS, intent_values(intent), strict=True))
             | {"client_order_id": intent.client_order_id}
@@ -206,10 +206,10 @@ class DecisionTables:
         whose = ("", 0) if answer is None else (answer.cycle_id, answer.ts_decided)
         rows = await self._pool.fetch(_GATE, json_text(verdicts), json_text(orders), json_text(kept), *whose)
         if answer is None:
-            return Standing.IN_FORCE
+            return Validity.IN_FORCE
         if not rows or (rows[0]["closed"] and not rows[0]["ours"]):
-            return Standing.VOID
-        return Standing.IN_FORCE if rows[0]["closed"] else Standing.OPEN
+            return Validity.VOID
+        return Validity.IN_FORCE if rows[0]["closed"] else Validity.OPEN
 
     async def open_cycles(self, account_id: str) -> tuple[str, ...]:
         return tuple(str(row["cycle_id"]) for row in await self._pool.fetch(_OPEN, account_id))
