@@ -55,6 +55,7 @@ def edges(crossings: Sequence[Crossing]) -> list[Edge]:
         ([90, 50], [Edge.RECOVERED]),
         ([50, None, 75, None, 80], [Edge.UP]),
         ([50, float("nan"), 75], [Edge.UP]),
+        ([50, float("inf"), 50, float("-inf"), 75], [Edge.UP]),
     ],
 )
 def test_threshold_has_hysteresis(values: list[float | None], expected: list[Edge]) -> None:

@@ -1,15 +1,16 @@
 """Edges: a detector watches one number of one symbol and says once when it leaves a band or comes back.
 
 Each is a state machine on values: `update(reading)` gives the edges, none as long as the state lasts. The
-first value sets the state silently, an unknown value (None) changes nothing, and no change of state follows
-within `min_hold` of the one before. A jump from one side to the other is two edges, RECOVERED first.
+first value sets the state silently, an unknown value (None, or no finite number) changes nothing, and no
+change of state follows within `min_hold` of the one before. A jump from one side to the other is two edges,
+RECOVERED first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from math import isnan, sqrt
+from math import isfinite, sqrt
 from typing import ClassVar, Final
 
 from engine.config.market_rules import BreakoutRule, CrossRule, DetectorRule, Rule, SpikeRule, ThresholdRule
@@ -113,7 +114,7 @@ class BandDetector:
 
     def follow(self, value: float, ts: int) -> Sequence[Crossing]:
         """`update` with a known value, for a band that does not move."""
-        if isnan(value):
+        if not isfinite(value):
             return _NONE
         side, motion = self._side, self._motion
         crossings: Sequence[Crossing] = _NONE
@@ -191,7 +192,7 @@ class CrossDetector:
 
     def update(self, reading: Reading) -> Sequence[Crossing]:
         value, mark = reading.value, reading.upper
-        if value is None or mark is None or isnan(difference := value - mark):
+        if value is None or mark is None or not isfinite(difference := value - mark):
             return _NONE
         deviation = self._motion.deviation()
         self._motion.add(difference)

@@ -178,7 +178,7 @@ class MarketPipeline:
             if fingerprint != self._fingerprint:
                 return False
             thaw(watch, body)
-        except (msgspec.DecodeError, ValueError, TypeError, LookupError):
+        except (msgspec.DecodeError, ValueError, TypeError, LookupError, AttributeError):
             return False
         self._watches[symbol] = watch
         return True
