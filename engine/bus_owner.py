@@ -21,9 +21,8 @@ DATABASE: Final = "database_id"
 _ENVIRONMENT: Final = "environment"
 _ACCOUNT: Final = "account:"  # then the name of the bus
 _EVERY_S: Final = 5.0
-_OURS: Final = (  # everything that engines and the API write
-    *("edgewise:*", "market:*", "exchange:*", "trader:*", "cycle:*", "api:answer:*"),
-)
+# Everything that engines and the API write.
+_OURS: Final = ("edgewise:*", "market:*", "exchange:*", "trader:*", "cycle:*", "api:answer:*")
 _TOGETHER: Final = 500  # keys of one command
 
 

@@ -48,9 +48,7 @@ def strategies() -> Settings:
     """The shipped configuration with its traders that ask no model."""
     settings = load_settings(Path("etc"), {})
     traders = tuple(trader for trader in settings.manager.traders if trader.strategy)
-    return msgspec.structs.replace(
-        settings, manager=msgspec.structs.replace(settings.manager, traders=traders)
-    )
+    return settings.with_traders(traders)
 
 
 def run(folder: Path) -> Outcome:

@@ -47,8 +47,7 @@ def with_strategy(settings: Settings, **params: Decimal | str | bool) -> Setting
     market = msgspec.structs.replace(
         settings.market, indicators=(*settings.market.indicators, "atr_14", "rsi_14")
     )
-    manager = msgspec.structs.replace(settings.manager, traders=(changed,))
-    return msgspec.structs.replace(settings, market=market, manager=manager)
+    return msgspec.structs.replace(settings.with_traders([changed]), market=market)
 
 
 def walked(recorded: Recording) -> Recording:

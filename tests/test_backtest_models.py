@@ -37,9 +37,7 @@ def endpoint() -> Iterator[str]:
 def settings_of(url: str, model: str = "rules-only-demo") -> Settings:
     settings = load_settings(Path("etc"), {"EDGEWISE_LLM_BASE_URL": url, "EDGEWISE_LLM_MODEL": model})
     traders = tuple(trader for trader in settings.manager.traders if trader.model)
-    return msgspec.structs.replace(
-        settings, manager=msgspec.structs.replace(settings.manager, traders=traders)
-    )
+    return settings.with_traders(traders)
 
 
 def run(folder: Path, settings: Settings, model: ModelClient) -> Outcome:

@@ -73,8 +73,7 @@ def settings(name: str, sim: Simulator | None = None, **environment: str) -> Set
     if sim is not None:
         providers = {**exchange.providers, name: exchange.providers["okx_simulator"]}
         exchange = msgspec.structs.replace(exchange, default=name, providers=providers)
-    manager = msgspec.structs.replace(loaded.manager, traders=traders)
-    return msgspec.structs.replace(loaded, exchange=exchange, manager=manager)
+    return msgspec.structs.replace(loaded.with_traders(traders), exchange=exchange)
 
 
 @pytest.mark.parametrize(

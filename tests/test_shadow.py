@@ -56,7 +56,7 @@ def settings(weight: float) -> Settings:
         for trader in found.manager.traders
         if trader.strategy
     )
-    return msgspec.structs.replace(found, manager=msgspec.structs.replace(found.manager, traders=traders))
+    return found.with_traders(traders)
 
 
 @dataclass
@@ -207,7 +207,7 @@ async def test_a_new_shadow_gets_its_capital_beside_those_that_trade_already(dat
             for trader in both.manager.traders
             if trader.id in {TRADER, "range-all"}
         )
-        both = msgspec.structs.replace(both, manager=msgspec.structs.replace(both.manager, traders=traders))
+        both = both.with_traders(traders)
         for _ in range(2):  # once
             async with world(journal, both) as now:
                 await now.price(100_000.0)

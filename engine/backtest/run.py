@@ -207,8 +207,7 @@ def _fitted(settings: Settings, recordings: Sequence[Recording]) -> Settings:
         log.warning("traders left out: the recording has no candles so short", traders=left_out)
     if not traders:
         raise ConfigError(f"every trader decides on candles shorter than the {recorded} of the recording")
-    manager = msgspec.structs.replace(settings.manager, traders=traders)
-    return msgspec.structs.replace(settings, market=market, manager=manager)
+    return msgspec.structs.replace(settings.with_traders(traders), market=market)
 
 
 def _names(trader: TraderConfig) -> set[str]:
@@ -231,9 +230,8 @@ def _on_paper(settings: Settings, recordings: Sequence[Recording]) -> Settings:
         msgspec.structs.replace(trader, rollout=RolloutConfig()) for trader in settings.manager.traders
     )
     return msgspec.structs.replace(
-        settings,
+        settings.with_traders(traders),
         exchange=msgspec.structs.replace(settings.exchange, providers=providers),
-        manager=msgspec.structs.replace(settings.manager, traders=traders),
         market=msgspec.structs.replace(
             settings.market,
             max_age=max_age,

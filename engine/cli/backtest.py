@@ -90,7 +90,6 @@ class Files:
 
 def chosen_traders(settings: Settings, only: str, answers: Path | None) -> tuple[Settings, Path | None]:
     """The settings with the traders that can run here, and where their answers are. Raises ConfigError."""
-    import msgspec
 
     from engine.config.loader import nearest
     from engine.core.errors import ConfigError
@@ -107,8 +106,7 @@ def chosen_traders(settings: Settings, only: str, answers: Path | None) -> tuple
         print(f"left out, since no recorded answers are given: {left_out}", file=sys.stderr)
     if not chosen:
         raise ConfigError("no trader is left to run")
-    manager = msgspec.structs.replace(settings.manager, traders=tuple(chosen))
-    return msgspec.structs.replace(settings, manager=manager), file
+    return settings.with_traders(chosen), file
 
 
 @contextmanager

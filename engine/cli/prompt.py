@@ -115,17 +115,13 @@ def _model_trader(settings: Settings, trader_id: str) -> TraderConfig:
 
 
 def _decider(settings: Settings, trader: TraderConfig, journal: Journal) -> ModelDecider:
-    import msgspec
-
     from engine.clock import SimClock
     from engine.executor.model import ModelDecider
     from engine.executor.recorded import CycleAnswers, RecordedModel
     from engine.wiring.deciders import build_deciders
 
-    manager = msgspec.structs.replace(settings.manager, traders=(trader,))
-    settings = msgspec.structs.replace(settings, manager=manager)
     nobody = RecordedModel(CycleAnswers(()))
-    decider = build_deciders(settings, nobody, journal, SimClock())[trader.id]
+    decider = build_deciders(settings.with_traders([trader]), nobody, journal, SimClock())[trader.id]
     assert isinstance(decider, ModelDecider)  # noqa: S101 - it has a model
     return decider
 

@@ -33,8 +33,6 @@ def replay(
 
 
 async def _replay(etc: Path, cycle_id: str) -> Comparison:
-    import msgspec
-
     from engine.clock import SimClock
     from engine.core.errors import ConfigError
     from engine.executor.memory import NotesOfThen
@@ -52,8 +50,7 @@ async def _replay(etc: Path, cycle_id: str) -> Comparison:
         traders = tuple(t for t in settings.manager.traders if t.id == kept.wakeup.trader_id)
         if not traders:
             raise ConfigError(f"{etc} has no trader {kept.wakeup.trader_id!r} any more")
-        manager = msgspec.structs.replace(settings.manager, traders=traders)
-        settings = msgspec.structs.replace(settings, manager=manager)
+        settings = settings.with_traders(traders)
         clock.set(kept.record.ts_started or kept.wakeup.ts)
         model = RecordedModel(CycleAnswers(kept.record.calls))
         notes = NotesOfThen(kept, journal, settings.executor.memory)

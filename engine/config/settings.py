@@ -58,6 +58,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Venue ids that a trader may trade: its own list, else all that is watched."""
         return tuple(venue_symbol(text) for text in trader.symbols or self.market.symbols)
 
+    def with_traders(self, traders: Iterable[TraderConfig]) -> Settings:
+        """The same with these traders only."""
+        manager = msgspec.structs.replace(self.manager, traders=tuple(traders))
+        return msgspec.structs.replace(self, manager=manager)
+
 
 def load_settings(folder: Path, env: Mapping[str, str]) -> Settings:
     """Read `engine.yaml` in `folder` (or `nof0.yaml`) and the files it names; `.env` beside the folder too.

@@ -76,11 +76,8 @@ def restrict(settings: Settings, listed: tuple[Instrument, ...], *, partly: bool
     if not traders:
         raise ConfigError(f"none of the symbols of market.yaml is traded at {settings.provider_id}")
     kept = tuple(symbol for symbol in watched if symbol in known)
-    return msgspec.structs.replace(
-        settings,
-        market=msgspec.structs.replace(settings.market, symbols=kept),
-        manager=msgspec.structs.replace(settings.manager, traders=tuple(traders)),
-    )
+    market = msgspec.structs.replace(settings.market, symbols=kept)
+    return msgspec.structs.replace(settings.with_traders(traders), market=market)
 
 
 def build_traders(settings: Settings, states: Mapping[str, bytes], account: Breaker) -> dict[str, Trader]:
