@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from engine.cli.output import print_json, wide_console
 from engine.cli.progress import LogOf, playing
-from engine.cli.startup import Etc, Json, Verbose, fail_clearly, settings_of, wide_console
+from engine.cli.startup import Etc, Json, Verbose, dsn_of, fail_clearly, settings_of
 from engine.core.words import counted
 from engine.files import writing
 
@@ -140,7 +141,6 @@ def _record(outcome: Outcome, name: str, etc: Path) -> None:
     import asyncio
 
     from engine.backtest.figures import backtest_run
-    from engine.cli.db import dsn_of
     from engine.clock import SystemClock
     from engine.journal.postgres.journal import PostgresJournal
 
@@ -153,7 +153,6 @@ def _record(outcome: Outcome, name: str, etc: Path) -> None:
 
 
 def _show(outcome: Outcome, html: Path | None, *, as_json: bool) -> None:
-    import msgspec
 
     from engine.backtest.figures import report
     from engine.backtest.page import page
@@ -163,7 +162,7 @@ def _show(outcome: Outcome, html: Path | None, *, as_json: bool) -> None:
         with writing(html):
             html.write_text(page(outcome, figures), encoding="utf-8")
     if as_json:
-        print(msgspec.json.encode(figures).decode())
+        print_json(figures)
     else:
         _print(figures, html)
 

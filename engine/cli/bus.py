@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from engine.cli.startup import Etc, Json, fail_clearly, own_servers, settings_of, wide_console
+from engine.cli.output import print_json, wide_console
+from engine.cli.startup import Etc, Json, fail_clearly, own_servers, settings_of
 
 if TYPE_CHECKING:
     from engine.bus import Topic
@@ -34,14 +35,13 @@ def bus(context: typer.Context) -> None:
 @app.command()
 def show(etc: Etc = _ETC, as_json: Json = False) -> None:
     """Topics with their length, groups with what they have not acknowledged or not seen, dead letters."""
-    import msgspec
     from rich.table import Table
 
     from engine.bus_admin import overview
 
     infos = ask(etc, overview)
     if as_json:
-        print(msgspec.json.encode(infos).decode())
+        print_json(infos)
         return
     table = Table("topic", "messages", "dead", "group", "consumers", "pending", "lag")
     for info in infos:
@@ -67,7 +67,6 @@ def dead(
     """Messages that their group could not handle, newest first, with the error."""
     from textwrap import shorten
 
-    import msgspec
     from rich.markup import escape
     from rich.table import Table
 
@@ -82,7 +81,7 @@ def dead(
 
     letters = ask(etc, every)
     if as_json:
-        print(msgspec.json.encode(letters).decode())
+        print_json(letters)
         return
     table = Table("topic", "letter", "group", "at", "trace", "error", "body")
     for letter in letters:
@@ -100,14 +99,13 @@ def requeue(
     as_json: Json = False,
 ) -> None:
     """Publish one dead letter again. Groups that have handled the message do nothing the second time."""
-    import msgspec
 
     from engine.bus_admin import requeue as put_back
 
     chosen = _topic(topic)
     message_id = ask(etc, lambda bus: put_back(bus, chosen, letter))
     if as_json:
-        print(msgspec.json.encode({"topic": topic, "letter": letter, "message_id": message_id}).decode())
+        print_json({"topic": topic, "letter": letter, "message_id": message_id})
     elif message_id is not None:
         print(f"letter {letter} is message {message_id} of {topic} now")
     if message_id is None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.backtest import Answers, Chosen, Files, Funding, Market, Recordings, chosen_traders
+from engine.cli.output import print_json, wide_console
 from engine.cli.progress import LogOf, playing
-from engine.cli.startup import Etc, Json, Verbose, fail_clearly, settings_of, wide_console
+from engine.cli.startup import Etc, Json, Verbose, fail_clearly, settings_of
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _print_json(found: Comparison) -> None:
         "later_ms_p50": found.later_ms(0.5),
         "later_ms_p99": found.later_ms(0.99),
     }
-    print(msgspec.json.encode(rows).decode())
+    print_json(rows)
 
 
 _COLUMNS = ("size", "backtest", "live", "later", "worse\nbp")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import Etc, Json, fail_clearly, own_servers, settings_of, wide_console
+from engine.cli.output import print_json, wide_console
+from engine.cli.startup import Etc, Json, dsn_of, fail_clearly, settings_of
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -21,14 +22,13 @@ app = typer.Typer(help="Look after the journal's database.", no_args_is_help=Tru
 @app.command()
 def migrate(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     """Apply the migrations that are missing. The engine does the same at its start."""
-    import msgspec
 
     from engine.journal.postgres.migrate import migrate as apply
 
     with fail_clearly():
         names = asyncio.run(apply(dsn_of(etc)))
     if as_json:
-        print(msgspec.json.encode(names).decode())
+        print_json(names)
     else:
         print("\n".join(names) or "nothing to apply")
 
@@ -36,7 +36,6 @@ def migrate(etc: Etc = Path("etc"), as_json: Json = False) -> None:
 @app.command()
 def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     """To whom it belongs, applied migrations and the size of every table."""
-    import msgspec
     from rich.table import Table
 
     from engine.journal.postgres.migrate import migration_states, table_sizes
@@ -48,7 +47,7 @@ def status(etc: Etc = Path("etc"), as_json: Json = False) -> None:
         migrations = asyncio.run(migration_states(dsn))
         sizes = asyncio.run(table_sizes(dsn))
     if as_json:
-        print(msgspec.json.encode({"belongs": owned, "migrations": migrations, "tables": sizes}).decode())
+        print_json({"belongs": owned, "migrations": migrations, "tables": sizes})
         return
     print(_belonging(owned))
     applied = Table("migration", "applied")
@@ -133,10 +132,9 @@ def restore(
 
 
 def _tell(manifest: Manifest, done: str, *, as_json: bool) -> None:
-    import msgspec
 
     if as_json:
-        print(msgspec.json.encode(manifest).decode())
+        print_json(manifest)
     else:
         rows, tables = counted(manifest.rows, "row"), counted(len(manifest.tables), "table")
         print(f"{rows} of {tables} {done}, counted and checked")
@@ -145,7 +143,6 @@ def _tell(manifest: Manifest, done: str, *, as_json: bool) -> None:
 @app.command()
 def stats(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     """What the tables cost: disk, indexes, months, rows that wait for a vacuum."""
-    import msgspec
     from rich.box import SIMPLE_HEAD
     from rich.table import Column, Table
 
@@ -154,7 +151,7 @@ def stats(etc: Etc = Path("etc"), as_json: Json = False) -> None:
     with fail_clearly():
         sizes = asyncio.run(table_sizes(dsn_of(etc)))
     if as_json:
-        print(msgspec.json.encode(sizes).decode())
+        print_json(sizes)
         return
     table = Table(Column("table", no_wrap=True), box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("rows", "MB", "index MB", "months", "dead rows"):
@@ -165,11 +162,3 @@ def stats(etc: Etc = Path("etc"), as_json: Json = False) -> None:
         vacuum = size.last_vacuum[:16].replace("T", " ") if size.last_vacuum else "never"
         table.add_row(size.table, *figures, f"{size.dead_rows:,}", vacuum)
     wide_console().print(table)
-
-
-def dsn_of(etc: Path) -> str:
-    """The configured database, or the embedded one of a running engine or demo. Raises ConfigError."""
-    settings = settings_of(etc)
-    if dsn := settings.engine.servers.postgres_dsn:
-        return dsn
-    return own_servers(settings, "EDGEWISE_POSTGRES_DSN")[0].postgres_dsn

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.startup import Etc, Json, fail_clearly, settings_of, wide_console
+from engine.cli.output import print_json, wide_console
+from engine.cli.startup import Etc, Json, fail_clearly, settings_of
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -29,12 +30,11 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Look at program, disk, servers, venue, key, capital, symbols and models. Exit code 1: one is wrong."""
-    import msgspec
 
     with fail_clearly():
         found = asyncio.run(_findings(settings_of(etc), ask=ask, shown=not as_json))
     if as_json:
-        print(msgspec.json.encode(found).decode())
+        print_json(found)
     sys.exit(any(finding.state.value == "wrong" for finding in found))
 
 

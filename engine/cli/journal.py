@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import Etc, Json, fail_clearly, own_servers, settings_of, wide_console
+from engine.cli.output import print_json, wide_console
+from engine.cli.startup import Etc, Json, dsn_of, fail_clearly, own_servers, settings_of
 from engine.core.words import counted
 from engine.files import writing
 
@@ -111,12 +112,11 @@ def verify(
     ] = False,
 ) -> None:
     """Whether every record is there and as it was written; exit code 1 if not."""
-    import msgspec
 
     with fail_clearly():
         found = asyncio.run(_verify(_folder(folder, etc), "" if chain_only else _dsn(etc), trader))
     if as_json:
-        print(msgspec.json.encode(found).decode())
+        print_json(found)
     else:
         _show_verdicts(found)
     if any(verdict.problems for verdict in found):
@@ -142,7 +142,6 @@ def _readable(settings: Settings) -> Stores:
 
 
 def _dsn(etc: Path) -> str:
-    from engine.cli.db import dsn_of
 
     return dsn_of(etc)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.db import dsn_of
-from engine.cli.startup import Etc, Json, fail_clearly, settings_of
+from engine.cli.output import print_json
+from engine.cli.startup import Etc, Json, dsn_of, fail_clearly, settings_of
 from engine.core.memory import CoreLabel
 
 if TYPE_CHECKING:
@@ -27,14 +27,13 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a trader's own core memory and its newest remembered trades."""
-    import msgspec
 
     with fail_clearly():
         blocks, episodes = asyncio.run(_read(etc, trader, limit))
         if not blocks and not episodes:
             _check_known(etc, trader)
     if as_json:
-        print(msgspec.json.encode({"core": blocks, "episodes": episodes}).decode())
+        print_json({"core": blocks, "episodes": episodes})
         return
     for block in blocks:
         print(f"{block.label}: {block.text}")

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from engine.cli.bus import ask
-from engine.cli.db import dsn_of
-from engine.cli.startup import Etc, fail_clearly, settings_of
+from engine.cli.startup import Etc, dsn_of, fail_clearly, settings_of
 
 if TYPE_CHECKING:
     from engine.bus import Command

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.db import dsn_of
-from engine.cli.startup import Etc, Json, fail_clearly, settings_of
+from engine.cli.output import print_json
+from engine.cli.startup import Etc, Json, dsn_of, fail_clearly, settings_of
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -142,10 +142,9 @@ def _wakeup(path: Path | None, trader_id: str, symbols: tuple[str, ...]) -> Wake
 
 
 def _show(prompt: Prompt, *, as_json: bool) -> None:
-    import msgspec
 
     if as_json:
-        print(msgspec.json.encode(prompt).decode())
+        print_json(prompt)
         return
     print(f"===== system =====\n{prompt.system}\n\n===== user =====\n{prompt.user}\n")
     print(f"===== {prompt.version} · at most {prompt.tokens} tokens · sha256 {prompt.digest} =====")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.db import dsn_of
-from engine.cli.startup import Etc, Json, fail_clearly, settings_of
+from engine.cli.output import print_json
+from engine.cli.startup import Etc, Json, dsn_of, fail_clearly, settings_of
 
 if TYPE_CHECKING:
     from engine.executor.replay import Comparison
@@ -59,10 +59,9 @@ async def _replay(etc: Path, cycle_id: str) -> Comparison:
 
 
 def _show(comparison: Comparison, *, as_json: bool) -> None:
-    import msgspec
 
     if as_json:
-        print(msgspec.json.encode(comparison).decode())
+        print_json(comparison)
         return
     print(f"cycle {comparison.cycle_id} of {comparison.trader_id}")
     for name in ("prompt", "answer", "decision"):

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.db import dsn_of
-from engine.cli.startup import Etc, Json, fail_clearly, settings_of, wide_console
+from engine.cli.output import print_json, wide_console
+from engine.cli.startup import Etc, Json, dsn_of, fail_clearly, settings_of
 
 if TYPE_CHECKING:
     from engine.config.settings import Settings
@@ -145,11 +145,10 @@ def _read(settings: Settings, trader_id: str, text: str, wakeup: Wakeup) -> Deci
 
 
 def _show(explained: tuple[Explained, ...], *, as_json: bool) -> None:
-    import msgspec
     from rich.table import Table
 
     if as_json:
-        print(msgspec.json.encode(explained).decode())
+        print_json(explained)
         return
     console = wide_console()
     if not explained:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.db import dsn_of
-from engine.cli.startup import Etc, fail_clearly, wide_console
+from engine.cli.output import print_json, wide_console
+from engine.cli.startup import Etc, dsn_of, fail_clearly
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ def report(
     A canary's twin is its own live part. A shadow has nothing live: compare it with the trader that it may
     replace (--against ID).
     """
-    import msgspec
 
     from engine.core.times import parse_duration_s
 
@@ -47,7 +46,7 @@ def report(
     with fail_clearly():
         found = asyncio.run(_read(etc, trader, against, seconds))
     if as_json:
-        print(msgspec.json.encode({"shadows": found}).decode())
+        print_json({"shadows": found})
     else:
         _print(found)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.startup import Etc, Json, fail_clearly, settings_of, wide_console
+from engine.cli.output import print_json, wide_console
+from engine.cli.startup import Etc, Json, fail_clearly, settings_of
 from engine.core.words import counted
 
 if TYPE_CHECKING:
@@ -128,9 +129,7 @@ def _rehearse(trader: TraderConfig, replayed: Replayed, thinking: str) -> Rehear
 
 def _show(shown: Report, *, as_json: bool) -> None:
     if as_json:
-        import msgspec
-
-        print(msgspec.json.encode(shown).decode())
+        print_json(shown)
         return
     from rich.table import Table
 

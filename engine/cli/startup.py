@@ -14,15 +14,12 @@ import typer
 from engine.core.errors import ConfigError, EdgewiseError, VenueMisconfigured
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from engine.config.settings import Settings
     from engine.embedded import ServerAddresses
 
 Etc = Annotated[Path, typer.Option("--etc", "--dir", help="Folder of the configuration.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document, for machines.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show the engine's log.")]
-_WIDE: Final = 250
 MISCONFIGURED: Final = 2  # exit code: a file, a variable or an account must be changed
 
 
@@ -78,8 +75,9 @@ def own_servers(settings: Settings, lacking: str) -> tuple[ServerAddresses, str]
     )
 
 
-def wide_console() -> Console:
-    """A console that cuts no column off where there is no terminal to fit: in a pipe or a file."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else _WIDE)
+def dsn_of(etc: Path) -> str:
+    """The configured database, or the embedded one of a running engine or demo. Raises ConfigError."""
+    settings = settings_of(etc)
+    if dsn := settings.engine.servers.postgres_dsn:
+        return dsn
+    return own_servers(settings, "EDGEWISE_POSTGRES_DSN")[0].postgres_dsn

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from engine.cli.startup import Etc, fail_clearly, wide_console
+from engine.cli.output import print_json, wide_console
+from engine.cli.startup import Etc, dsn_of, fail_clearly
 
 if TYPE_CHECKING:
     from engine.journal.postgres.record import TraderResult
@@ -57,7 +58,6 @@ class Capture:
 
 
 def _captured(trades: Path, more: Capture, model: str, *, as_json: bool) -> None:
-    import msgspec
 
     from engine.journal.captures import cycles_of, trades_of
     from engine.journal.recount import differences, recount
@@ -73,7 +73,7 @@ def _captured(trades: Path, more: Capture, model: str, *, as_json: bool) -> None
                 differences(found, against.read_bytes(), with_conversations=bool(said)) if against else None
             )
     if as_json:
-        print(msgspec.json.encode(found if differ is None else differ).decode())
+        print_json(found if differ is None else differ)
     elif differ is None:
         _show(found)
     else:
@@ -107,7 +107,6 @@ def _of_model(found: Analytics, model: str) -> Analytics:
 
 
 def _own(etc: Path, trader: str, *, as_json: bool) -> None:
-    import msgspec
 
     from engine.config.loader import nearest
     from engine.core.errors import ConfigError
@@ -117,13 +116,12 @@ def _own(etc: Path, trader: str, *, as_json: bool) -> None:
     if trader and not chosen:
         raise ConfigError(f"no trader {trader!r}{nearest(trader, [each.trader_id for each in found])}")
     if as_json:
-        print(msgspec.json.encode(chosen).decode())
+        print_json(chosen)
     else:
         _show_results(chosen)
 
 
 async def _results(etc: Path) -> list[TraderResult]:
-    from engine.cli.db import dsn_of
     from engine.journal.postgres.pool import Pool
     from engine.journal.postgres.record import records
 
