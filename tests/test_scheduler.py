@@ -277,6 +277,16 @@ def test_an_answer_that_never_comes_frees_the_trader_at_its_deadline() -> None:
     assert scheduler.on_closed(due.cycle_id, "t", at(242))
 
 
+def test_notes_of_a_wakeup_are_bounded_and_count_what_they_leave_out() -> None:
+    scheduler = started(one())
+    for number in range(100):
+        send(scheduler, 100 + number, score=0.1, detector=f"d{number}")
+    (due,) = [due for second, due in wakeups(scheduler, 720) if second > 0]
+    first, *others = due.notes
+    assert (first.ts, first.code, first.subject, len(others)) == (at(136), "older", "37", 63)
+    assert {note.code for note in others} == {Refusal.BELOW_SALIENCE}
+
+
 def test_reasons_of_a_wakeup_are_bounded() -> None:
     scheduler = started(one())
     for number in range(MAX_REASONS + 5):

@@ -32,7 +32,10 @@ class WakeReason(msgspec.Struct, frozen=True, gc=False):
 
 
 class WakeNote(msgspec.Struct, frozen=True, gc=False):
-    """What did not become a reason of its own, and why: `subject` is a signal's id, or a cycle's."""
+    """What did not become a reason of its own, and why: `subject` is a signal's id, or a cycle's.
+
+    A first note with the code `older` stands for as many, until its time, as its subject says.
+    """
 
     ts: int
     code: str  # engine.manager.rhythm_state.Refusal or engine.manager.budget.Shortage
@@ -89,7 +92,7 @@ class AccountView(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 class Wakeup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """Asks one trader to decide, with everything it may look at: a cycle can be replayed from it alone.
 
-    `notes`: what was refused or merged since the trader's last wakeup, oldest first, the newest 64.
+    `notes`: what was refused or merged since the trader's last wakeup, oldest first, at most 64.
     `news`: headlines about its symbols, newest first. `on_paper`: symbols not to be entered live by it.
     """
 

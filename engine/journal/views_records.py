@@ -197,7 +197,7 @@ class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class NoteRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A signal that did not wake, or was merged, and why; a cycle that expired."""
+    """A signal that did not wake, or was merged, and why; a cycle that expired; `older`: how many more."""
 
     code: str
     subject: str

@@ -25,14 +25,13 @@ from engine.config.scheduler import RhythmConfig
 from engine.core.decisions import CycleMode, WakeKind, WakeNote, WakeReason
 from engine.core.signals import Edge, Signal
 from engine.core.times import NEVER_NS, NS_PER_HOUR, NS_PER_MIN, NS_PER_MS
-from engine.manager.rhythm_state import Due, Refusal, RhythmState, Thinking, duration_ns
+from engine.manager.rhythm_state import Due, Refusal, RhythmState, Thinking, add_note, duration_ns
 
 MAX_REASONS: Final = 64
 _SHORT: Final = CycleMode.SHORT  # names of enumerations are slow to look up
 _LONG_TIMER: Final = WakeKind.LONG_TIMER
 _MAX_SEEN: Final = 256
 _MAX_OPEN: Final = 256
-_MAX_NOTES: Final = 64
 
 
 class Rhythm:
@@ -332,10 +331,7 @@ class Rhythm:
 
     def _refuse(self, code: str, subject: str, now_ns: int) -> None:
         self._refusals[code] += 1
-        notes = self.notes
-        if len(notes) >= _MAX_NOTES:
-            del notes[0]
-        notes.append(WakeNote(now_ns, str(code), subject))
+        add_note(self.notes, WakeNote(now_ns, str(code), subject))
 
     def _drop_pending(self, code: str, now_ns: int) -> None:
         for reason in self.pending:

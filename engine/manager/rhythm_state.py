@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from engine.config.scheduler import RhythmConfig
 from engine.core.decisions import CycleMode, WakeNote, WakeReason
 from engine.core.times import NS_PER_S
+
+OLDER: Final = "older"  # code of a note that stands for as many as its subject says, until its time
+_MAX_NOTES: Final = 64
 
 
 class Refusal(StrEnum):
@@ -76,6 +80,15 @@ def rein_in(state: RhythmState, config: RhythmConfig, now_ns: int) -> None:
     if state.thinking is not None:
         deadline_ns = min(state.thinking.deadline_ns, now_ns + duration_ns(config.max_thinking))
         state.thinking = Thinking(state.thinking.cycle_id, deadline_ns)
+
+
+def add_note(notes: list[WakeNote], note: WakeNote) -> None:
+    """Rule for full: the oldest go, and the first note counts them."""
+    notes.append(note)
+    if len(notes) > _MAX_NOTES:
+        first, second = notes[:2]
+        gone = int(first.subject) if first.code == OLDER else 1
+        notes[:2] = [WakeNote(second.ts, OLDER, str(gone + 1))]
 
 
 def duration_ns(seconds: float) -> int:
