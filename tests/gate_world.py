@@ -16,7 +16,7 @@ from engine.core.orders import ZERO, Fill, Order, OrderIntent, OrderState, StopM
 from engine.core.signals import MarketSnapshot
 from engine.manager.accounts import TraderAccounts
 from engine.manager.breaker import Breaker
-from engine.manager.room import AccountCaps
+from engine.manager.exposure import AccountCaps
 from engine.manager.traders import Trader
 from engine.manager.translate import Translator
 

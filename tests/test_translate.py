@@ -13,9 +13,9 @@ from engine.config.manager import CapitalConfig, RiskConfig
 from engine.config.values import Duration
 from engine.core.decisions import Act, Action, Verdict
 from engine.core.orders import OrderState, PositionSide, Purpose
+from engine.manager.exits import overdue, trailed_stop
 from engine.manager.risk import REASONS
 from engine.manager.stop_checks import STOP_REASONS
-from engine.manager.upkeep import overdue, trailed_stop
 from tests.gate_world import INSTRUMENTS, PRICES, SECOND, GateWorld
 
 D = Decimal

@@ -14,8 +14,8 @@ from engine.core.instruments import USUAL_FEES, Instrument
 from engine.core.market import exact
 from engine.core.orders import ZERO, OrderIntent
 from engine.core.signals import MarketSnapshot
+from engine.manager.exposure import room_of
 from engine.manager.risk import evaluate
-from engine.manager.room import room_of
 from engine.manager.sizing import Room
 from engine.manager.traders import Trader
 from engine.manager.translate import Translator

@@ -11,8 +11,8 @@ from engine.core.decisions import Decision, Verdict
 from engine.core.orders import OrderIntent, StopMove
 from engine.journal.ports import KeepState, KeptState, Validity
 from engine.manager.context import ManagerContext
+from engine.manager.lost_messages import abandon
 from engine.manager.traders import Trader
-from engine.manager.untold import abandon
 from engine.retry import patiently
 
 _ANSWER_WAIT_S: Final = 2.0  # real time that an answer which was published may take into the journal

@@ -11,9 +11,9 @@ from engine.bus import INTENTS
 from engine.core.errors import CodecError
 from engine.journal.ports import KeepState
 from engine.manager.context import ManagerContext
+from engine.manager.lost_messages import abandon
 from engine.manager.traders import Trader
 from engine.manager.translate import ENTRY_LIVES_S
-from engine.manager.untold import abandon
 from engine.retry import patiently
 
 log = structlog.get_logger()

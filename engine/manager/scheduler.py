@@ -24,7 +24,7 @@ from engine.manager.budget import ZERO, Budget, Shortage
 from engine.manager.calendar import NUMBER, NUMBER_BITS, Calendar, Entry
 from engine.manager.rhythm import Rhythm
 from engine.manager.rhythm_state import Due, Refusal, RhythmState, rein_in
-from engine.manager.stored import StoredSchedule
+from engine.manager.stored_schedule import StoredSchedule
 
 __all__ = ["Due", "Refusal", "Scheduler", "Shortage"]
 

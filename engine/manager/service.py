@@ -29,17 +29,17 @@ from engine.core.signals import Edge, MarketSnapshot, Signal
 from engine.core.times import NS_PER_MIN, NS_PER_S
 from engine.journal.ports import KeepState, KeptState
 from engine.manager.context import ManagerContext
+from engine.manager.exits import overdue, trailed
+from engine.manager.exposure import AccountCaps
+from engine.manager.lost_messages import LostMessages
 from engine.manager.outbox import Outbox
 from engine.manager.rebalancer import Rebalancer
 from engine.manager.restart import take_up
 from engine.manager.rollout import ON_PAPER, live_part, on_paper, paper_part
-from engine.manager.room import AccountCaps
 from engine.manager.scheduler import Due
 from engine.manager.supervision import Supervision
 from engine.manager.traders import Trader
 from engine.manager.translate import Translator
-from engine.manager.untold import Untold
-from engine.manager.upkeep import overdue, trailed
 from engine.retry import patiently
 
 log = structlog.get_logger()
@@ -69,7 +69,7 @@ class ManagerService:
         self.supervision = Supervision(context, traders, self._close_all)
         self._outbox = Outbox(context, traders)
         self._rebalancer = Rebalancer(context, traders)
-        self._untold = Untold(context, traders)
+        self._lost_messages = LostMessages(context, traders)
         self._alarm = Alarm(context.clock)  # of the next trader that is due
         # A schedule is stored after the wakeups that it says were taken, and never an older one last.
         self._scheduling = asyncio.Lock()
@@ -256,7 +256,7 @@ class ManagerService:
             await self.supervision.on_equities(views)
             await self._store_schedule()
             await self._rebalancer.look(views)
-            await self._untold.look()
+            await self._lost_messages.look()
             for view in views:
                 await self._keep_up(view)
 

@@ -19,7 +19,7 @@ log = structlog.get_logger()
 _ANSWER_LIVES_S: Final = 330.0  # real time after its deadline; the executor gives it up half a minute before
 
 
-class Untold:
+class LostMessages:
     """Asks the journal about orders and cycles that should have ended long ago."""
 
     def __init__(self, context: ManagerContext, traders: Mapping[str, Trader]) -> None:
