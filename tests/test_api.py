@@ -24,6 +24,7 @@ from engine.bus_owner import DATABASE, KEY
 from engine.clock import SystemClock
 from engine.config.engine import ApiConfig
 from engine.core.times import NS_PER_DAY
+from engine.journal.ports import AccountCheck
 from engine.journal.postgres.journal import PostgresJournal
 from engine.journal.postgres.reader import JournalReader
 from engine.telemetry.status import BooksStatus, EngineStatus, status_key
@@ -299,27 +300,29 @@ async def test_pages_cover_every_row_once(api: Client) -> None:
     assert (await got(api, f"/api/fills?limit=1&before={second['nextBefore']}"))["fills"] == []
 
 
+STATUS: Final = EngineStatus(
+    account_id="okx-1",
+    provider="okx",
+    trading_enabled=True,
+    speed=20,
+    ts=NOW,
+    ts_started=T0,
+    connections={"public": "live"},
+    counts={"frames": 12, "wakeups": 3},
+    refusals={},
+    entries_refused="",
+    books=BooksStatus(
+        balanced=True, difference=0, venue_equity=1, traders_equity=1, reserve=0, detail="", ts=NOW
+    ),
+)
+
+
 async def test_live_prices_and_the_engine_show_when_redis_has_them(
     database: str, database_ro: str, redis_url: str, redis_api_url: str
 ) -> None:
     await fill_journal(database)
-    status = EngineStatus(
-        account_id="okx-1",
-        provider="okx",
-        trading_enabled=True,
-        speed=20,
-        ts=NOW,
-        ts_started=T0,
-        connections={"public": "live"},
-        counts={"frames": 12, "wakeups": 3},
-        refusals={},
-        entries_refused="",
-        books=BooksStatus(
-            balanced=True, difference=0, venue_equity=1, traders_equity=1, reserve=0, detail="", ts=NOW
-        ),
-    )
     async with redis.asyncio.Redis.from_url(redis_url) as engine:
-        await engine.set(status_key("dev"), msgspec.json.encode(status))
+        await engine.set(status_key("dev"), msgspec.json.encode(STATUS))
         await engine.hset(
             "market:prices",
             mapping={"BTC": b'{"symbol":"BTC","price":7.5,"timestamp":5}', "ETH": b"not json"},
@@ -342,6 +345,31 @@ async def test_live_prices_and_the_engine_show_when_redis_has_them(
         }
         held = (await got(api, "/api/positions"))["accountTotals"][0]["positions"]["BTC"]
         assert held["current_price"] == 7.5
+
+
+async def test_books_of_another_account_that_differ_are_told(
+    database: str, database_ro: str, redis_url: str, redis_api_url: str
+) -> None:
+    await fill_journal(database)
+    check = AccountCheck(
+        account_id="okx-2",
+        ts=NOW,
+        balanced=False,
+        venue_equity=Decimal(7),
+        traders_equity=Decimal(5),
+        reserve=Decimal(0),
+        difference=Decimal(2),
+        detail="BTC-USDT-SWAP",
+    )
+    other = msgspec.structs.replace(parts.TRADER, trader_id="carol", account_id="okx-2")
+    async with PostgresJournal(database, SystemClock()) as journal:
+        await journal.record_traders([other])
+        await journal.record_check(check)
+    async with redis.asyncio.Redis.from_url(redis_url) as engine:
+        await engine.set(status_key("dev"), msgspec.json.encode(STATUS))
+    async with served(database_ro, redis_api_url) as api:
+        health = await got(api, "/api/health")
+    assert (health["status"], health["books"]["detail"]) == ("degraded", "BTC-USDT-SWAP")
 
 
 async def test_a_redis_of_another_database_is_said_to_be_foreign(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -15,6 +15,7 @@ from engine.journal.views_records import CheckRow
 from engine.telemetry.status import EngineStatus
 
 UpDown = Literal["ok", "down"]
+_THESE_MINUTES_S: Final = 600.0
 
 
 class HealthCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,9 +138,16 @@ def _counts(engine: EngineStatus | None, counts: Counts | None) -> HealthCounts:
 
 
 def _books(engine: EngineStatus | None, checks: list[CheckRow]) -> HealthBooks:
-    """What the engine says now, else the journal; of several accounts the one that is wrong."""
+    """What the engine says now, else the journal; of several accounts the one that is wrong.
+
+    Of another account than the engine's only a check of these minutes counts: its engine may have ended.
+    """
     if engine is not None and engine.books is not None:
-        now = engine.books
+        now, since = engine.books, seconds(engine.ts) - _THESE_MINUTES_S
+        others = [row for row in checks if row.account_id != engine.account_id and row.timestamp > since]
+        wrong = [row for row in others if not row.balanced]
+        if wrong and now.balanced:
+            return _checked(wrong[0])
         return HealthBooks(
             balanced=now.balanced,
             difference=now.difference,
@@ -149,9 +157,10 @@ def _books(engine: EngineStatus | None, checks: list[CheckRow]) -> HealthBooks:
             detail=now.detail,
             timestamp=seconds(now.ts),
         )
-    if not checks:
-        return HealthBooks()
-    check = min(checks, key=lambda row: (row.balanced, -row.timestamp))
+    return _checked(min(checks, key=lambda row: (row.balanced, -row.timestamp))) if checks else HealthBooks()
+
+
+def _checked(check: CheckRow) -> HealthBooks:
     return HealthBooks(
         balanced=check.balanced,
         difference=float(check.difference),
