@@ -41,7 +41,7 @@ class ManualMarket:
         self.listings = listings
         self.name = f"manual {' '.join(each.instrument.symbol for each in listings)}"
         self._start_ns = start_ns
-        self._lost_messages = True  # nobody has asked for the past yet
+        self._untold = True  # nobody has asked for the past yet
         self._queued = [
             Nudge(each.instrument.symbol, _on_tick(each, exact(each.character.start))) for each in listings
         ]
@@ -52,9 +52,9 @@ class ManualMarket:
 
     def take_bars(self) -> dict[str, list[Bar]]:
         """Flat minutes at the start price."""
-        if not self._lost_messages:
+        if not self._untold:
             return {}
-        self._lost_messages = False
+        self._untold = False
         first = self._start_ns - _HISTORY * NS_PER_MIN
         first -= first % NS_PER_HOUR
         minutes = range(first, self._start_ns - self._start_ns % NS_PER_MIN, NS_PER_MIN)
@@ -81,7 +81,7 @@ class ManualMarket:
 
     def restore(self, state: bytes) -> None:
         self._queued = msgspec.msgpack.decode(state, type=list[Nudge])
-        self._lost_messages = False
+        self._untold = False
 
     def _quote(self, nudge: Nudge, ts: int) -> Quote:
         tick = next(e.instrument.tick_size for e in self.listings if e.instrument.symbol == nudge.symbol)

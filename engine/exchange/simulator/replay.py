@@ -55,12 +55,12 @@ class RecordedMarket:
         self._level_usd = Decimal(int(character.depth_usd)) / _LEVELS
         late = (start_ns - recording.first_ns) % recording.period_ns
         self._state = _State(start_ns - late, 0, start_ns, Decimal(1))
-        self._lost_messages = True  # nobody has asked for the past yet
+        self._untold = True  # nobody has asked for the past yet
 
     def take_bars(self) -> dict[str, list[Bar]]:
-        if not self._lost_messages:
+        if not self._untold:
             return {}
-        self._lost_messages = False
+        self._untold = False
         start = self._state.start_ns
         bars = [bar._replace(ts_open=bar.ts_open + start) for bar in self._recording.history]
         return {self._recording.listing.instrument.symbol: bars}
@@ -78,7 +78,7 @@ class RecordedMarket:
 
     def restore(self, state: bytes) -> None:
         self._state = msgspec.msgpack.decode(state, type=_State)
-        self._lost_messages = False
+        self._untold = False
 
     def advance(self, ts_ns: int) -> list[Quote]:
         state = self._state
