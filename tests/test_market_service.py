@@ -45,6 +45,7 @@ class ScriptedFeed:
     def __init__(self, closed: int = WARM) -> None:
         self.closed = closed
         self.failures: list[Exception] = []
+        self.dead: frozenset[str] = frozenset()  # symbols of which it gives no candles
         self.asked: list[tuple[str, int]] = []
         self._events: asyncio.Queue[MarketEvent] = asyncio.Queue()
 
@@ -78,6 +79,8 @@ class ScriptedFeed:
         self.asked.append((timeframe, limit))
         if self.failures:
             raise self.failures.pop(0)
+        if symbol in self.dead:
+            raise Unavailable("away")
         made = CANDLES[: self.closed]
         if timeframe != "1m":
             aggregator = Aggregator("1m", timeframe)
@@ -365,6 +368,17 @@ async def test_gap_that_the_venue_has_not_closed_yet_is_asked_for_again(world: W
         world.feed.closed = WARM + 3
         await world.until(lambda: world.service.pipeline.gap(BTC, "1m") is None)
         assert world.service.snapshot(BTC).stale == ()
+
+
+async def test_gap_that_cannot_be_filled_holds_up_no_other() -> None:
+    eth = "ETH-USDT-SWAP"
+    world = World(SimClock(CANDLES[WARM].ts_open), msgspec.structs.replace(CONFIG, symbols=(eth, BTC)))
+    async with world.running():
+        world.feed.dead = frozenset({eth})
+        world.feed.send(msgspec.structs.replace(CANDLES[WARM + 5], symbol=eth))
+        world.feed.close(WARM + 5)
+        await world.until(lambda: ("repaired", BTC) in [(f.kind, f.symbol) for f in world.journal.flaws])
+        assert world.service.pipeline.gap(eth, "1m") is not None
 
 
 async def test_D9_gap_is_filled_although_the_feed_falls_silent_before_it_can_be(world: World) -> None:

@@ -47,8 +47,8 @@ class CandleHistory:
         self._feed = feed
         self._clock = clock
         self._made = made
-        self._gaps: dict[tuple[str, str], None] = {}  # at most one a timeframe
-        self._gap_found = asyncio.Event()
+        self._gaps: set[tuple[str, str]] = set()  # being filled, at most one a timeframe
+        self._found: asyncio.Queue[tuple[str, str]] = asyncio.Queue()  # bounded by what may be in `_gaps`
         self._flaws: deque[IntegrityEvent] = deque(maxlen=_MAX_FLAWS)  # full: the oldest is forgotten
 
     async def begin(self, symbol: str, state: bytes | None) -> None:
@@ -94,19 +94,17 @@ class CandleHistory:
     def note(self, gap: Gap) -> None:
         """A gap was found; `fill_gaps` sees to it."""
         log.warning("candles missing", symbol=gap.symbol, timeframe=gap.timeframe, ts_from=gap.ts_from)
-        self._gaps[(gap.symbol, gap.timeframe)] = None
         self._note_flaw(gap, IntegrityKind.GAP)
-        self._gap_found.set()
+        if (key := (gap.symbol, gap.timeframe)) not in self._gaps:
+            self._gaps.add(key)
+            self._found.put_nowait(key)
 
     async def fill_gaps(self) -> None:
-        """One gap after the other, until cancelled; a timeframe is in the list at most once."""
-        while True:
-            await self._gap_found.wait()
-            while self._gaps:
-                symbol, timeframe = next(iter(self._gaps))
-                await self._fill(symbol, timeframe)
-                del self._gaps[(symbol, timeframe)]
-            self._gap_found.clear()
+        """Fill until cancelled, each timeframe by itself: one that cannot be filled holds up no other."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                symbol, timeframe = await self._found.get()
+                tasks.create_task(self._fill(symbol, timeframe), name=f"candles {symbol} {timeframe}")
 
     async def _fill(self, symbol: str, timeframe: str) -> None:
         """Fetch what is missing; what cannot be filled is built anew from the venue's history."""
@@ -123,7 +121,8 @@ class CandleHistory:
                 candles = await self._fetch(symbol, timeframe, reach)
                 self._made(symbol, self._pipeline.backfill(symbol, timeframe, candles))
             if self._pipeline.gap(symbol, timeframe) is not None:  # the venue has not closed it yet
-                await self._clock.sleep_real(_UNCLOSED_PAUSE_S)
+                await self._clock.sleep_real(_UNCLOSED_PAUSE_S if tries < _FILL_TRIES else _LONGEST_WAIT_S)
+        self._gaps.discard((symbol, timeframe))
         if repaired is not None:
             self._note_flaw(repaired, IntegrityKind.REPAIRED)
         log.info("candles complete", symbol=symbol, timeframe=timeframe)
