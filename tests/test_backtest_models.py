@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from engine.backtest.asked_models import AskedModels
+from engine.backtest.figures import report
 from engine.backtest.run import Outcome, run_backtest
 from engine.config.settings import Settings, load_settings
 from engine.core.decisions import CycleRecord, CycleStatus
@@ -65,6 +66,8 @@ def test_answer_that_did_not_come_is_asked_again_next_time(endpoint: str, tmp_pa
         outcome = run(tmp_path, settings, model)
     refusals = {record.decision.refusal for record in outcome.journal.cycles.values()}
     assert refusals == {"bad_request"}
+    (told,) = report(outcome).undecided
+    assert (told.reason, told.cycles) == ("bad_request", len(outcome.journal.cycles))
     assert file.read_bytes() == b""
 
 

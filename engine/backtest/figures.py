@@ -48,6 +48,14 @@ class TraderFigures(msgspec.Struct, frozen=True, kw_only=True):
     open_positions: int
 
 
+class Undecided(msgspec.Struct, frozen=True):
+    """How many cycles of a trader came to no decision for one reason, such as `not_recorded`."""
+
+    trader_id: str
+    reason: str
+    cycles: int
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The run. `refusals` counts by reason what the gate refused; `digest` is SHA-256 of the journal."""
 
@@ -60,6 +68,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     orders: int
     fills: int
     refusals: dict[str, int]
+    undecided: tuple[Undecided, ...]
     traders: tuple[TraderFigures, ...]
     balanced: bool
     digest: str
@@ -78,6 +87,7 @@ def report(outcome: Outcome) -> Report:
         orders=len(journal.orders),
         fills=len(journal.fills),
         refusals=dict(sorted(journal.refusals.items())),
+        undecided=tuple(Undecided(*why, count) for why, count in sorted(journal.undecided.items())),
         traders=tuple(_figures(outcome, view) for view in outcome.views),
         balanced=outcome.balanced,
         digest=journal.digest(),

@@ -196,6 +196,9 @@ def _print(figures: Report, html: Path | None) -> None:
         counted(figures.fills, "fill"),
     )
     console.print(f"{', '.join(done)}; books {'balance' if figures.balanced else 'DO NOT BALANCE'}")
+    for each in figures.undecided:
+        lost = counted(each.cycles, "cycle")
+        console.print(f"{each.trader_id} came to no decision in {lost}: {each.reason}")
     if figures.refusals:
         told = ", ".join(f"{reason} {count}" for reason, count in figures.refusals.items())
         console.print(f"refused by the gate: {told}")

@@ -22,6 +22,7 @@ class MemoryCycles:
         self.closed = 0  # the forgotten ones too
         self.records: dict[str, CycleRecord] = {}  # cycle id → its answer, oldest first
         self.refusals: Counter[str] = Counter()  # of the gate, by reason
+        self.undecided: Counter[tuple[str, str]] = Counter()  # by trader, and why it has no decision
         self._wakeups: dict[str, Wakeup] = {}  # cycle id → wakeup, oldest first
         self._open: dict[str, None] = {}  # those without an answer, oldest first
         self._woken: dict[str, list[str]] = {}  # trader id → cycle ids, oldest first
@@ -42,6 +43,8 @@ class MemoryCycles:
         self.records[cycle_id] = record
         del self._open[cycle_id]
         self.closed += 1
+        if record.decision.refusal:
+            self.undecided[record.decision.trader_id, record.decision.refusal] += 1
         if len(self.records) > _KEPT:
             oldest = next(iter(self.records))
             del self.records[oldest], self._wakeups[oldest]

@@ -49,6 +49,7 @@ class MemoryJournal:
         self._cycles = MemoryCycles()
         self.cycles = self._cycles.records  # cycle id → its answer, oldest first
         self.refusals: Counter[str] = self._cycles.refusals  # of the gate, by reason
+        self.undecided: Counter[tuple[str, str]] = self._cycles.undecided  # cycles, by trader and why
         self._candles: dict[tuple[str, str], int] = {}  # symbol, timeframe → open of the newest
         self._states: dict[tuple[KeepState, str], bytes] = {}
         self._accounts: dict[str, str] = {}  # trader id → account
