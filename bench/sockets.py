@@ -110,8 +110,7 @@ def _signalling(warm: Warm, signals: list[Signal]) -> Handler:
     pipeline = warm.made()
 
     def handle(events: Sequence[MarketEvent]) -> None:
-        for event in events:
-            signals.extend(pipeline.update(event))
+        signals.extend(pipeline.update_all(events))
 
     return handle
 

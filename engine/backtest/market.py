@@ -74,7 +74,7 @@ class ReplayedMarket:
         self._symbols = [each.listing.instrument.symbol for each in recordings]
         # some of them, evenly over the run
         self.closes: dict[str, list[tuple[int, float]]] = {symbol: [] for symbol in self._symbols}
-        self.take: Callable[[MarketEvent], bool] | None = None
+        self.take: Callable[[Sequence[MarketEvent]], bool] | None = None
         self.moments_matter = False
         self._moving = False
         self.ended = asyncio.Event()
@@ -135,8 +135,7 @@ class ReplayedMarket:
             for ts, over, events in self._moments(runs) if self.moments_matter else self._ends(runs):
                 self._clock.set(ts)
                 count += over
-                for event in events:
-                    edge = take(event) or edge
+                edge = take(events)
                 if edge:
                     break
             self._pass_over(runs, count)
@@ -233,7 +232,7 @@ class ReplayedMarket:
         if self.take is None:
             self._queue.put_nowait(event)
         else:
-            self.take(event)
+            self.take((event,))
 
     def _on_minute(self, symbol: str, minute: Bar) -> None:
         self._picture(symbol, [minute])

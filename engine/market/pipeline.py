@@ -51,6 +51,7 @@ class MarketPipeline:
         self._fingerprint = _fingerprint(config, self._blank(config.symbols[0]))
         self._closed: deque[ClosedCandle] = deque(maxlen=_MAX_CLOSED)
         self._gaps: list[Gap] = []
+        self.moved: dict[str, None] = {}  # symbols of which something was heard since `take_moved`
         self.ignored = 0  # events of symbols and timeframes that are not watched
 
     def set_contract_values(self, contract_values: Mapping[str, float]) -> None:
@@ -60,12 +61,22 @@ class MarketPipeline:
             if watch.trades is not None and symbol in contract_values:
                 watch.trades.contract_value = contract_values[symbol]
 
+    def update_all(self, events: Sequence[MarketEvent]) -> Sequence[Signal]:
+        """Take in events, oldest first; return the signals that they make, in order."""
+        signals: list[Signal] = []
+        for event in events:
+            made = self.update(event)
+            if made:
+                signals += made
+        return signals or _NONE
+
     def update(self, event: MarketEvent) -> Sequence[Signal]:
         """Take in one event; return the signals that it makes, in order."""
         watch = self._watches.get(event.symbol)
         if watch is None:
             self.ignored += 1
             return _NONE
+        self.moved[watch.symbol] = None
         if type(event) is Candle:
             return self._on_candle(watch, event)
         watch.apply(event)
@@ -139,6 +150,12 @@ class MarketPipeline:
         closed = tuple(self._closed)
         self._closed.clear()
         return closed
+
+    def take_moved(self) -> Sequence[str]:
+        """Symbols of which something was heard since the last call."""
+        moved = tuple(self.moved)
+        self.moved.clear()
+        return moved
 
     def snapshot(self, symbol: str, now_ns: int) -> MarketSnapshot:
         """What may be known about the symbol at `now_ns`."""

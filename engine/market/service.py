@@ -60,7 +60,6 @@ class MarketService:
         self, config: MarketConfig, feed: MarketFeed, bus: Bus, journal: MarketJournal, clock: Clock
     ) -> None:
         self._config = config
-        self._symbols = frozenset(config.symbols)
         self._feed = feed
         self._bus = bus
         self._journal = journal
@@ -68,10 +67,9 @@ class MarketService:
         self.pipeline = MarketPipeline(config)
         self.outbox = SignalOutbox()
         self.warm = asyncio.Event()
-        self.tap: Callable[[MarketEvent], None] = lambda _: None  # hears each event before the pipeline
+        self.tap: Callable[[MarketEvent], None] | None = None  # hears each event before the pipeline
         self.events = 0
         self.snapshots_lost = 0
-        self._moved: dict[str, None] = {}  # symbols with news since their last snapshot
         self._history = CandleHistory(config, self.pipeline, feed, clock, self._made)
         self._news = asyncio.Event()
 
@@ -102,17 +100,17 @@ class MarketService:
         self.warm.set()
         log.info("market warmed up", symbols=len(self._config.symbols))
         async for events in self._feed.events():
-            for event in events:
-                self.take(event)
+            self.take(events)
 
-    def take(self, event: MarketEvent) -> bool:
-        """Work through one event at once, after the warm-up; True when it made signals."""
-        self.events += 1
-        self.tap(event)
-        if event.symbol in self._symbols and event.symbol not in self._moved:
-            self._moved[event.symbol] = None
+    def take(self, events: Sequence[MarketEvent]) -> bool:
+        """Work through events at once, after the warm-up; True when they made signals."""
+        self.events += len(events)
+        if self.tap is not None:
+            for event in events:
+                self.tap(event)
+        signals = self.pipeline.update_all(events)
+        if self.pipeline.moved and not self._news.is_set():
             self._news.set()
-        signals = self.pipeline.update(event)
         self._emit(signals)
         return bool(signals)
 
@@ -134,7 +132,7 @@ class MarketService:
 
     def _made(self, symbol: str, signals: Sequence[Signal]) -> None:
         """Candles came by REST."""
-        self._moved[symbol] = None
+        self.pipeline.moved[symbol] = None
         self._news.set()
         self._emit(signals)
 
@@ -166,14 +164,14 @@ class MarketService:
             if (left_s := next_s - clock.real_s()) > 0:
                 await clock.sleep_real(left_s)
             self._news.clear()
-            moved, self._moved = self._moved, {}
+            moved = self.pipeline.take_moved()
             snapshots = [self.snapshot(symbol) for symbol in moved]
             try:
                 if snapshots:
                     await self._bus.publish_many(SNAPSHOTS, snapshots)
             except BusUnavailable:
                 self.snapshots_lost += len(snapshots)
-                self._moved = moved | self._moved
+                self.pipeline.moved |= dict.fromkeys(moved)
                 self._news.set()
             next_s = clock.real_s() + 1.0 / self._config.snapshots_per_s
 
