@@ -19,9 +19,9 @@ from engine.core.ledger import ClosedTrade
 from engine.core.memory import CoreBlock, Episode, MemoryQuery
 from engine.core.orders import PositionSide
 from engine.core.signals import MarketSnapshot, TimeframeView
+from engine.core.times import NEVER_NS
 from engine.executor.decision import AnswerRules
 from engine.executor.sample import sample_wakeup
-from engine.journal.ports import MAX_NS
 from engine.modelserver.app import make_app
 
 BTC, ETH, SOL = "BTC-USDT-SWAP", "ETH-USDT-SWAP", "SOL-USDT-SWAP"
@@ -101,7 +101,7 @@ class CycleJournal:
         return tuple(reversed(mine))[:limit]
 
     async def recent_trades(
-        self, trader_id: str, limit: int, until_ns: int = MAX_NS
+        self, trader_id: str, limit: int, until_ns: int = NEVER_NS
     ) -> tuple[ClosedTrade, ...]:
         self._answer()
         return tuple(trade for trade in self.trades if trade.trader_id == trader_id)[:limit]

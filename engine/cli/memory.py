@@ -71,10 +71,10 @@ def _check_known(etc: Path, trader_id: str) -> None:
 async def _read(etc: Path, trader_id: str, limit: int) -> tuple[tuple[CoreBlock, ...], tuple[Episode, ...]]:
     from engine.clock import SystemClock
     from engine.core.memory import MemoryQuery
-    from engine.journal.ports import MAX_NS
+    from engine.core.times import NEVER_NS
     from engine.journal.postgres.journal import PostgresJournal
 
-    query = MemoryQuery(trader_id=trader_id, symbols=(), words=(), until_ns=MAX_NS, limit=limit)
+    query = MemoryQuery(trader_id=trader_id, symbols=(), words=(), until_ns=NEVER_NS, limit=limit)
     async with PostgresJournal(dsn_of(etc), SystemClock()) as journal:
         return await journal.core_blocks(trader_id), await journal.episodes(query)
 

@@ -21,9 +21,8 @@ from engine.core.market import Candle
 from engine.core.memory import CoreBlock, Episode, MemoryQuery
 from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.core.signals import Signal
+from engine.core.times import NEVER_NS
 from engine.journal.snapshots import BalanceSnapshot
-
-MAX_NS: Final = 2**63 - 1
 
 
 class TraderRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -295,7 +294,7 @@ class Journal(Protocol):
         ...
 
     async def recent_trades(
-        self, trader_id: str, limit: int, until_ns: int = MAX_NS
+        self, trader_id: str, limit: int, until_ns: int = NEVER_NS
     ) -> tuple[ClosedTrade, ...]:
         """Newest first, those that ended until `until_ns`."""
         ...

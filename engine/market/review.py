@@ -12,7 +12,7 @@ import msgspec
 from engine.config.market import MarketConfig
 from engine.core.market import Candle, MarketEvent
 from engine.core.signals import Signal
-from engine.core.times import NS_PER_DAY, NS_PER_S, timeframe_ns
+from engine.core.times import NEVER_NS, NS_PER_DAY, NS_PER_S, timeframe_ns
 from engine.market.pipeline import MarketPipeline
 from engine.market.records import ClosedCandle
 
@@ -66,7 +66,7 @@ class Window(msgspec.Struct, frozen=True):
     """The part of a recording that is reviewed; what comes before it warms up."""
 
     begin_ns: int = 0
-    end_ns: int = 2**63 - 1
+    end_ns: int = NEVER_NS
 
     def holds(self, ts: int) -> bool:
         return self.begin_ns <= ts < self.end_ns

@@ -15,12 +15,12 @@ from engine.core.market import Candle
 from engine.core.memory import CoreBlock, CoreLabel, Episode, MemoryQuery
 from engine.core.orders import Fill, Order, OrderIntent, StopMove
 from engine.core.signals import Signal
+from engine.core.times import NEVER_NS
 from engine.journal.in_memory.cycles import MemoryCycles
 from engine.journal.in_memory.episodes import Episodes
 from engine.journal.in_memory.notes import Notes
 from engine.journal.in_memory.orders import MemoryOrders
 from engine.journal.ports import (
-    MAX_NS,
     AccountCheck,
     BacktestRun,
     Bookings,
@@ -287,7 +287,7 @@ class MemoryJournal:
         return self._cycles.recent(trader_id, limit, before)
 
     async def recent_trades(
-        self, trader_id: str, limit: int, until_ns: int = MAX_NS
+        self, trader_id: str, limit: int, until_ns: int = NEVER_NS
     ) -> tuple[ClosedTrade, ...]:
         found = (
             trade

@@ -11,7 +11,8 @@ from engine.core.cash import CashFlow, FundingPayment
 from engine.core.decisions import AccountView
 from engine.core.ledger import ClosedTrade
 from engine.core.orders import Fill, Order, OrderIntent, StopMove
-from engine.journal.ports import MAX_NS, TOLERANCE_USD, Bookings
+from engine.core.times import NEVER_NS
+from engine.journal.ports import TOLERANCE_USD, Bookings
 from engine.journal.postgres.doubt import Doubts
 from engine.journal.postgres.memory import insert_episodes
 from engine.journal.postgres.pool import LONG_TIMEOUT_S, Pool
@@ -245,7 +246,7 @@ class OrderTables:
             await insert_episodes(connection, view.trader_id, [trade.trade_id for trade in trades])
 
     async def recent_trades(
-        self, trader_id: str, limit: int, until_ns: int = MAX_NS
+        self, trader_id: str, limit: int, until_ns: int = NEVER_NS
     ) -> tuple[ClosedTrade, ...]:
         sql = """select * from closed_trades where trader_id = $1 and ts_exit <= $3
             order by seq desc limit $2"""
