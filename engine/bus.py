@@ -21,6 +21,7 @@ from engine.core.signals import MarketSnapshot, Signal
 
 T = TypeVar("T")
 MAX_DELIVERIES: Final = 3
+IN_ONE_PIECE: Final = 100  # messages of `publish_many` that go in one piece, at most
 
 
 class Topic(msgspec.Struct, Generic[T], frozen=True):

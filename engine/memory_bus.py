@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 import structlog
 
-from engine.bus import Handler, Message, Topic
+from engine.bus import IN_ONE_PIECE, Handler, Message, Topic
 from engine.clock import Clock, settle
 from engine.core.errors import BusUnavailable
 from engine.delivery import Delivery, OnDead, ignore_dead
@@ -135,6 +135,7 @@ class MemoryBus:
 
     async def publish(self, topic: Topic[T], body: T, *, trace_id: str = "") -> str:
         stream = self._stream(topic.name)
+        self._take_room(stream, topic)
         message_id = self._append(stream, topic, body, trace_id)
         if stream.waiting:
             stream.wake()
@@ -142,8 +143,10 @@ class MemoryBus:
 
     async def publish_many(self, topic: Topic[T], bodies: Sequence[T], *, trace_id: str = "") -> None:
         stream = self._stream(topic.name)
-        for body in bodies:
-            self._append(stream, topic, body, trace_id)
+        for start in range(0, len(bodies), IN_ONE_PIECE):
+            self._take_room(stream, topic)
+            for body in bodies[start : start + IN_ONE_PIECE]:
+                self._append(stream, topic, body, trace_id)
         stream.wake()
 
     async def consume(self, topic: Topic[T], group: str, handler: Handler[T], *, consumer: str = "0") -> None:
@@ -163,16 +166,18 @@ class MemoryBus:
             stream = self._streams[name] = _Stream()
         return stream
 
-    def _append(self, stream: _Stream, topic: Topic[T], body: T, trace_id: str) -> str:
+    def _take_room(self, stream: _Stream, topic: Topic[T]) -> None:
         kept = stream.newest + 1 - stream.oldest  # at least those that are unread
         if topic.durable and kept >= self._max_backlog and stream.unread >= self._max_backlog:
             raise BusUnavailable(f"topic {topic.name} is full: {self._max_backlog} messages are unread")
+
+    def _append(self, stream: _Stream, topic: Topic[T], body: T, trace_id: str) -> str:
         stream.newest += 1
         message_id = str(stream.newest)
         message = Message(message_id, body, trace_id or message_id, self._clock.now_ns())
         if topic.durable:
             stream.messages[stream.newest] = message
-            if not stream.groups and kept >= _UNREAD_KEPT:
+            if not stream.groups and stream.newest - stream.oldest >= _UNREAD_KEPT:
                 stream.drop_read()
         for listener in stream.listeners:
             listener.append(message)

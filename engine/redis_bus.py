@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
-from engine.bus import Handler, Topic
+from engine.bus import IN_ONE_PIECE, Handler, Topic
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable
 from engine.delivery import Delivery, OnDead, ignore_dead
@@ -22,7 +22,6 @@ from engine.stream_reader import DurableReader, LiveReader, Reading
 
 T = TypeVar("T")
 
-_TOGETHER: Final = 100  # messages that share an entry, at most
 _MAX_BACKLOG: Final = 100_000
 _LOOK_EVERY: Final = 1000  # entries of this process; others may add as many meanwhile
 _FIRST_WAIT_S: Final = 0.05
@@ -79,8 +78,8 @@ class RedisBus:
 
     async def publish_many(self, topic: Topic[T], bodies: Sequence[T], *, trace_id: str = "") -> None:
         codec, now = self._codec(topic), self._clock.now_ns()
-        for start in range(0, len(bodies), _TOGETHER):
-            await self._add(topic, codec.encode_together(bodies[start : start + _TOGETHER], trace_id, now))
+        for start in range(0, len(bodies), IN_ONE_PIECE):
+            await self._add(topic, codec.encode_together(bodies[start : start + IN_ONE_PIECE], trace_id, now))
 
     async def consume(self, topic: Topic[T], group: str, handler: Handler[T], *, consumer: str = "0") -> None:
         reading = Reading(

@@ -305,6 +305,26 @@ async def test_B2_a_topic_whose_reader_is_behind_takes_no_more_until_it_is_read(
         await cancelled(task)
 
 
+async def test_messages_that_are_published_together_find_room_together_or_not_at_all(address: str) -> None:
+    reader = Reader()
+    go = asyncio.Event()
+
+    async def slow(message: Message[Any]) -> None:
+        await go.wait()
+        await reader(message)
+
+    async with bus_at(address, max_backlog=2) as bus:
+        task = asyncio.create_task(bus.consume(TEXTS, "g", slow))
+        await asyncio.sleep(0)
+        await bus.publish(TEXTS, "first")
+        await bus.publish_many(TEXTS, ["a", "b", "c"])
+        with pytest.raises(BusUnavailable):
+            await bus.publish_many(TEXTS, ["d", "e"])
+        go.set()
+        await reader.handles("first", "a", "b", "c")
+        await cancelled(task)
+
+
 async def test_cancellation_passes_through_a_busy_consumer(bus: Bus) -> None:
     entered = asyncio.Event()
 
