@@ -127,9 +127,6 @@ class ExecutorService:
         decision = held(wakeup, decider.name if decider else "", now, refusal)
         return CycleRecord(decision=decision, status=status, error=error or refusal, ts_started=now)
 
-    async def _journal_it(self, record: CycleRecord) -> bool:
-        return await patiently(lambda: self._journal.record_cycle(record), _PATIENCE_S)
-
     async def _publish(self, topic: Topic[Decision], decision: Decision) -> None:
         publish = partial(self._bus.publish, topic, decision, trace_id=decision.cycle_id)
         await patiently(publish, _PATIENCE_S)
@@ -143,10 +140,10 @@ class ExecutorService:
         lost: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as tasks:
-                closing = tasks.create_task(self._journal_it(record), name=f"close {decision.cycle_id}")
-                await self._clock.sleep_real(0)  # its statement leaves first
-                await self._publish(DECISIONS, decision)
-            if not closing.result():
+                tasks.create_task(self._publish(DECISIONS, decision), name=f"offer {decision.cycle_id}")
+                await self._clock.sleep_real(0)  # it leaves first: the bus carries it meanwhile
+                closed = await patiently(lambda: self._journal.record_cycle(record), _PATIENCE_S)
+            if not closed:
                 log.info("cycle was closed before", cycle=decision.cycle_id)
                 return
             await self._publish(CLOSED_CYCLES, decision)

@@ -16,7 +16,7 @@ from engine.manager.traders import Trader
 from engine.retry import patiently
 
 _ANSWER_WAIT_S: Final = 2.0  # real time that an answer which was published may take into the journal
-_LOOK_EVERY_S: Final = 0.01
+_LOOK_EVERY_S: Final = 0.002
 
 
 class Outbox:
