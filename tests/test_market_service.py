@@ -426,7 +426,16 @@ async def test_venue_that_is_away_at_the_start_is_waited_for(world: World) -> No
         assert world.service.warm.is_set()
 
 
-async def test_venue_that_refuses_ends_the_service(world: World) -> None:
+async def test_market_that_ended_blinds_its_own_symbol_only(world: World) -> None:
+    async with world.running():
+        world.feed.failures = [Rejected("no such instrument", "51001")]
+        world.feed.close(WARM + 5)
+        await world.until(lambda: not world.feed.failures)
+        assert world.service.snapshot(BTC).blind == ("candles 1m",)
+        await world.until(lambda: world.service.pipeline.gap(BTC, "1m") is None)  # or it was a mistake
+
+
+async def test_venue_that_refuses_at_the_start_ends_the_service(world: World) -> None:
     world.feed.failures = [Rejected("no such instrument", "51001")]
     with pytest.RaisesGroup(Rejected, flatten_subgroups=True):
         await world.service.run()

@@ -11,7 +11,7 @@ import structlog
 
 from engine.clock import Clock
 from engine.config.market import MarketConfig
-from engine.core.errors import CodecError, OutcomeUnknown, Unavailable
+from engine.core.errors import CodecError, OutcomeUnknown, Rejected, Unavailable
 from engine.core.market import Candle
 from engine.core.signals import Signal
 from engine.core.times import NS_PER_DAY, timeframe_ns
@@ -113,12 +113,17 @@ class CandleHistory:
             tries += 1
             behind = self._pipeline.missing(symbol, timeframe, self._clock.now_ns()) or 0
             reach = max(gap.reach, behind + _MARGIN)  # what closed since may not have come by the feed either
-            if reach > enough or tries > _FILL_TRIES:
-                candles = await self._fetch(symbol, timeframe, enough)
+            anew = reach > enough or tries > _FILL_TRIES
+            try:
+                candles = await self._fetch(symbol, timeframe, enough if anew else reach)
+            except Rejected as error:  # as of a market that ended: it stays blind, the others go on
+                log.warning("candles refused", symbol=symbol, timeframe=timeframe, error=str(error))
+                await self._clock.sleep_real(_LONGEST_WAIT_S)
+                continue
+            if anew:
                 self._made(symbol, self._pipeline.warm_up(symbol, timeframe, candles))
                 log.warning("candles built anew", symbol=symbol, timeframe=timeframe)
             else:
-                candles = await self._fetch(symbol, timeframe, reach)
                 self._made(symbol, self._pipeline.backfill(symbol, timeframe, candles))
             if self._pipeline.gap(symbol, timeframe) is not None:  # the venue has not closed it yet
                 await self._clock.sleep_real(_UNCLOSED_PAUSE_S if tries < _FILL_TRIES else _LONGEST_WAIT_S)
