@@ -54,6 +54,7 @@ from engine.core.decisions import (
     Wakeup,
 )
 from engine.core.instruments import Instrument
+from engine.core.ledger import ClosedTrade
 from engine.core.market import Side
 from engine.core.orders import (
     UNATTRIBUTED,
@@ -65,7 +66,7 @@ from engine.core.orders import (
     Purpose,
 )
 from engine.core.signals import Edge, MarketSnapshot, Signal, signal_id
-from engine.core.times import NS_PER_MIN
+from engine.core.times import NEVER_NS, NS_PER_MIN
 from engine.journal.in_memory.journal import MemoryJournal
 from engine.journal.ports import Journal, KeepState, KeptState, RiskEvent, TraderRecord, Validity, account_key
 from engine.manager.accounts import TraderAccounts
@@ -79,6 +80,7 @@ from engine.market.news import NewsBoard
 from engine.memory_bus import MemoryBus
 from engine.wiring.assembly import build_scheduler, build_traders
 from tests.order_parts import intent_of
+from tests.test_executor_prompt import trade
 from tests.waiting import until
 
 D = Decimal
@@ -628,6 +630,24 @@ async def test_R4_a_breaker_finishes_after_a_restart_what_it_had_begun(
             while await cooling(journal) != set(TRADERS):
                 await asyncio.sleep(0.01)
         assert ("", "daily_loss") in {(event.trader_id, event.kind) for event in journal.risk_events}
+        await now.decide("b-1", "b", entry())
+        await until(lambda: now.service.refusals["trading_state"] == 1)
+
+
+class Lost(MemoryJournal):
+    """Trader b's newest trades were all losses."""
+
+    async def recent_trades(
+        self, trader_id: str, limit: int, until_ns: int = NEVER_NS
+    ) -> tuple[ClosedTrade, ...]:
+        return tuple(trade(n, net="-1") for n in range(limit)) if trader_id == "b" else ()
+
+
+async def test_R4_a_streak_that_nobody_looked_at_before_a_kill_counts_after_the_restart() -> None:
+    journal = Lost()
+    async with world(journal) as now:
+        await until(lambda: bool(journal.risk_events))
+        assert [(event.trader_id, event.kind) for event in journal.risk_events] == [("b", "loss_streak")]
         await now.decide("b-1", "b", entry())
         await until(lambda: now.service.refusals["trading_state"] == 1)
 

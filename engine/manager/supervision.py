@@ -51,7 +51,8 @@ class Supervision:
             name: _Watched(name, trader.breaker, trader.limits, (trader,)) for name, trader in traders.items()
         }
         self._kept: dict[str, bytes] = {}
-        self._closed: set[str] = set()  # traders that closed something since the last look
+        # Traders that closed something since the last look: after a restart perhaps all.
+        self._closed = set(traders)
 
     # -- what happens
 
