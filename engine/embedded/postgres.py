@@ -195,17 +195,20 @@ class PostgresServer:
             raise StoreUnavailable(f"the roles could not be made: {output}")
 
     async def _tool(self, command: list[str], text: str = "") -> tuple[int, str]:
-        """Run a short program; returns its exit code and what it said."""
+        """Run a short program; returns its exit code and what it said.
+
+        One that reads nothing has no pipe to it: it may have ended before anything could be written there.
+        """
         process = await asyncio.create_subprocess_exec(
             *command,
-            stdin=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE if text else asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=bare_environment() | {"PGPASSWORD": self._passwords.postgres_superuser},
         )
         try:
             async with asyncio.timeout(_TOOL_TIMEOUT_S):
-                output, _ = await process.communicate(text.encode())
+                output, _ = await process.communicate(text.encode() or None)
         finally:
             if process.returncode is None:
                 process.kill()
