@@ -28,7 +28,7 @@ from bench import (
     wire,
 )
 from bench.measure import Row, Run, Unequal
-from bench.table import report, show
+from bench.table import Report, report, show
 from engine.build import described
 
 Section = Callable[[Run], list[Row]]
@@ -72,20 +72,25 @@ def main() -> int:
     rows: list[Row] = []
     run = Run(quick=options.quick, scale=options.scale, folder=options.folder)
     run.notes.append(f"edgewise {described()}")
-    for name in options.sections or SECTIONS:
-        with progress.status(f"measuring {name}"):
-            try:
+    try:
+        for name in options.sections or SECTIONS:
+            with progress.status(f"measuring {name}"):
                 rows += SECTIONS[name](run)
-            except Unequal as error:
-                progress.print(f"{name}: not equal, so not measured: {error}")
-                return 1
-    made = report(rows, run.notes, load, monotonic() - began)
-    if options.json:
+    except Unequal as error:
+        progress.print(f"{name}: not equal, so not measured: {error}")
+        return 1
+    finally:  # what took minutes to measure is shown, whatever fails after it
+        if rows:
+            _print(report(rows, run.notes, load, monotonic() - began), as_json=options.json)
+    return 0
+
+
+def _print(made: Report, *, as_json: bool) -> None:
+    if as_json:
         print(msgspec.json.format(msgspec.json.encode(made), indent=2).decode())
     else:
         # A table in a file or a pipe is as wide as it needs to be.
         show(made, Console(width=None if sys.stdout.isatty() else 170))
-    return 0
 
 
 if __name__ == "__main__":

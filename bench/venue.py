@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from bench.frames import Frame, Market
 
@@ -98,7 +99,10 @@ async def _run(minutes: int, rate: int) -> None:
 
     async def serving(connection: ServerConnection) -> None:
         path = connection.request.path if connection.request is not None else ""
-        asked = msgspec.json.decode(await connection.recv(), type=_Request)
+        try:
+            asked = msgspec.json.decode(await connection.recv(), type=_Request)
+        except ConnectionClosed:  # a client that looked whether somebody listens
+            return
         for arg in asked.args:
             await connection.send(msgspec.json.encode({"event": "subscribe", "arg": arg}).decode())
         await asyncio.sleep(_PAUSE_S)
