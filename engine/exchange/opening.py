@@ -133,7 +133,5 @@ def _found(context: ExchangeContext, position: VenuePosition, now_ns: int) -> tu
         maker=False,
         ts_event=now_ns,
     )
-    order = Order(
-        client_order_id=name, intent=intent, state=OrderState.FILLED, filled=contracts, claimed=contracts
-    )
-    return order, fill
+    state = OrderState.FILLED
+    return Order(client_order_id=name, intent=intent, state=state, filled=contracts, claimed=contracts), fill
