@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
+import structlog
+
 from engine.bus import IN_ONE_PIECE, Handler, Topic
 from engine.clock import Clock
 from engine.core.errors import BusUnavailable
@@ -21,6 +23,7 @@ from engine.redis_streams import Reach, RedisStreams, reach_of
 from engine.stream_reader import DurableReader, LiveReader, Reading
 
 T = TypeVar("T")
+log = structlog.get_logger()
 
 _MAX_BACKLOG: Final = 100_000
 _LOOK_EVERY: Final = 1000  # entries of this process; others may add as many meanwhile
@@ -57,6 +60,7 @@ class RedisBus:
         self.cache = RedisCache(self.streams, self._link, self.gate, self._timing, clock)
         self._codecs: dict[str, EnvelopeCodec[Any]] = {}
         self._max_backlog = max_backlog
+        self._full: set[str] = set()  # streams
         self._room: dict[str, int] = {}  # by stream: entries before it is looked at
 
     @property
@@ -135,6 +139,12 @@ class RedisBus:
         if not room:
             unread = await self.streams.unread(stream)
             if unread >= self._max_backlog:
+                if stream not in self._full:
+                    self._full.add(stream)
+                    log.error("topic takes no messages: its reader is behind", key=stream, unread=unread)
                 raise BusUnavailable(f"{stream} is full: {unread} messages are unread")
+            if stream in self._full:
+                self._full.discard(stream)
+                log.info("topic takes messages again", key=stream)
             room = min(_LOOK_EVERY, self._max_backlog - unread)
         self._room[stream] = room - 1

@@ -29,13 +29,16 @@ _LOOK_S: Final = 0.1
 
 @app.command()
 def pause(trader: Trader, reason: Reason = "", etc: Etc = _ETC) -> None:
-    """No new entries of the trader until it is resumed; its stops rest and closing passes."""
+    """No new entries of the trader until it is resumed; its stops rest and closing passes.
+
+    Its model is asked only while it holds something.
+    """
     _order(etc, "pause", trader, reason)
 
 
 @app.command(name="resume")
 def resume_trader(trader: Trader, etc: Etc = _ETC) -> None:
-    """End a pause, a halt or a cool-off of the trader; losses are measured anew."""
+    """End a pause, a halt or a cool-off of the trader, and let it look at once; losses are measured anew."""
     _order(etc, "resume", trader)
 
 
@@ -57,7 +60,7 @@ def halt(reason: Reason = "", etc: Etc = _ETC) -> None:
 
 
 def resume(etc: Etc = _ETC) -> None:
-    """End a halt of the whole account. Traders that were paused stay paused."""
+    """End a halt or cool-off of the whole account; all look at once. Traders that were paused stay paused."""
     _order(etc, "resume_all", "")
 
 
