@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from engine.core.instruments import coin
 from engine.core.times import iso
 from engine.demo.plan import Ports
 from engine.demo.watch import View
@@ -87,12 +88,24 @@ class Screen:
             ("`model-demo` asks rules-only-demo: rules, no language model, ", "dim"),
             ("unless EDGEWISE_LLM_BASE_URL names a real one.", "dim"),
         )
-        return Group(
+        return Group(  # what matters most comes first: a low terminal cuts off the end
             Panel(head),
-            self._columns(self._processes(), self._prices(view)),
+            self._counts(view),
             self._traders(view),
             self._columns(self._events(view), self._trades(view)),
+            self._columns(self._processes(), self._prices(view)),
             Text("\n".join(self._notes), style="dim"),
+        )
+
+    @staticmethod
+    def _counts(view: View) -> Text:
+        """What has happened since the start, in one line."""
+        if view.health is None:
+            return Text()
+        balanced = view.health.balanced
+        return Text.assemble(
+            *((f" {name} {count:,} ", "dim") for name, count in view.health.counts.items()),
+            (f" books {'balance' if balanced else 'differ'}", "green" if balanced else "red"),
         )
 
     @staticmethod
@@ -119,13 +132,6 @@ class Screen:
         table = Table("symbol", "price", title="prices", expand=True)
         for symbol, row in sorted(view.prices.items()):
             table.add_row(symbol, f"{row['price']:,.6g}")
-        if view.health:
-            for name, count in view.health.counts.items():
-                table.add_row(Text(name, style="dim"), Text(f"{count:,}", style="dim"))
-            balanced = view.health.balanced
-            table.add_row(
-                "books", Text("balance" if balanced else "differ", style="green" if balanced else "red")
-            )
         return table
 
     @staticmethod
@@ -150,7 +156,7 @@ class Screen:
     def _events(view: View) -> Table:
         table = Table("signal", "edge", "score", title="newest signals", expand=True)
         for row in view.signals[:6]:
-            table.add_row(f"{row['symbol']} {row['detector']}", row["edge"], f"{row['score']:.2f}")
+            table.add_row(f"{coin(row['symbol'])} {row['detector']}", row["edge"], f"{row['score']:.2f}")
         return table
 
     @staticmethod
