@@ -40,7 +40,7 @@ from engine.jobs import Jobs
 from engine.journal.postgres.journal import PostgresJournal
 from engine.journal.postgres.migrate import migrate
 from engine.redis_bus import RedisBus
-from engine.wiring.assembly import InstrumentBook, restrict
+from engine.wiring.listing import InstrumentBook, restrict
 from engine.wiring.parts import Parts, Surroundings, build_parts
 
 _DECISIONS: Final = 400

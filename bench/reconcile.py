@@ -40,7 +40,7 @@ from engine.journal.postgres.journal import PostgresJournal
 from engine.journal.postgres.migrate import migrate
 from engine.manager.accounts import TraderAccounts
 from engine.memory_bus import MemoryBus
-from engine.wiring.assembly import InstrumentBook
+from engine.wiring.listing import InstrumentBook
 
 _ORDERS: Final = 1000
 _ROUNDS: Final = 3

@@ -46,8 +46,8 @@ from engine.telemetry.meters import Reported
 from engine.telemetry.metrics import Health, Metrics, serve_metrics, watch_loop
 from engine.telemetry.report import Reporter
 from engine.telemetry.tracing import Tracing
-from engine.wiring.assembly import InstrumentBook, restrict
 from engine.wiring.deciders import recorded_answers
+from engine.wiring.listing import InstrumentBook, restrict
 from engine.wiring.outside import open_outside
 from engine.wiring.parts import Parts, Surroundings, build_parts
 from engine.wiring.shadow import build_paper

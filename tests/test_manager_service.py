@@ -78,7 +78,7 @@ from engine.manager.traders import Trader
 from engine.market.feed_entries import Found
 from engine.market.news import NewsBoard
 from engine.memory_bus import MemoryBus
-from engine.wiring.assembly import build_scheduler, build_traders
+from engine.wiring.traders import build_scheduler, build_traders
 from tests.order_parts import intent_of
 from tests.test_executor_prompt import trade
 from tests.waiting import until

@@ -21,7 +21,7 @@ from engine.core.instruments import Instrument
 from engine.core.market import BookTop, ChannelState, FeedStatus, MarketEvent, Trade
 from engine.core.orders import OrderState, OrderType
 from engine.exchange.okx.feed import OkxMarketFeed
-from engine.wiring.assembly import InstrumentBook
+from engine.wiring.listing import InstrumentBook
 from tests.fixtures.okx.scripted import QUICK, running
 from tests.test_okx_simulator import config, simulator, world
 from tests.waiting import until

@@ -19,7 +19,7 @@ from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, venue_symbol
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.simulator.universe import DEFAULT_SYMBOLS
-from engine.wiring.assembly import InstrumentBook, restrict
+from engine.wiring.listing import InstrumentBook, restrict
 from tests.fixtures.okx.scripted import QUICK, ScriptedVenue, listed, ok, running, scripted
 from tests.waiting import until
 

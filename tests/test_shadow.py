@@ -31,9 +31,10 @@ from engine.journal.in_memory.journal import MemoryJournal
 from engine.journal.ports import Journal, KeepState
 from engine.journal.postgres.journal import PostgresJournal
 from engine.memory_bus import MemoryBus
-from engine.wiring.assembly import InstrumentBook, trader_records
+from engine.wiring.listing import InstrumentBook
 from engine.wiring.parts import Surroundings
 from engine.wiring.shadow import PaperDesk, build_paper
+from engine.wiring.traders import trader_records
 from tests.test_backtest import NoModel
 from tests.test_market_service import ScriptedFeed
 from tests.waiting import until

@@ -34,7 +34,7 @@ from engine.executor.asking import ModelClient
 from engine.jobs import Jobs
 from engine.journal.in_memory.journal import MemoryJournal
 from engine.memory_bus import MemoryBus
-from engine.wiring.assembly import InstrumentBook, restrict
+from engine.wiring.listing import InstrumentBook, restrict
 from engine.wiring.parts import Parts, Surroundings, build_parts
 
 log = structlog.get_logger()

@@ -55,7 +55,7 @@ def _explain(
     from engine.config.loader import nearest
     from engine.core.errors import ConfigError
     from engine.manager.explain import explain
-    from engine.wiring.assembly import build_account_breaker, build_traders
+    from engine.wiring.traders import build_account_breaker, build_traders
 
     traders = build_traders(settings, {}, build_account_breaker(settings, {}))
     kept = asyncio.run(_kept(etc, cycle_id)) if cycle_id else None

@@ -15,8 +15,8 @@ from engine.doctor.precautions import unbound_key
 from engine.exchange.okx.links import Network
 from engine.exchange.okx.venue import OkxVenue
 from engine.journal.postgres.owner import Belonging
-from engine.wiring.assembly import restrict
 from engine.wiring.belonging import wrong_account
+from engine.wiring.listing import restrict
 
 
 async def venue(settings: Settings, owned: Belonging, clock: Clock) -> AsyncIterator[Finding]:

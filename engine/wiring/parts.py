@@ -29,15 +29,9 @@ from engine.manager.service import ManagerService
 from engine.market.news import NewsBoard
 from engine.market.service import MarketService
 from engine.retry import patiently
-from engine.wiring.assembly import (
-    InstrumentBook,
-    build_account_breaker,
-    build_scheduler,
-    build_traders,
-    trader_records,
-    venue_leverage,
-)
 from engine.wiring.deciders import build_deciders, build_write_back
+from engine.wiring.listing import InstrumentBook, venue_leverage
+from engine.wiring.traders import build_account_breaker, build_scheduler, build_traders, trader_records
 
 _AUDIT_EVERY_S: Final = 2.0
 

@@ -44,7 +44,7 @@ from engine.journal.ports import KeepState
 from engine.journal.shadow import PaperJournal
 from engine.memory_bus import MemoryBus
 from engine.retry import patiently
-from engine.wiring.assembly import InstrumentBook
+from engine.wiring.listing import InstrumentBook
 from engine.wiring.parts import Parts, Surroundings, build_parts
 
 log = structlog.get_logger()

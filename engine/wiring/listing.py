@@ -1,25 +1,21 @@
-"""Puts an engine together from settings: one function a part, no part knows another's construction."""
+"""What the venue lists: the instruments as one book, and the settings as far as it can trade them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
+from typing import Final
 
 import msgspec
 import structlog
 
 from engine.config.settings import Settings
-from engine.config.values import plain
-from engine.core.books import Books
 from engine.core.errors import ConfigError
 from engine.core.instruments import Instrument, coin, venue_symbol
-from engine.journal.ports import TraderRecord, account_key
-from engine.manager.breaker import Breaker
-from engine.manager.budget import Budget
-from engine.manager.scheduler import Scheduler
-from engine.manager.traders import Trader
 
 log = structlog.get_logger()
+
+_RENAMED: Final = {"MATIC": "POL"}  # coins that venues list under a new name
 
 
 class InstrumentBook:
@@ -49,9 +45,6 @@ class InstrumentBook:
         return self.by_symbol[symbol].contract_value
 
 
-_RENAMED = {"MATIC": "POL"}  # coins that venues list under a new name
-
-
 def restrict(settings: Settings, listed: tuple[Instrument, ...], *, partly: bool) -> Settings:
     """The settings with the symbols that the venue trades, as its ids.
 
@@ -78,62 +71,6 @@ def restrict(settings: Settings, listed: tuple[Instrument, ...], *, partly: bool
     kept = tuple(symbol for symbol in watched if symbol in known)
     market = msgspec.structs.replace(settings.market, symbols=kept)
     return msgspec.structs.replace(settings.with_traders(traders), market=market)
-
-
-def build_traders(settings: Settings, states: Mapping[str, bytes], account: Breaker) -> dict[str, Trader]:
-    """The traders with their limits tightened by executor.yaml, and the breaker states of a former life."""
-    traders: dict[str, Trader] = {}
-    reset_s = settings.manager.manager.daily_reset_s
-    for config in settings.manager.traders:
-        limits = settings.executor.tighten(config.risk_params)
-        tightened = msgspec.structs.replace(config, risk_params=limits)
-        breaker = Breaker(limits, states.get(config.id, b""), reset_s=reset_s)
-        traders[config.id] = Trader(tightened, settings.symbols(config), breaker, account)
-    return traders
-
-
-def build_account_breaker(settings: Settings, states: Mapping[str, bytes]) -> Breaker:
-    """The breaker over all traders, as a former life left it."""
-    config = settings.manager.manager
-    kept = states.get(account_key(settings.provider_id), b"")
-    return Breaker(config.breaker, kept, reset_s=config.daily_reset_s)
-
-
-def build_scheduler(
-    settings: Settings, traders: Mapping[str, Trader], books: Books, now_ns: int
-) -> Scheduler:
-    """All traders with their rhythms; decision_interval, where given, is the long cycle."""
-
-    def may_act(trader_id: str, ts_ns: int) -> bool:
-        """What it does on paper no breaker of the live account holds back."""
-        trader = traders[trader_id]
-        holds = trader.under_way or books.account(trader_id).positions
-        return bool(holds) or not trader.config.rollout.live or trader.may_enter(ts_ns)
-
-    scheduler = Scheduler(Budget(settings.manager.budget), may_act)
-    for trader in traders.values():
-        interval = trader.config.decision_interval or settings.executor.decision_interval
-        rhythm = trader.config.rhythm.every(interval)
-        if trader.config.auto_start:
-            model = next(iter(trader.config.models), "")
-            scheduler.add(trader.trader_id, rhythm, trader.symbols, now_ns, model=model)
-    return scheduler
-
-
-def trader_records(settings: Settings, now_ns: int) -> list[TraderRecord]:
-    """The traders as the journal keeps them."""
-    return [
-        TraderRecord(
-            trader_id=trader.id,
-            name=trader.name or trader.id,
-            kind="strategy" if trader.strategy else "ensemble" if trader.ensemble else "model",
-            model=trader.decider,
-            account_id=settings.provider_id,
-            config=msgspec.json.encode(trader, enc_hook=plain),
-            ts=now_ns,
-        )
-        for trader in settings.manager.traders
-    ]
 
 
 def venue_leverage(settings: Settings, instruments: InstrumentBook) -> dict[str, Decimal]:
