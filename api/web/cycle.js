@@ -27,7 +27,7 @@ function steps(chain) {
     ], chain.signals, "None: a timer woke it.")],
     ["Merged or refused since the wakeup before", table([
       ["at", (row) => when(row.timestamp), "text"], ["why", (row) => row.code.replaceAll("-", " "), "text"],
-      ["what", (row) => row.subject, "text"],
+      ["what", (row) => subject(row.subject), "text"],
     ], chain.notes, "Nothing.")],
     ["What was asked and answered", said(chain)],
     ["Decisions", table([
@@ -55,6 +55,12 @@ function steps(chain) {
       ["net", (row) => change(row.net)],
     ], chain.trades, "Nothing is closed yet.")],
   ];
+}
+
+/** A signal by its key, `BTC-USDT-SWAP:rsi_1m:UP:<ns>`; anything else as it is. */
+function subject(text) {
+  const [symbol, detector, edge, ts] = text.split(":");
+  return ts ? `${coin(symbol)} ${detector} ${edge}` : text;
 }
 
 function said(chain) {
