@@ -85,6 +85,9 @@ async def traded(database: str) -> None:
         await now.decide(2, Action(symbol=BTC, act=CLOSE, confidence=Decimal(1)))
         await until(lambda: now.desk.view(TRADER).position(BTC) is None)
         await until(lambda: now.desk.balanced)
+        async with asyncio.timeout(20):  # positions and trades are written when a burst of fills is over
+            while not await journal.recent_trades(f"{TRADER}.paper", 1):
+                await asyncio.sleep(0.01)
         await journal.record_performance([_named(now.desk.view(TRADER), 2)])
 
 
