@@ -135,6 +135,14 @@ class DurableReader(Generic[T]):
 
     async def run(self) -> NoReturn:
         """Own unacknowledged messages, those of the dead, then new ones. Raises BusUnavailable."""
+        try:
+            await self._run()
+        except asyncio.CancelledError:  # also in the middle of an acknowledgement
+            with suppress(BusUnavailable, GroupMissing):
+                await self._acknowledge()
+            raise
+
+    async def _run(self) -> NoReturn:
         reading = self._reading
         await self._commands.make_group(reading.stream, reading.group)
         while True:
@@ -207,17 +215,12 @@ class DurableReader(Generic[T]):
     async def _handle(self, entries: Sequence[Entry], *, recovered: bool = False) -> None:
         """Bring entries to their end. The next read, or `_acknowledge`, tells the server."""
         since_s = self._clock.real_s()
-        try:
-            for message_id, payload in entries:
-                if message_id not in self._handled:
-                    await self._deliver(message_id, payload, recovered=recovered)
-                if self._clock.real_s() - since_s > _ACK_AFTER_S:
-                    since_s = self._clock.real_s()
-                    await self._acknowledge()
-        except asyncio.CancelledError:
-            with suppress(BusUnavailable, GroupMissing):
+        for message_id, payload in entries:
+            if message_id not in self._handled:
+                await self._deliver(message_id, payload, recovered=recovered)
+            if self._clock.real_s() - since_s > _ACK_AFTER_S:
+                since_s = self._clock.real_s()
                 await self._acknowledge()
-            raise
 
     async def _deliver(self, entry_id: str, payload: bytes | None, *, recovered: bool) -> None:
         """Bring the messages of one entry to their end: handled, or among the dead letters."""

@@ -232,6 +232,26 @@ async def test_B1_killed_after_the_read_the_message_comes_again(valkey: Valkey, 
     assert valkey.client.xpending(STREAM, "g")["pending"] == 0
 
 
+@pytest.mark.parametrize("left", [True, False], ids=["left by a former life", "new"])
+async def test_a_consumer_that_is_stopped_leaves_nothing_that_it_has_handled(
+    valkey: Valkey, bus: RedisBus, left: bool
+) -> None:
+    for turns in range(12):  # of the loop, between the end of the handler and the stop
+        valkey.client.flushall()
+        valkey.client.xgroup_create(STREAM, "g", id="0", mkstream=True)
+        seen = Seen()
+        await bus.publish(TEXTS, "x")
+        if left:
+            valkey.client.xreadgroup("g", "0", {STREAM: ">"})
+        task = asyncio.create_task(bus.consume(TEXTS, "g", seen))
+        while not seen:
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await cancelled(task)
+        assert valkey.client.xpending(STREAM, "g")["pending"] == 0
+
+
 async def test_a_message_that_ends_the_process_every_time_is_put_aside(valkey: Valkey, bus: RedisBus) -> None:
     for body in ("deadly", "sound"):
         await bus.publish(TEXTS, body)
