@@ -94,6 +94,12 @@ def test_same_state_makes_the_same_prompt_and_any_change_another_digest() -> Non
     assert pair.render(build_context(other, RULES), BIG).digest != first.digest
 
 
+def test_fees_are_those_of_the_account_that_trades() -> None:
+    cheap = msgspec.structs.replace(WAKEUP, taker_fee=Decimal("0.00035"))
+    found = [build_context(wakeup, RULES).limits.fee_pct_round_trip for wakeup in (WAKEUP, cheap)]
+    assert [str(each) for each in found] == ["0.1", "0.07"]
+
+
 def test_unknown_is_null_and_never_zero() -> None:
     context = build_context(WAKEUP, RULES)
     market = context.market[0]

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 import msgspec
 
+from engine.core.instruments import USUAL_FEES
 from engine.core.market import NewsItem
 from engine.core.orders import PositionSide
 from engine.core.signals import MarketSnapshot, Signal
@@ -94,6 +95,7 @@ class Wakeup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     `notes`: what was refused or merged since the trader's last wakeup, oldest first, at most 64.
     `news`: headlines about its symbols, newest first. `on_paper`: symbols not to be entered live by it.
+    `taker_fee`: of its account, as a fraction of notional.
     """
 
     cycle_id: str
@@ -107,6 +109,7 @@ class Wakeup(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     notes: tuple[WakeNote, ...] = ()
     news: tuple[NewsItem, ...] = ()
     on_paper: tuple[str, ...] = ()
+    taker_fee: Decimal = USUAL_FEES.taker
 
     def snapshot(self, symbol: str) -> MarketSnapshot | None:
         """What is known of `symbol`, None when nothing is."""

@@ -35,7 +35,6 @@ from engine.executor.context import (
 from engine.executor.decision import AnswerRules
 from engine.executor.memory import Recalled
 
-FEE_PCT_ROUND_TRIP: Final = Decimal("0.1")  # OKX regular user: taker 0.05 % in and out
 _DIGITS: Final = 6  # significant, of indicators
 _MONEY: Final = Decimal("0.01")
 _LONGEST_TEXT: Final = 160
@@ -63,7 +62,7 @@ def build_context(wakeup: Wakeup, rules: AnswerRules, past: Past = _NO_PAST) -> 
         now=to_datetime(wakeup.ts).strftime("%Y-%m-%dT%H:%M:%SZ"),
         mode=wakeup.mode,
         woken_by=tuple(_reason(reason, wakeup.ts) for reason in wakeup.reasons),
-        limits=_limits(rules),
+        limits=_limits(rules, wakeup.taker_fee),
         account=_account(wakeup.account),
         positions=tuple(_position(view, wakeup.ts) for view in _ordered(wakeup.account.positions)),
         market=tuple(
@@ -83,7 +82,7 @@ def _ordered(positions: Iterable[PositionView]) -> list[PositionView]:
     return sorted(positions, key=lambda view: (view.symbol, view.side))
 
 
-def _limits(rules: AnswerRules) -> Limits:
+def _limits(rules: AnswerRules, taker_fee: Decimal) -> Limits:
     risk = rules.limits
     return Limits(
         max_positions=risk.max_positions,
@@ -96,7 +95,7 @@ def _limits(rules: AnswerRules) -> Limits:
         stop_loss_required=risk.stop_loss_enabled,
         take_profit_required=risk.take_profit_enabled,
         stop_may_loosen=risk.allow_stop_loosening,
-        fee_pct_round_trip=FEE_PCT_ROUND_TRIP,
+        fee_pct_round_trip=_exact(2 * 100 * taker_fee),
     )
 
 

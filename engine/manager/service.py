@@ -149,6 +149,7 @@ class ManagerService:
             notes=due.notes,
             news=context.market.news.newest(trader.symbols, now),
             on_paper=on_paper(trader.config.rollout, due.cycle_id, trader.symbols),
+            taker_fee=context.exchange.taker_fee,
         )
         await patiently(lambda: context.journal.record_wakeup(wakeup))
         kinds = {reason.kind for reason in due.reasons}
