@@ -198,6 +198,26 @@ def test_answer_of_a_query_carries_no_fill() -> None:
     assert orders_wire.report(record(), OURS, RECV, pushed=False).fill is None
 
 
+def test_report_keeps_the_venues_own_row_byte_for_byte() -> None:
+    order = b'{"instId": "X", "ordId":"1","side":"buy","state":"live","sz":"1","uTime":"1","raw":[7]}'
+    told = [
+        orders_wire.report(row, OURS, RECV, pushed=True).raw
+        for row in orders_wire.decode_orders(b'{"arg":{"uid":"9"},"data":[%b, %b ]}' % (order, order))
+    ]
+    assert told == [order, order]
+    fill = b'{"instId":"X","ordId":"1","tradeId":"2","side":"buy","fillSz":"1","fillPx":"5", "ts":"1"}'
+    (row,) = orders_wire.decode_fills(b'{"data":[%b]}' % fill)
+    sums = orders_wire.OrderSums(row.contracts, row.contracts)
+    assert orders_wire.fill_report(row, OURS, sums, RECV).raw == fill
+    (verdict,) = orders_wire.decode_verdicts(b'[{"ordId":"1", "sCode":"0"}]')
+    assert orders_wire.as_said(verdict) == b'{"ordId":"1", "sCode":"0"}'
+
+
+def test_row_beyond_all_measure_is_kept_in_part() -> None:
+    (verdict,) = orders_wire.decode_acks(b'{"data":[{"sMsg":"%b"}]}' % (b"x" * 100_000))
+    assert orders_wire.as_said(verdict) == b'{"sMsg":"' + b"x" * (8192 - 9)
+
+
 @pytest.mark.parametrize(
     ("state", "expected"),
     [

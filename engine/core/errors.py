@@ -67,11 +67,15 @@ class InvariantBroken(EdgewiseError):
 
 
 class VenueError(EdgewiseError):
-    """A request to a venue did not succeed. `code` is the venue's own code, empty if there is none."""
+    """A request to a venue did not succeed. `code` is the venue's own code, empty if there is none.
+
+    `raw` is the venue's verdict on the one item that the error is about, b"" if it gave none.
+    """
 
     def __init__(self, message: str, code: str = "") -> None:
         super().__init__(f"{code}: {message}" if code else message)
         self.code = code
+        self.raw = b""
 
 
 class Rejected(VenueError):

@@ -224,6 +224,7 @@ class ExecutionReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     (see stop_client_id), and it is "" for somebody else's order. `position_side` is None when the
     account nets. `filled` is cumulative. `contracts` and `price` are the order's now, amendments included;
     a report that answers an amendment names its `request_id`, and `amended` tells whether it was done.
+    `raw` is the venue's own record behind the report, for the journal; b"" where no venue spoke.
     """
 
     client_order_id: str
@@ -244,6 +245,7 @@ class ExecutionReport(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     category: Purpose | None = None  # LIQUIDATION for liquidation and ADL, STOP / TARGET when triggered
     ts_event: int = 0
     ts_recv: int = 0
+    raw: bytes = b""
 
 
 _RANK: Final = {

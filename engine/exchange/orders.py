@@ -113,9 +113,9 @@ class OrderDesk:
             report = await self._venue.submit(sent)
         except Rejected as error:
             self.rejects[error.code] += 1
-            await self._close(sent, OrderState.REJECTED, str(error))
+            await self._close(sent, OrderState.REJECTED, str(error), error.raw)
         except Unavailable as error:
-            await self._close(sent, OrderState.REJECTED, f"not taken: {error}")
+            await self._close(sent, OrderState.REJECTED, f"not taken: {error}", error.raw)
         except OutcomeUnknown as error:
             log.warning("order outcome unknown", order=order.client_order_id, error=str(error))
         else:
@@ -161,7 +161,7 @@ class OrderDesk:
         if current is not None and current.venue_state is OrderState.PENDING_NEW:
             await self._close(current, OrderState.REJECTED, "never sent: the venue does not know it")
 
-    async def _close(self, order: Order, state: OrderState, reason: str) -> None:
+    async def _close(self, order: Order, state: OrderState, reason: str, raw: bytes = b"") -> None:
         report = ExecutionReport(
             client_order_id=order.client_order_id,
             venue_order_id=order.venue_order_id,
@@ -172,6 +172,7 @@ class OrderDesk:
             contracts=order.intent.contracts,
             reason=reason,
             ts_event=self._clock.now_ns(),
+            raw=raw,
         )
         await self._reports.put(report)
 
@@ -220,11 +221,11 @@ class OrderDesk:
         changed = apply(order, report, fill)
         if changed == order:
             return
-        if not await patiently(lambda: self._journal.record_execution(changed, fill)):
+        if not await patiently(lambda: self._journal.record_execution(changed, fill, report.raw)):
             changed, fill = apply(order, report), None  # the fill was booked before
             if changed == order:
                 return
-            await patiently(lambda: self._journal.record_execution(changed, None))
+            await patiently(lambda: self._journal.record_execution(changed, None, report.raw))
         self._remember(changed)
         traders = await self.booking.add(changed, fill) if fill is not None else ()
         if changed.state is not order.state:

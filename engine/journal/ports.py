@@ -224,6 +224,7 @@ class Journal(Protocol):
     async def record_execution(self, order: Order, fill: Fill | None, raw: bytes = b"") -> bool:
         """The order's new state, an order event, and its fill, in one transaction.
 
+        The event keeps `raw`, what the venue said, as it came; b"" where no venue spoke.
         False, and nothing is written, when `fill` was booked before. For an order that the journal does
         not have (a stop that fired, somebody else's) the row is made.
         """

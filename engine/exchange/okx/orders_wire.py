@@ -4,12 +4,15 @@ https://www.okx.com/docs-v5/en/#order-book-trading-trade-ws-order-channel and th
 and socket share the record. Three things differ from what their names say: `avgPx` of an unfilled order is
 "0" on the socket and "" in REST; `fillPx`, `fillSz` and `tradeId` are of *this* update on the socket and of
 the newest fill in REST; a liquidation's trade id is "0" on the socket and negative in the fills.
+
+What the journal keeps of an order is OKX's own row, so the rows of orders, fills and acknowledgements stay
+with what was read from them. They name an account's orders, never its keys.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -47,9 +50,35 @@ _CANCEL_REASONS: Final = {
     "32": "self-trade prevention",
     "33": "matched too many orders",
 }
+_LONGEST_ROW: Final = 8192  # bytes; an order with all that OKX lists of it is a quarter of that
 
 
-class OrderRecord(msgspec.Struct, frozen=True):
+class Spoken(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that keeps the row of which it was read."""
+
+    raw: msgspec.Raw = msgspec.Raw()
+
+
+R = TypeVar("R", bound=Spoken)
+
+
+def as_said(record: Spoken) -> bytes:
+    """The venue's row, cut where it is longer than any that is known."""
+    return bytes(memoryview(record.raw)[:_LONGEST_ROW])
+
+
+_rows: Final = msgspec.json.Decoder(Rows[msgspec.Raw])
+
+
+def _spoken(decoder: msgspec.json.Decoder[R], rows: list[msgspec.Raw]) -> list[R]:
+    """Raises CodecError."""
+    try:
+        return [msgspec.structs.replace(decoder.decode(row), raw=row) for row in rows]
+    except (ValueError, RecursionError) as error:
+        raise CodecError(f"unexpected row: {error}", b",".join(rows)) from error
+
+
+class OrderRecord(Spoken, frozen=True):
     """One order, from channel `orders` or from trade/order and its lists."""
 
     instId: str
@@ -88,12 +117,12 @@ class OrderRecord(msgspec.Struct, frozen=True):
         return self.category in _LIQUIDATIONS
 
 
-_orders: Final = msgspec.json.Decoder(Rows[OrderRecord])
+_order: Final = msgspec.json.Decoder(OrderRecord)
 
 
 def decode_orders(body: bytes) -> list[OrderRecord]:
     """Order records of a push or an answer, swaps only. Raises CodecError."""
-    return [row for row in read_rows(_orders, body) if row.swap]
+    return [row for row in _spoken(_order, read_rows(_rows, body)) if row.swap]
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -139,6 +168,7 @@ def report(record: OrderRecord, origin: Origin, ts_recv: int, *, pushed: bool) -
         category=origin.category,
         ts_event=ts_event,
         ts_recv=ts_recv,
+        raw=as_said(record),
     )
 
 
@@ -166,7 +196,7 @@ def side(text: str) -> Side:
         raise CodecError(f"{text[:40]!r} is no side", defect=Defect.VALUE) from error
 
 
-class FillRecord(msgspec.Struct, frozen=True):
+class FillRecord(Spoken, frozen=True):
     """One execution of trade/fills or trade/fills-history."""
 
     instId: str
@@ -198,12 +228,12 @@ class FillRecord(msgspec.Struct, frozen=True):
         return ms_to_ns(self.fillTime or self.ts)
 
 
-_fills: Final = msgspec.json.Decoder(Rows[FillRecord])
+_fill_record: Final = msgspec.json.Decoder(FillRecord)
 
 
 def decode_fills(body: bytes) -> list[FillRecord]:
     """A page of fills, newest first. Raises CodecError."""
-    return read_rows(_fills, body)
+    return _spoken(_fill_record, read_rows(_rows, body))
 
 
 class OrderSums(msgspec.Struct, frozen=True):
@@ -238,10 +268,11 @@ def fill_report(record: FillRecord, origin: Origin, sums: OrderSums, ts_recv: in
         category=origin.category,
         ts_event=record.ts_event,
         ts_recv=ts_recv,
+        raw=as_said(record),
     )
 
 
-class Ack(msgspec.Struct, frozen=True):
+class Ack(Spoken, frozen=True):
     """What the venue answered for one order or algo. `sCode` is the verdict."""
 
     sCode: str = "0"
@@ -257,23 +288,24 @@ class Ack(msgspec.Struct, frozen=True):
         return f"{self.sMsg} ({self.sCode}_{self.subCode})" if self.subCode else self.sMsg
 
 
-_acks: Final = msgspec.json.Decoder(Rows[Ack])
+_ack: Final = msgspec.json.Decoder(Ack)
 
 
 def decode_acks(body: bytes) -> list[Ack]:
     """Acknowledgements of an order, cancel, amend or algo request. Raises CodecError."""
-    return read_rows(_acks, body)
+    return _spoken(_ack, read_rows(_rows, body))
 
 
-_verdicts: Final = msgspec.json.Decoder(list[Ack])
+_verdicts: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def decode_verdicts(data: bytes) -> list[Ack]:
     """Acknowledgements in the `data` of an operation's answer. Raises CodecError."""
     try:
-        return _verdicts.decode(data) if data else []
+        rows = _verdicts.decode(data) if data else []
     except (ValueError, RecursionError) as error:
         raise CodecError(f"unexpected verdicts: {error}", data) from error
+    return _spoken(_ack, rows)
 
 
 TRAILING: Final = "move_order_stop"

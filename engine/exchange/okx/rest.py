@@ -24,7 +24,7 @@ from engine.core.errors import CodecError, OutcomeUnknown, Unavailable, VenueErr
 from engine.core.times import NS_PER_MS, NS_PER_S
 from engine.exchange.okx.errors import Kind, is_clock, venue_error
 from engine.exchange.okx.limits import RateLimits
-from engine.exchange.okx.orders_wire import Ack, decode_acks
+from engine.exchange.okx.orders_wire import Ack, as_said, decode_acks
 from engine.exchange.okx.reference_wire import decode_time
 from engine.exchange.okx.sign import Credentials, rest_headers
 
@@ -270,9 +270,13 @@ def verdicts(acks: Sequence[Ack], count: int, what: str) -> list[Verdict]:
     """What each item's own code says. Raises OutcomeUnknown when there is not one for each of `count`."""
     if len(acks) != count:
         raise OutcomeUnknown(f"{what} was answered with {len(acks)} verdicts for {count}")
-    return [
-        ack if ack.sCode == _OK else venue_error(ack.sCode, ack.message or what, Kind.WRITE) for ack in acks
-    ]
+    return [ack if ack.sCode == _OK else _refusal(ack, what) for ack in acks]
+
+
+def _refusal(ack: Ack, what: str) -> VenueError:
+    error = venue_error(ack.sCode, ack.message or what, Kind.WRITE)
+    error.raw = as_said(ack)
+    return error
 
 
 def readable(decode: Callable[[bytes], T], body: bytes) -> T:

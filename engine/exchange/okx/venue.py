@@ -188,6 +188,7 @@ class OkxVenue:
             contracts=intent.contracts,
             ts_event=ms_to_ns(verdict.ts) or now,
             ts_recv=now,
+            raw=orders_wire.as_said(verdict),
         )
 
     def _reduces(self, order: Order) -> bool:
