@@ -16,7 +16,7 @@ from engine.clock import SystemClock, cancelled
 from engine.config.exchange import OkxConfig
 from engine.core.errors import CodecError
 from engine.core.market import BookTop, Trade
-from engine.exchange.okx.dispatch import Dispatch
+from engine.exchange.okx.dispatch import HEAD, Dispatch
 from engine.exchange.okx.feed import OkxMarketFeed
 from engine.exchange.okx.links import PUBLIC
 
@@ -95,7 +95,7 @@ class _TypedRows:
     def _read(self, frames: Sequence[bytes], hand_over: Callable[[Any], object]) -> None:
         decoders = self._decoders
         for frame in frames:
-            hand_over(decoders[frame[: frame.find(b"}")]](frame))
+            hand_over(decoders[frame[:HEAD]](frame))
 
     def seen(self) -> Seen:
         """Of the same frames, read once more."""

@@ -13,7 +13,7 @@ from engine.core.errors import CodecError
 from engine.core.market import Levels, MarketEvent
 from engine.exchange.okx import market_readers
 from engine.exchange.okx.book import OrderBook, Outcome
-from engine.exchange.okx.dispatch import Dispatch
+from engine.exchange.okx.dispatch import HEAD, Dispatch
 from engine.exchange.okx.frames import Arg, push_arg
 from engine.exchange.okx.freshness import Pulse
 from engine.exchange.okx.market_readers import READERS, symbol_of
@@ -89,10 +89,10 @@ _TYPED: Final[dict[str, Callable[[bytes], Any]]] = {
 
 
 class Decoders(dict[bytes, Callable[[bytes], Any]]):
-    """The typed decoder of a frame by its `arg`, as engine.exchange.okx.dispatch finds its reader."""
+    """The typed decoder of a frame by its first bytes, as engine.exchange.okx.dispatch finds its reader."""
 
     def __missing__(self, head: bytes) -> Callable[[bytes], Any]:
-        decoder = self[head] = _TYPED[arg_of(head + b"}").channel]
+        decoder = self[head] = _TYPED[arg_of(head).channel]
         return decoder
 
 
@@ -122,7 +122,7 @@ def _mixed_row(frames: Sequence[Frame]) -> Row:
 
     def typed() -> None:
         for data in raw:
-            decoders[data[: data.find(b"}")]](data)
+            decoders[data[:HEAD]](data)
 
     def reference() -> None:
         for decode, data in bare:

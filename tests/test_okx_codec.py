@@ -33,6 +33,7 @@ from engine.core.market import (
 from engine.core.orders import OrderState, PositionSide
 from engine.exchange.okx import (
     account_wire,
+    dispatch,
     frames,
     market_readers,
     market_wire,
@@ -121,6 +122,19 @@ def test_envelope_is_read_in_any_order_and_spacing() -> None:
     trades = frames.Arg("trades", BTC)
     assert frames.classify(spaced) == frames.Push(trades)
     assert market_readers.decode(trades, spaced, RECV) == [EXPECTED["trades"]]
+
+
+def test_frames_that_begin_alike_reach_the_readers_of_their_own_subscriptions() -> None:
+    names = [f"{'LONG' * 12}{number}-USDT-SWAP" for number in range(2)] + [BTC, "BTC-USDC-SWAP"]
+    sent = [b'{"arg":{"channel":"trades","instId":"%b"},"data":[]}' % name.encode() for name in names] * 2
+    read: list[tuple[str | None, bytes]] = []
+
+    def reader(arg: frames.Arg) -> Callable[[bytes, int], None]:
+        return lambda frame, ts_recv: read.append((arg.instId, frame))
+
+    data = dispatch.Dispatch(reader, lambda channel, error: None)
+    assert data.take([*sent, b"pong"], 0, RECV) == len(sent)
+    assert read == list(zip(names * 2, sent, strict=True))
 
 
 @pytest.mark.parametrize(
