@@ -23,7 +23,7 @@ from engine.exchange.okx.book_reader import BookReader
 from engine.exchange.okx.buffer import EventBuffer
 from engine.exchange.okx.dispatch import FrameReader
 from engine.exchange.okx.frames import Arg
-from engine.exchange.okx.freshness import Freshness
+from engine.exchange.okx.freshness import Freshness, Pulse
 from engine.exchange.okx.links import BUSINESS, PUBLIC, Network, build
 from engine.exchange.okx.market_readers import BARS, INDEX, READERS, Reader, symbol_of
 from engine.exchange.okx.repeats import NewTrades
@@ -221,17 +221,17 @@ class OkxMarketFeed:
 
     def _make_reader(self, key: tuple[str, str]) -> Reader:
         symbol, channel = key
-        pulse, heard = self._freshness.pulse(key), partial(self._heard, key)
+        pulse = self._freshness.pulse(key)
         if pulse is None:
             raise CodecError(f"no subscription {channel[:40]!r} of {symbol[:40]!r}", defect=Defect.UNKNOWN)
+        heard = partial(self._heard, key, pulse)
         if channel == "books":
             return BookReader(self._books[symbol], self._on_gap, self._tops.put, pulse, heard)
         puts = {"trades": self._trades.put, self._config.book_channel: self._tops.put}
         return READERS[channel](symbol, puts.get(channel, self._buffer.append), pulse, heard)
 
-    def _heard(self, key: tuple[str, str], ts_recv: int) -> None:
-        pulse = self._freshness.pulse(key)
-        if pulse is not None and pulse.heard(self._clock.real_s()):
+    def _heard(self, key: tuple[str, str], pulse: Pulse, ts_recv: int) -> None:
+        if pulse.heard(self._clock.real_s()):
             self._status(key, ChannelState.LIVE, ts_recv)
 
     def _on_listing(self, frame: bytes, ts_recv: int) -> None:

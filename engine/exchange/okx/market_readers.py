@@ -12,6 +12,7 @@ place for a call more.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -84,7 +85,7 @@ decode_tops: Final = decoder(Push[TopRow])
 decode_bars: Final = decoder(Push[Bar])
 
 
-class Reader:
+class Reader(ABC):
     """What the frames of one subscription tell of `symbol` goes to `put`, oldest first.
 
     `heard` is told of a frame with data that comes while `pulse` is not fresh, before its events.
@@ -95,9 +96,9 @@ class Reader:
         self.pushes = 0  # frames that parsed, so far
         self.pulse, self.heard = pulse, heard
 
+    @abstractmethod
     def read(self, frame: bytes, ts_recv: int) -> None:
         """A frame that was received at `ts_recv`. Raises CodecError."""
-        raise NotImplementedError
 
     def came(self, ts_recv: int) -> None:
         """A frame parsed."""
